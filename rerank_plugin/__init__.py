@@ -1,0 +1,40 @@
+"""
+Two-stage search for Haystack: a fine-tuned cross-encoder reranks what BM25 or FAISS retrieved.
+
+The names below are loaded on first use: importing the package costs nothing, and Haystack (which loads torch) comes in only
+with the component that needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rerank_plugin.components import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever
+    from rerank_plugin.pipelines import load_pipeline
+    from rerank_plugin.store import HybridDocumentStore
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BM25Retriever",
+    "CrossEncoderRanker",
+    "EmbeddingRetriever",
+    "HybridDocumentStore",
+    "__version__",
+    "load_pipeline",
+]
+
+_HOMES = {
+    "BM25Retriever": "rerank_plugin.components",
+    "CrossEncoderRanker": "rerank_plugin.components",
+    "EmbeddingRetriever": "rerank_plugin.components",
+    "HybridDocumentStore": "rerank_plugin.store",
+    "load_pipeline": "rerank_plugin.pipelines",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public name from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rerank_plugin' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
