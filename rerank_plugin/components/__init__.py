@@ -1,0 +1,15 @@
+"""
+Everything that a pipeline YAML may name.
+
+Importing this package tells Haystack that classes of `rerank_plugin` may be loaded from YAML.
+"""
+
+from haystack.core.serialization_security import allow_deserialization_module
+
+from rerank_plugin.components.bm25_retriever import BM25Retriever
+from rerank_plugin.components.embedding_retriever import EmbeddingRetriever
+from rerank_plugin.components.ranker import CrossEncoderRanker
+
+allow_deserialization_module("rerank_plugin")
+
+__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever"]

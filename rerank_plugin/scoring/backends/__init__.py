@@ -1,0 +1,5 @@
+"""The seam of the second stage: a backend turns the features of a batch into logits."""
+
+from rerank_plugin.scoring.backends.registry import BACKENDS, Backend, LoadedModel, resolve_backend
+
+__all__ = ["BACKENDS", "Backend", "LoadedModel", "resolve_backend"]

@@ -1,0 +1,93 @@
+"""Small real models, made on the spot: no test needs the Hub."""
+
+import os
+
+# Before any library that reads them is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+
+from pathlib import Path
+
+import pytest
+
+WORDS = (
+    "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "
+    "dog cat fox bird blue red green sky sea sun moon star paris berlin rome france germany italy water fire earth air big small "
+    "old new fast slow runs eats sleeps drinks sits jumps over under near far north south east west king queen book library"
+).split()
+SENTENCES = [
+    "Paris is the capital of France.",
+    "Berlin is the capital of Germany and a big city.",
+    "The red fox jumps over the old dog.",
+    "The sky is blue and the sea is blue.",
+    "Coffee and tea are drinks.",
+    "The moon is near the earth, the sun is far.",
+    "A library is where the books are.",
+    "The river runs from the mountain to the sea.",
+]
+
+
+def write_tokenizer(folder: Path, *, max_length: int = 64) -> None:
+    """A WordPiece tokenizer with the words above and all letters, so that any ASCII text has pieces."""
+    from transformers import BertTokenizer
+
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789.,?!'-"]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *("##" + letter for letter in letters)]
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(dict.fromkeys(tokens)), encoding="utf-8")
+    BertTokenizer(vocab=str(vocabulary), model_max_length=max_length).save_pretrained(str(folder))
+
+
+def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7) -> Path:
+    """A BERT of two layers under a classification head, all weights random but reproducible."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    write_tokenizer(folder)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        num_labels=labels,
+        initializer_range=0.3,  # larger than usual: the scores of different texts shall differ clearly
+    )
+    BertForSequenceClassification(config).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny cross-encoder."""
+    return write_cross_encoder(tmp_path_factory.mktemp("models") / "cross-encoder")
+
+
+@pytest.fixture(scope="session")
+def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny embedding model of sentence-transformers: no cross-encoder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    encoder = tmp_path_factory.mktemp("models") / "encoder"
+    write_tokenizer(encoder)
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64
+    )
+    BertModel(config).save_pretrained(str(encoder))
+    transformer = Transformer(str(encoder))
+    folder = tmp_path_factory.mktemp("models") / "bi-encoder"
+    SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu").save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return Path(__file__).parent.parent

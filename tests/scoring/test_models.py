@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import write_cross_encoder
+
+from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.models import ModelSpec, bundled_models, load_cross_encoder, resolve_model
+
+
+def test_a_bundled_name_becomes_a_folder_of_the_package():
+    assert "minilm-l6-en" in bundled_models()
+    assert resolve_model("minilm-l6-en").endswith("minilm-l6-en")
+
+
+def test_a_hub_id_is_left_as_it_is():
+    assert resolve_model("cross-encoder/ms-marco-MiniLM-L6-v2") == "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("name", ["minilm-l6-xx", "./no/such/folder", "/no/such", "a/b/c", "~/none"])
+def test_an_unknown_name_lists_what_exists(name):
+    with pytest.raises(ModelError, match="minilm-l6-en") as error:
+        resolve_model(name)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_hub_id_that_cannot_be_reached_is_one_line():
+    with pytest.raises(ModelError, match="no-such-owner/no-such-model") as error:
+        load_cross_encoder(ModelSpec("no-such-owner/no-such-model"))
+    assert "\n" not in str(error.value)
+
+
+def test_an_embedding_model_is_refused(bi_encoder):
+    with pytest.raises(ModelError, match=r"no cross-encoder.*BertModel"):
+        load_cross_encoder(ModelSpec(str(bi_encoder)))
+
+
+def test_a_classifier_with_several_outputs_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="3 outputs"):
+        load_cross_encoder(ModelSpec(str(write_cross_encoder(tmp_path / "nli", labels=3))))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_cross_encoder(ModelSpec(str(tmp_path)))
+
+
+def test_a_damaged_config_is_one_line(tmp_path, cross_encoder):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_cross_encoder(ModelSpec(str(tmp_path)))
+
+
+def test_the_bundled_model_says_that_it_computes_in_float32():
+    config = json.loads((Path(resolve_model("minilm-l6-en")) / "config.json").read_text())
+    assert config["dtype"] == "float32"

@@ -1,0 +1,102 @@
+"""The rules of the layout: imports point down only, and each heavy library stands where it belongs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
+
+# A module may import from its own layer's package and from lower layers.
+LAYERS = [
+    {"cli"},
+    {"display"},
+    {"training", "evaluation", "indexing"},
+    {"search", "manifest", "sources"},
+    {"pipelines", "stopwatch"},
+    {"components"},
+    {"scoring", "store"},
+    {"beir"},
+    {"errors"},
+]
+# Siblings that must not know each other although they share a layer.
+STRANGERS = [("scoring", "store"), ("store", "scoring"), ("training", "evaluation"), ("evaluation", "training")]
+HOMES = {
+    "faiss": {"store/vectors.py"},
+    "tantivy": {"store/keywords_tantivy.py"},
+    "rank_bm25": {"store/keywords_rank_bm25.py"},
+    "openvino": {"scoring/backends/openvino_backend.py"},
+    "sqlite3": {"store/database.py", "manifest.py"},
+    "typer": {"cli.py"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, also inside functions and for type checking."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def layer(part: str) -> int:
+    return next(i for i, parts in enumerate(LAYERS) if part in parts)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part == "__init__":
+        return  # the lazy names
+    for module in imports(path):
+        package, _, rest = module.partition(".")
+        if package != "rerank_plugin" or not rest:
+            continue
+        other = rest.split(".")[0]
+        assert layer(other) >= layer(part), f"{path} imports {module}"
+        assert (part, other) not in STRANGERS, f"{path} imports {module}"
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_stands_in_its_own_file(library):
+    users = {
+        str(path.relative_to(PACKAGE)) for path in modules() if library in {name.split(".")[0] for name in imports(path)}
+    }
+    assert users == HOMES[library]
+
+
+def test_scoring_does_not_import_haystack():
+    users = [path for path in (PACKAGE / "scoring").rglob("*.py") if any(m.startswith("haystack") for m in imports(path))]
+    assert users == []
+
+
+def test_no_file_is_too_long():
+    assert [path.name for path in modules() if len(path.read_text(encoding="utf-8").splitlines()) > 400] == []
+
+
+@pytest.mark.parametrize("statement", ["import rerank_plugin.cli", "import rerank_plugin, rerank_plugin.errors"])
+def test_light_modules_load_nothing_heavy(statement):
+    heavy = {"torch", "faiss", "haystack", "sentence_transformers", "transformers", "tantivy", "openvino", "numpy"}
+    code = f"import sys; {statement}; print({heavy!r} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from rerank_plugin.cli import app\n"
+        "try: app(['--help'], standalone_mode=False)\n"
+        "finally: print({'torch', 'faiss', 'haystack', 'sentence_transformers'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "set()"
+    assert all(command in done.stdout for command in ("index", "search", "eval", "train"))
