@@ -49,7 +49,7 @@ def load_pipeline(
             parameters["language"] = language
     for name in EMBEDDER_CLASSES:
         for parameters in _init_parameters(data, name):
-            parameters["model"] = embedding_model or _packaged(parameters.get("model"))
+            parameters["model"] = embedding_model or packaged_model(parameters.get("model"))
 
     from haystack import Pipeline
 
@@ -87,6 +87,20 @@ def find_pipeline(source: str | Path) -> Path:
     return bundled
 
 
+def packaged_model(model: str | None) -> str | None:
+    """
+    Find the files of a model that an installed package carries.
+
+    :param model: A Hub id or folder.
+    :returns: The folder in the package where there is one, else the model as it was.
+    """
+    if model == PACKAGED_MODEL:
+        spec = find_spec(PACKAGED_MODEL_MODULE)
+        if spec is not None and spec.origin is not None:
+            return str(Path(spec.origin).parent / "model")
+    return model
+
+
 def component_names(pipeline: "Pipeline") -> list[str]:
     """Return the names of a pipeline's components, in the order of the YAML."""
     return [name for name, _ in pipeline.walk()]
@@ -122,14 +136,6 @@ def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
     elif isinstance(node, list):
         for value in node:
             yield from _init_parameters(value, type_name)
-
-
-def _packaged(model: str | None) -> str | None:
-    if model == PACKAGED_MODEL:
-        spec = find_spec(PACKAGED_MODEL_MODULE)
-        if spec is not None and spec.origin is not None:
-            return str(Path(spec.origin).parent / "model")
-    return model
 
 
 def _one_line(error: Exception) -> str:

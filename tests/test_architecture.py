@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 
 # A module may import from its own layer's package and from lower layers.
 LAYERS = [
-    {"cli"},
+    {"cli", "__main__"},
     {"display"},
     {"training", "evaluation", "indexing"},
     {"search", "manifest", "sources"},
@@ -28,7 +28,6 @@ HOMES = {
     "tantivy": {"store/keywords_tantivy.py"},
     "rank_bm25": {"store/keywords_rank_bm25.py"},
     "openvino": {"scoring/backends/openvino_backend.py"},
-    "sqlite3": {"store/database.py", "manifest.py"},
     "typer": {"cli.py"},
 }
 

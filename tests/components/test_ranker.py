@@ -69,7 +69,7 @@ def test_equal_scores_are_ordered_by_id(overlap):
 
 
 def test_none_and_empty_contents_are_ranked(overlap):
-    documents = [Document(content=None), Document(content=""), Document(content="red fox")]
+    documents = [Document(content=None), Document(content="", meta={"title": "empty"}), Document(content="red fox")]
     assert contents(CrossEncoderRanker(**overlap).run(query="red fox", documents=documents))[0] == "red fox"
     assert len(CrossEncoderRanker(**overlap).run(query="red fox", documents=documents)["documents"]) == 3
 
@@ -161,7 +161,7 @@ def test_survives_a_round_trip_through_yaml(cross_encoder):
         meta_fields_to_embed=["title"],
         embedding_separator=" | ",
         scale_score=False,
-        score_threshold=0.0,
+        score_threshold=-100.0,
         trust_remote_code=True,
         model_kwargs={"attn_implementation": "eager"},
         tokenizer_kwargs={"model_max_length": 32},

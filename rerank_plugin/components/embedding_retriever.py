@@ -1,0 +1,117 @@
+"""EmbeddingRetriever: the first stage by vectors."""
+
+import asyncio
+from typing import Any
+
+from haystack import Document, component, default_from_dict, default_to_dict
+from haystack.document_stores.types import FilterPolicy, apply_filter_policy
+
+from rerank_plugin.store.document_store import HybridDocumentStore
+from rerank_plugin.store.retrieval import check_top_k
+
+
+@component
+class EmbeddingRetriever:
+    """
+    Retrieves the documents of a HybridDocumentStore whose embeddings are most similar to that of a query.
+
+    ```python
+    from haystack import Document
+    from rerank_plugin import EmbeddingRetriever, HybridDocumentStore
+
+    document_store = HybridDocumentStore()
+    fox, bee = Document(content="fox", embedding=[1, 0]), Document(content="bee", embedding=[0, 1])
+    document_store.write_documents([fox, bee])
+    print(EmbeddingRetriever(document_store).run(query_embedding=[0.9, 0.1])["documents"])
+    ```
+
+    :param document_store: Where to look.
+    :param top_k: How many documents to return at most.
+    :param filters: Only documents that match come back.
+    :param filter_policy: Whether filters at run time replace these filters or are merged with them.
+    :raises TypeError: If the store is no HybridDocumentStore.
+    :raises InvalidValueError: If `top_k` is less than 1.
+    """
+
+    def __init__(
+        self,
+        document_store: HybridDocumentStore,
+        *,
+        top_k: int = 10,
+        filters: dict[str, Any] | None = None,
+        filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+    ) -> None:
+        if not isinstance(document_store, HybridDocumentStore):
+            raise TypeError(
+                f"document_store must be a HybridDocumentStore, got {type(document_store).__name__}: other stores have "
+                "retrievers of their own"
+            )
+        check_top_k(top_k)
+        self.document_store = document_store
+        self.top_k = top_k
+        self.filters = filters
+        self.filter_policy = (
+            filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
+        return default_to_dict(
+            self,
+            document_store=self.document_store,
+            top_k=self.top_k,
+            filters=self.filters,
+            filter_policy=self.filter_policy.value,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "EmbeddingRetriever":
+        """
+        Return the component that `to_dict` described.
+
+        :param data: The dictionary.
+        """
+        return default_from_dict(cls, data)
+
+    def warm_up(self) -> None:
+        """Load the vectors, so that the first query need not; cheap if there is nothing to do."""
+        self.document_store.warm_up(keywords=False)
+
+    def close(self) -> None:
+        """Close the files of the store; the next query opens them again."""
+        self.document_store.close()
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """
+        Retrieve documents.
+
+        :param query_embedding: The embedding of the query.
+        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
+        :param top_k: How many documents to return at most, if other than the component says.
+        :returns: `documents`: new documents with their similarity as score, best first.
+        :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
+        """
+        documents = self.document_store.embedding_retrieval(
+            query_embedding,
+            filters=apply_filter_policy(self.filter_policy, self.filters, filters),
+            top_k=self.top_k if top_k is None else top_k,
+        )
+        return {"documents": documents}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
+    ) -> dict[str, list[Document]]:
+        """
+        Retrieve documents in a thread, so that the event loop goes on.
+
+        :param query_embedding: The embedding of the query.
+        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
+        :param top_k: How many documents to return at most, if other than the component says.
+        :returns: `documents`: new documents with their similarity as score, best first.
+        :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
+        """
+        return await asyncio.to_thread(self.run, query_embedding, filters, top_k)

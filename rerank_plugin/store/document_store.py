@@ -1,0 +1,303 @@
+"""HybridDocumentStore: the Haystack face of an index."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from haystack import default_from_dict, default_to_dict
+from haystack.dataclasses import Document
+from haystack.document_stores.types import DuplicatePolicy
+from haystack.errors import FilterError
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.store import metadata
+from rerank_plugin.store.filters import RowFilter
+from rerank_plugin.store.handles import Handle
+from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
+from rerank_plugin.store.retrieval import check_top_k, retrieve
+from rerank_plugin.store.session import Session
+from rerank_plugin.store.settings import Settings, check_vector_index
+from rerank_plugin.store.writing import Batch
+
+Filters = dict[str, Any]
+
+
+class HybridDocumentStore:
+    """
+    Documents, a keyword index and a vector index in one folder, or in memory.
+
+    SQLite holds the documents; a write is on the disk when `write_documents` returns. FAISS (vectors) and tantivy or
+    rank-bm25 (keywords) are derived from it, and are caught up before a search. Filters are exact and come before the
+    search. Several stores, threads and processes may use one folder at a time; writers wait for each other.
+
+    Meta is kept as JSON: tuples come back as lists. Embeddings come back as they were given, whatever the similarity.
+
+    :param path: Folder of the index; made by the first write. Reading a folder that does not exist shows no documents.
+        `None`: in memory.
+    :param embedding_dim: Length of the vectors. `None`: that of the first vector written.
+    :param similarity: `cosine`, `dot_product` or `l2`. `None`: as the index says, `cosine` for a new one.
+    :param vector_index: `auto` or `flat`; both search exactly.
+    :param keyword_engine: `tantivy` (incremental, on disk) or `rank_bm25` (plain Python, in memory). `None`: as the
+        index says, `tantivy` for a new one.
+    :param language: `en` or `ru`, for stemming and stop words. `None`: as the index says, `en` for a new one.
+    :param stop_words: Leave function words out of the keyword index. `None`: as the index says, `False` for a new one.
+    :raises InvalidValueError: If a value is none of these. If an existing index was built with another `embedding_dim`,
+        `similarity`, `language` or `stop_words` than was asked for, its first use raises StoreError.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        embedding_dim: int | None = None,
+        similarity: str | None = None,
+        vector_index: str = "auto",
+        keyword_engine: str | None = None,
+        language: str | None = None,
+        stop_words: bool | None = None,
+    ) -> None:
+        asked = Settings(similarity, keyword_engine, language, stop_words, embedding_dim)
+        check_vector_index(vector_index)
+        self.path = path
+        self.embedding_dim = embedding_dim
+        self.similarity = similarity
+        self.vector_index = vector_index
+        self.keyword_engine = keyword_engine
+        self.language = language
+        self.stop_words = stop_words
+        self._session = Session(path, asked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the store as a dictionary, as a pipeline's YAML keeps it."""
+        return default_to_dict(
+            self,
+            path=None if self.path is None else str(self.path),
+            embedding_dim=self.embedding_dim,
+            similarity=self.similarity,
+            vector_index=self.vector_index,
+            keyword_engine=self.keyword_engine,
+            language=self.language,
+            stop_words=self.stop_words,
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "HybridDocumentStore":
+        """
+        Return the store that `to_dict` described.
+
+        :param data: The dictionary.
+        """
+        return default_from_dict(cls, data)
+
+    def count_documents(self) -> int:
+        """Return the number of documents."""
+        with self._session.reading() as handle:
+            return handle.database.count()
+
+    def filter_documents(self, filters: Filters | None = None) -> list[Document]:
+        """
+        Return the documents that match, with their embeddings, in the order in which they were first written.
+
+        :param filters: Haystack filters; `None` or empty for all documents.
+        :raises FilterError: If the filters are malformed, or compare what cannot be compared.
+        """
+        with self._session.reading() as handle, handle.database.snapshot():
+            return [document for _, document in handle.database.documents(_rows(handle, filters))]
+
+    def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
+        """
+        Write documents: all of them or, if one is refused, none.
+
+        :param documents: The documents; those without content or without embedding are fine.
+        :param policy: What to do with a document whose id exists. `NONE` is `FAIL`.
+        :returns: How many were written; with `OVERWRITE` always the number of documents given.
+        :raises InvalidValueError: If they are no Documents, an embedding has another length than those in the index or
+            holds NaN or infinity, or meta is no JSON.
+        :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
+        """
+        batch = check_documents(documents)
+        checked = Batch(batch, policy, self.embedding_dim)
+        if not batch:
+            return 0
+        with self._session.writing(create=True) as handle:
+            return checked.store(handle.database)
+
+    def delete_documents(self, document_ids: list[str]) -> None:
+        """
+        Delete documents; ids that do not exist are passed over.
+
+        :param document_ids: Their ids.
+        :raises InvalidValueError: If it is a text: a single id belongs into a list, too.
+        """
+        if isinstance(document_ids, str):
+            raise InvalidValueError(f"document_ids must be a list of ids, got the text {document_ids!r}")
+        with self._session.writing() as handle:
+            handle.database.delete(list(handle.database.rows_of(list(document_ids)).values()))
+
+    def delete_all_documents(self) -> None:
+        """Delete every document. The next embedding may have another length, unless `embedding_dim` was given."""
+        with self._session.writing() as handle:
+            handle.database.delete_all(self.embedding_dim)
+
+    def delete_by_filter(self, filters: Filters) -> int:
+        """
+        Delete the documents that match.
+
+        :param filters: Haystack filters.
+        :returns: How many were deleted.
+        :raises FilterError: If the filters are malformed or empty.
+        """
+        _refuse_empty(filters, "delete_all_documents() deletes every document")
+        with self._session.writing() as handle:
+            rows = _rows(handle, filters) or []
+            handle.database.delete(rows)
+            return len(rows)
+
+    def update_by_filter(self, filters: Filters, meta: dict[str, Any]) -> int:
+        """
+        Merge values into the meta of the documents that match.
+
+        :param filters: Haystack filters.
+        :param meta: The values; fields that are not named stay as they are.
+        :returns: How many documents were changed.
+        :raises FilterError: If the filters are malformed or empty.
+        :raises InvalidValueError: If meta is no JSON.
+        """
+        _refuse_empty(filters, "name the documents to change")
+        encode_meta(meta, "(all that match)")
+        with self._session.writing() as handle:
+            found = list(handle.database.documents(_rows(handle, filters), embeddings=False))
+            changed = [(row, encode(_merged(document, meta))) for row, document in found]
+            if changed:
+                handle.database.update_meta(changed)
+            return len(changed)
+
+    def count_documents_by_filter(self, filters: Filters) -> int:
+        """
+        Return how many documents match.
+
+        :param filters: Haystack filters; empty for all documents.
+        """
+        with self._session.reading() as handle, handle.database.snapshot():
+            rows = _rows(handle, filters)
+            return handle.database.count() if rows is None else len(rows)
+
+    def count_unique_metadata_by_filter(self, filters: Filters, metadata_fields: list[str]) -> dict[str, int]:
+        """
+        Return how many different values each field has among the documents that match.
+
+        :param filters: Haystack filters; empty for all documents.
+        :param metadata_fields: Names of fields, with or without the prefix `meta.`.
+        """
+        metas = self._metas(filters)
+        return {metadata.bare_name(field): metadata.count_unique(metas, field) for field in metadata_fields}
+
+    def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
+        """Return each metadata field and its type: `keyword`, `int`, `float` or `boolean`."""
+        return metadata.fields_info(self._metas(None))
+
+    def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
+        """
+        Return the smallest and the largest value of a field, as `min` and `max`; both None if there is no such value.
+
+        :param metadata_field: Name of the field, with or without the prefix `meta.`.
+        """
+        return metadata.min_max(self._metas(None), metadata_field)
+
+    def get_metadata_field_unique_values(
+        self,
+        metadata_field: str,
+        search_term: str | None = None,
+        from_: int = 0,
+        size: int = 10,
+        filters: Filters | None = None,
+    ) -> tuple[list[Any], int]:
+        """
+        Return one page of the different values of a field, in the order of their texts.
+
+        :param metadata_field: Name of the field, with or without the prefix `meta.`.
+        :param search_term: Only values whose text holds this, upper and lower case alike.
+        :param from_: Position of the first value of the page.
+        :param size: Values on a page.
+        :param filters: Only look at documents that match.
+        :returns: The page, and the number of different values on all pages.
+        """
+        return metadata.unique_values(self._metas(filters), metadata_field, search_term, from_, size)
+
+    def bm25_retrieval(self, query: str, *, filters: Filters | None = None, top_k: int = 10) -> list[Document]:
+        """
+        Return the documents that suit the words of a query best, by BM25 over title (`meta["title"]`) and content.
+
+        :param query: Any text; no character in it has a special meaning.
+        :param filters: Only documents that match come back.
+        :param top_k: How many; as many come back if so many match and hold a word of the query.
+        :returns: New documents without embeddings, best first, equal scores by id.
+        :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
+        """
+        check_top_k(top_k)
+        if not isinstance(query, str) or not query.strip():
+            raise InvalidValueError(f"the query is empty or no text ({query!r}): keyword search needs at least one word")
+        with self._session.reading() as handle:
+            keywords = self._session.keywords(handle)
+            return retrieve(handle.database, keywords, handle.filters, query, filters, top_k)
+
+    def embedding_retrieval(
+        self, query_embedding: Sequence[float], *, filters: Filters | None = None, top_k: int = 10
+    ) -> list[Document]:
+        """
+        Return the documents with the most similar embeddings.
+
+        :param query_embedding: The embedding of the query.
+        :param filters: Only documents that match come back.
+        :param top_k: How many; as many come back if so many match and have an embedding.
+        :returns: New documents without embeddings, best first, equal scores by id. The score is the cosine, the dot
+            product, or 1 / (1 + squared distance) with similarity `l2`.
+        :raises InvalidValueError: If the embedding has another length than those in the index or holds NaN or infinity,
+            or `top_k` is less than 1.
+        """
+        check_top_k(top_k)
+        vector = check_vector(query_embedding, "the query embedding")
+        with self._session.reading() as handle:
+            embedding_dim = handle.database.setting("embedding_dim")
+            if embedding_dim is not None:
+                check_dimension(vector.size, embedding_dim, "the query embedding")
+            return retrieve(handle.database, handle.vectors, handle.filters, vector, filters, top_k)
+
+    def warm_up(self, *, keywords: bool = True, vectors: bool = True) -> None:
+        """
+        Catch the derived indexes up now rather than at the first query; cheap if nothing was written since.
+
+        :param keywords: Whether keyword search will be used.
+        :param vectors: Whether vector search will be used.
+        """
+        with self._session.reading() as handle:
+            if keywords:
+                self._session.keywords(handle).sync(handle.database)
+            if vectors:
+                handle.vectors.sync(handle.database)
+
+    def close(self) -> None:
+        """
+        Complete the keyword index on disk and close the files. Closing twice is fine; a later call opens them again.
+
+        An index in memory keeps its documents as long as the store exists.
+        """
+        self._session.close()
+
+    def _metas(self, filters: Filters | None) -> list[dict[str, Any]]:
+        with self._session.reading() as handle, handle.database.snapshot():
+            return list(handle.database.metas(_rows(handle, filters)))
+
+
+def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
+    """Return the rows that match, None for all."""
+    return handle.database.matching(RowFilter(filters)).tolist() if filters else None
+
+
+def _refuse_empty(filters: Filters, remedy: str) -> None:
+    if not filters:
+        raise FilterError(f"the filters are empty: {remedy}")
+
+
+def _merged(document: Document, meta: dict[str, Any]) -> Document:
+    return Document(id=document.id, content=document.content, meta={**document.meta, **meta})

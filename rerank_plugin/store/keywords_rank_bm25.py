@@ -1,0 +1,80 @@
+"""Keyword search with rank-bm25: plain Python, in memory, built anew after every change. The yardstick of the tests."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rerank_plugin.store.analysis import make_analyzer
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.derived import Hit, Rows
+
+
+class RankBM25Index:
+    """BM25 (Okapi) over all texts of the database."""
+
+    persistent = False
+
+    def __init__(self, language: str, *, stop_words: bool) -> None:
+        """
+        Make an empty index.
+
+        :param language: `en` or `ru`.
+        :param stop_words: Whether to leave stop words out.
+        """
+        self._analyze = make_analyzer(language, stop_words=stop_words)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; the next `sync` starts from nothing."""
+        self._counter = 0
+        self._rows: Rows = np.empty(0, dtype=np.int64)
+        self._bm25: Any = None
+
+    def sync(self, database: Database) -> None:
+        """
+        Build the index anew if anything was written since the last call.
+
+        :param database: The truth.
+        """
+        if database.counter == self._counter:
+            return
+        with database.snapshot():
+            counter, texts = database.counter, list(database.texts(0))
+        self._rows = np.array([row for row, _ in texts], dtype=np.int64)
+        corpus = [self._analyze(text) for _, text in texts]
+        # rank-bm25 divides by the mean length, so there has to be a word.
+        self._bm25 = _okapi(corpus) if any(corpus) else None
+        self._counter = counter
+
+    def search(self, query: str, limit: int, allowed: Rows | None) -> list[Hit]:
+        """
+        Return the rows that hold a word of the query.
+
+        :param query: Any text.
+        :param limit: How many; fewer come back only if no more match.
+        :param allowed: The rows that may be returned; None for all.
+        :returns: Hits, best first.
+        """
+        terms = self._analyze(query)
+        if self._bm25 is None or not terms:
+            return []
+        positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))
+        scores = np.array(self._bm25.get_batch_scores(terms, positions.tolist()))
+        best = np.argsort(-scores, kind="stable")[:limit]
+        # Every weight is positive (see `_okapi`): a score of 0 means that no word of the query occurs.
+        return [Hit(int(self._rows[positions[i]]), float(scores[i])) for i in best if scores[i] > 0]
+
+
+def _okapi(corpus: list[list[str]]) -> Any:
+    """Return rank-bm25's Okapi with the parameters and the idf of Lucene and tantivy."""
+    from rank_bm25 import BM25Okapi
+
+    class Okapi(BM25Okapi):  # type: ignore[misc]
+        def _calc_idf(self, nd: dict[str, int]) -> None:
+            # The idf of the library is zero or negative for words in half of all documents or more: in a handful of
+            # documents, every word. This one is always positive.
+            size = self.corpus_size
+            self.idf = {word: math.log(1 + (size - count + 0.5) / (count + 0.5)) for word, count in nd.items()}
+
+    return Okapi(corpus, k1=1.2, b=0.75)

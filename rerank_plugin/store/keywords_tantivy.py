@@ -1,0 +1,290 @@
+"""
+Keyword search with tantivy: BM25 (k1 1.2, b 0.75) over stems, incremental, on disk or in memory.
+
+On disk there is `state.json`, which names the folder with the present index and says up to which change of the database
+it is complete. The folder is filled first and the state is replaced afterwards: after a crash in between, the same
+changes are replayed once more, which changes nothing.
+"""
+
+import json
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tantivy
+from haystack import logging
+
+from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.analysis import MAX_TOKEN_BYTES, STOP_WORDS, normalise
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+STATE = "state.json"
+
+_HEAP_BYTES = 64_000_000
+_ANALYZER = "passage"
+_STEMMERS = {"en": "English", "ru": "Russian"}
+_CHUNK = 10_000
+# Up to this share of all documents, tantivy looks the allowed rows up; beyond it, most of the best hits are allowed.
+_FEW = 0.1
+
+
+class TantivyIndex:
+    """The texts of the database in a tantivy index, which holds no text and no more than the row of each document."""
+
+    persistent = True
+
+    def __init__(self, folder: Path | None, language: str, *, stop_words: bool) -> None:
+        """
+        Prepare an index; nothing is read or built before the first `sync`.
+
+        :param folder: Folder for the files; None for an index in memory.
+        :param language: `en` or `ru`.
+        :param stop_words: Whether to leave stop words out.
+        """
+        self._folder = folder
+        self._language = language
+        self._analysis = {"language": language, "stop_words": stop_words, "version": 1}
+        self._schema = _make_schema()
+        self._analyzer = _make_analyzer(language, stop_words=stop_words)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._counter = 0
+        self._place = ""
+        self._index: tantivy.Index | None = None
+        self._searcher: tantivy.Searcher | None = None
+
+    def reset(self) -> None:
+        """Forget everything, on disk too; the next `sync` starts from nothing."""
+        self._forget()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def sync(self, database: Database) -> None:
+        """
+        Replay what was written since the last call, by this process or by another.
+
+        :param database: The truth.
+        :raises IndexFormatError: If a newer version wrote the files.
+        :raises DamagedIndexError: If the files cannot be written.
+        """
+        if database.counter in (0, self._counter):
+            return
+        # Without a lock, another process may be at work on the files: what looks damaged is looked at again below.
+        with suppress(DamagedIndexError), database.snapshot():
+            if self._load(database):
+                return
+        # One process at a time brings the files up to date. The lock on the database serves for it, because it is free
+        # again when a process is killed.
+        with database.transaction():
+            try:
+                if self._load(database):
+                    return
+            except DamagedIndexError as error:
+                self._start_again(error)
+            since = database.replayable(self._counter)
+            try:
+                self._replay(database, since)
+            except DamagedIndexError as error:
+                if since == 0:
+                    raise
+                self._start_again(error)
+                self._replay(database, 0)
+
+    def search(self, query: str, limit: int, allowed: Rows | None) -> list[Hit]:
+        """
+        Return the rows that hold a word of the query.
+
+        :param query: Any text; nothing in it has a special meaning.
+        :param limit: How many; fewer come back only if no more match.
+        :param allowed: The rows that may be returned; None for all.
+        :returns: Hits, best first.
+        :raises DamagedIndexError: If tantivy cannot read its files.
+        """
+        terms = Counter(self._analyzer.analyze(normalise(query, self._language)))
+        searcher = self._searcher
+        if not terms or searcher is None:
+            return []
+        any_term = _any_of(self._schema, terms)
+        with _damage():
+            if allowed is None:
+                return _search(searcher, any_term, limit)
+            return self._search_allowed(searcher, any_term, limit, allowed)
+
+    def _search_allowed(self, searcher: tantivy.Searcher, any_term: tantivy.Query, limit: int, allowed: Rows) -> list[Hit]:
+        share = allowed.size / max(searcher.num_docs, 1)
+        if share > _FEW:
+            wanted = int(limit / share * 1.5) + 50
+            hits = _search(searcher, any_term, wanted)
+            rows = np.fromiter((hit.row for hit in hits), dtype=np.int64, count=len(hits))
+            kept = [hits[i] for i in np.flatnonzero(np.isin(rows, allowed))]
+            if len(kept) >= limit or len(hits) < wanted:
+                return kept[:limit]
+        among = tantivy.Query.const_score_query(_rows_query(self._schema, allowed.tolist()), 0.0)
+        both = [(tantivy.Occur.Must, any_term), (tantivy.Occur.Must, among)]
+        return _search(searcher, tantivy.Query.boolean_query(both), limit)
+
+    def _load(self, database: Database) -> bool:
+        """
+        Open what is on disk and return whether it is complete; `_counter` then says how far it goes.
+
+        :raises DamagedIndexError: If it cannot be opened, or holds another number of documents than it should.
+        """
+        if self._folder is None:
+            return False
+        self._counter = 0
+        state = self._read_state(database)
+        if state is None:
+            return False
+        with _damage():
+            if state["place"] != self._place:
+                self._open(state["place"])
+            self._reload()
+        is_complete = bool(state["counter"] == database.counter)
+        if is_complete:
+            self._check_size(database)
+        self._counter = state["counter"]
+        return is_complete
+
+    def _read_state(self, database: Database) -> dict[str, Any] | None:
+        """Return what `_write_state` wrote, None if there is nothing to go on from."""
+        assert self._folder is not None
+        path = self._folder / STATE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            found, counter, place = int(state["format"]), int(state["counter"]), str(state["place"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedIndexError(f"{path} cannot be read: {error}") from error
+        if found > FORMAT:
+            raise IndexFormatError(f"{path} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
+        same = state.get("index_id") == database.setting("index_id") and state.get("analysis") == self._analysis
+        usable = same and database.replayable(counter) > 0
+        return {"counter": counter, "place": place} if usable else None
+
+    def _check_size(self, database: Database) -> None:
+        found, expected = self._searcher.num_docs if self._searcher else 0, database.count(searchable=True)
+        if found != expected:
+            raise DamagedIndexError(f"{self._where} holds {found} documents instead of {expected}")
+
+    @property
+    def _where(self) -> str:
+        return str(self._folder or "the keyword index in memory")
+
+    def _start_again(self, error: DamagedIndexError) -> None:
+        logger.warning("The keyword index is damaged and will be built again: {error}", error=error)
+        self.reset()
+
+    def _replay(self, database: Database, since: int) -> None:
+        """Write the changes after `since` into the index; from nothing if that is 0."""
+        counter = database.counter
+        with _damage():
+            if since == 0:
+                self._open(uuid.uuid4().hex[:8])
+            assert self._index is not None
+            writer = self._index.writer(_HEAP_BYTES, 1)
+            changed = database.changed_rows(since) if since else []
+            for start in range(0, len(changed), _CHUNK):
+                writer.delete_documents_by_query(_rows_query(self._schema, changed[start : start + _CHUNK]))
+            for document in self._documents(database, since):
+                writer.add_document(document)
+            writer.commit()
+            writer.wait_merging_threads()
+            self._reload()
+            self._check_size(database)
+            self._counter = counter
+            self._write_state(database)
+
+    def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
+        for row, text in database.texts(since):
+            document = tantivy.Document()
+            document.add_unsigned("row", row)
+            document.add_text("text", normalise(text, self._language))
+            yield document
+
+    def _open(self, place: str) -> None:
+        path = None
+        if self._folder is not None:
+            (self._folder / place).mkdir(parents=True, exist_ok=True)
+            path = str(self._folder / place)
+        self._index = tantivy.Index(self._schema, path=path)
+        self._index.register_tokenizer(_ANALYZER, self._analyzer)
+        self._place = place
+
+    def _reload(self) -> None:
+        assert self._index is not None
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def _write_state(self, database: Database) -> None:
+        if self._folder is None:
+            return
+        state = {
+            "format": FORMAT,
+            "index_id": database.setting("index_id"),
+            "analysis": self._analysis,
+            "counter": self._counter,
+            "place": self._place,
+        }
+        temporary = self._folder / "state.tmp"
+        temporary.write_text(json.dumps(state), encoding="utf-8")
+        temporary.replace(self._folder / STATE)
+        for old in self._folder.iterdir():
+            if old.is_dir() and old.name != self._place:
+                # Another process may still have it open; where that forbids deleting, the next run does it.
+                shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Turn what tantivy raises about its files into one error."""
+    try:
+        yield
+    except BaseException as error:
+        # A broken file can make tantivy panic, and a panic does not derive from Exception.
+        if isinstance(error, (ValueError, OSError)) or type(error).__name__ == "PanicException":
+            raise DamagedIndexError(f"the keyword index cannot be read or written: {error}") from error
+        raise
+
+
+def _make_schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_unsigned_field("row", indexed=True, fast=True)
+    builder.add_text_field("text", tokenizer_name=_ANALYZER, index_option="freq")
+    return builder.build()
+
+
+def _make_analyzer(language: str, *, stop_words: bool) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES)).filter(tantivy.Filter.lowercase())
+    if stop_words:
+        builder = builder.filter(tantivy.Filter.custom_stopword(sorted(STOP_WORDS[language])))
+    return builder.filter(tantivy.Filter.stemmer(_STEMMERS[language])).build()
+
+
+def _any_of(schema: tantivy.Schema, terms: Counter[str]) -> tantivy.Query:
+    clauses = []
+    for term, count in terms.items():
+        query = tantivy.Query.term_query(schema, "text", term, "freq")
+        clauses.append((tantivy.Occur.Should, query if count == 1 else tantivy.Query.boost_query(query, float(count))))
+    return tantivy.Query.boolean_query(clauses)
+
+
+def _rows_query(schema: tantivy.Schema, rows: list[int]) -> tantivy.Query:
+    return tantivy.Query.term_set_query(schema, "row", rows)
+
+
+def _search(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> list[Hit]:
+    found = searcher.search(query, limit=min(limit, max(searcher.num_docs, 1)), count=False).hits
+    rows = searcher.fast_field_values("row", [address for _, address in found])
+    return [Hit(int(row or 0), score) for (score, _), row in zip(found, rows, strict=True)]

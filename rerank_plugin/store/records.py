@@ -1,0 +1,207 @@
+"""Documents as rows of SQLite and back, and the checks that a document has to pass before anything is written."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from haystack.dataclasses import ByteStream, Document, SparseEmbedding
+
+from rerank_plugin.errors import InvalidValueError
+
+# SQLite's JSON functions cut a text at \u0000 and read whole numbers of more than 63 bits as floats. Rows that may hold
+# one of these are marked, and a filter is decided in Python for them.
+_NOT_PLAIN = re.compile(r"\\u0000|\d{19}")
+
+SINGLE = np.dtype("<f4")
+DOUBLE = np.dtype("<f8")
+
+
+class Record(NamedTuple):
+    """A document as SQLite holds it, without its vector; the fields are the columns of the table `documents`."""
+
+    id: str
+    has_text: bool
+    plain: bool
+    meta: str
+    content: str | None
+    score: float | None
+    blob: bytes | None
+    blob_info: str | None
+    sparse_embedding: str | None
+
+
+def check_documents(documents: Iterable[Document]) -> list[Document]:
+    """
+    Return the documents as a list.
+
+    :param documents: What a caller handed to `write_documents`.
+    :raises InvalidValueError: If it is anything but a series of Documents with texts as ids.
+    """
+    if isinstance(documents, (str, bytes)) or not isinstance(documents, Iterable):
+        raise InvalidValueError(f"documents must be a list of Documents, got {type(documents).__name__}")
+    batch = list(documents)
+    for document in batch:
+        if not isinstance(document, Document):
+            raise InvalidValueError(f"documents must be a list of Documents, it holds a {type(document).__name__}")
+        if not isinstance(document.id, str):
+            raise InvalidValueError(f"the id of a document must be a text, got {document.id!r}")
+    return batch
+
+
+def encode(document: Document) -> Record:
+    """
+    Return a document as a row, without its vector.
+
+    :param document: The document.
+    :raises InvalidValueError: If its meta is no JSON, or a text is no valid Unicode.
+    """
+    meta = encode_meta(document.meta, document.id)
+    for text in (document.id, document.content or ""):
+        _check_unicode(text, document.id)
+    blob, sparse = document.blob, document.sparse_embedding
+    return Record(
+        id=document.id,
+        has_text=bool(searchable_text(document.meta, document.content)),
+        plain=_NOT_PLAIN.search(meta) is None,
+        meta=meta,
+        content=document.content,
+        score=None if document.score is None else float(document.score),
+        blob=None if blob is None else blob.data,
+        blob_info=None if blob is None else encode_meta({"meta": blob.meta, "mime_type": blob.mime_type}, document.id),
+        sparse_embedding=None if sparse is None else encode_meta(sparse.to_dict(), document.id),
+    )
+
+
+def encode_meta(meta: dict[str, Any], document_id: str) -> str:
+    """
+    Return meta as JSON.
+
+    :param meta: The dictionary.
+    :param document_id: Whose meta it is, for the message.
+    :raises InvalidValueError: If JSON cannot hold a value, or a text is no valid Unicode.
+    """
+    try:
+        text = json.dumps(meta, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValueError(
+            f"the meta of document {document_id!r} cannot be stored as JSON ({error}): use texts, numbers, booleans, "
+            "None, lists and dictionaries only, and ISO 8601 texts for dates"
+        ) from error
+    _check_unicode(text, document_id)
+    return text
+
+
+def decode(columns: Sequence[Any], score: float | None, embedding_dim: int | None) -> Document:
+    """
+    Return the document of a row.
+
+    :param columns: id, content, meta, blob, blob_info, sparse_embedding, embedding.
+    :param score: Score of the document.
+    :param embedding_dim: Length of the vectors of this index.
+    """
+    document_id, content, meta, blob, blob_info, sparse, embedding = columns
+    stream = None
+    if blob is not None:
+        stream = ByteStream(data=blob, **json.loads(blob_info))
+    return Document(
+        id=document_id,
+        content=content,
+        meta=json.loads(meta),
+        score=score,
+        blob=stream,
+        sparse_embedding=None if sparse is None else SparseEmbedding.from_dict(json.loads(sparse)),
+        embedding=None if embedding is None else decode_vector(embedding, embedding_dim).tolist(),
+    )
+
+
+def searchable_text(meta: dict[str, Any], content: str | None) -> str:
+    """
+    Return what keyword search looks at: the title and the content, empty if there is neither.
+
+    :param meta: Meta of the document; its `title` counts if it is a text.
+    :param content: Content of the document.
+    """
+    title = meta.get("title")
+    parts = [title if isinstance(title, str) else "", content or ""]
+    return "\n".join(part for part in parts if part and not part.isspace())
+
+
+def encode_vectors(documents: Sequence[Document], embedding_dim: int | None) -> tuple[int | None, list[bytes | None]]:
+    """
+    Return the vectors of the documents as bytes: float32, or float64 where float32 would change a value.
+
+    :param documents: The documents; those without an embedding get `None`.
+    :param embedding_dim: Length that every vector must have; `None`: that of the first one.
+    :returns: The length of the vectors, and one entry per document.
+    :raises InvalidValueError: If an embedding is no list of finite numbers, or has another length.
+    """
+    blobs: list[bytes | None] = []
+    for document in documents:
+        if document.embedding is None:
+            blobs.append(None)
+            continue
+        what = f"the embedding of document {document.id!r}"
+        vector = check_vector(document.embedding, what)
+        embedding_dim = vector.size if embedding_dim is None else embedding_dim
+        check_dimension(vector.size, embedding_dim, what)
+        single = vector.astype(SINGLE)
+        blobs.append((single if np.array_equal(single, vector) else vector.astype(DOUBLE)).tobytes())
+    return embedding_dim, blobs
+
+
+def check_vector(values: Any, what: str) -> npt.NDArray[np.float64]:
+    """
+    Return a vector as an array.
+
+    :param values: A list of numbers, or an array with one axis.
+    :param what: What the vector is, for the message.
+    :raises InvalidValueError: If it is not that, or holds a number that is not finite in single precision.
+    """
+    try:
+        vector = np.asarray(values)
+    except ValueError as error:
+        raise InvalidValueError(f"{what} must be a flat list of numbers: {error}") from error
+    if vector.ndim != 1 or vector.size == 0 or vector.dtype.kind not in "fiu":
+        raise InvalidValueError(f"{what} must be a flat, non-empty list of numbers, got {str(values)[:60]}")
+    if not bool((np.abs(vector) <= np.finfo(np.float32).max).all()):
+        raise InvalidValueError(f"{what} holds NaN, infinity or a number beyond single precision: embed the text again")
+    return vector.astype(np.float64)
+
+
+def check_dimension(found: int, expected: int, what: str) -> None:
+    """
+    Check the length of a vector.
+
+    :param found: Its length.
+    :param expected: The length of the vectors in the index.
+    :param what: What the vector is, for the message.
+    :raises InvalidValueError: If they differ.
+    """
+    if found != expected:
+        raise InvalidValueError(
+            f"{what} has {found} dimensions, but vectors in this index have {expected}: use the embedding model that "
+            "the index was made with, or index the documents into a new folder"
+        )
+
+
+def decode_vector(blob: bytes, embedding_dim: int | None) -> npt.NDArray[Any]:
+    """
+    Return the vector that `encode_vectors` made into bytes.
+
+    :param blob: The bytes.
+    :param embedding_dim: Length of the vectors of this index: tells float32 from float64.
+    """
+    return np.frombuffer(blob, dtype=SINGLE if len(blob) == SINGLE.itemsize * (embedding_dim or 0) else DOUBLE)
+
+
+def _check_unicode(text: str, document_id: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidValueError(
+            f"document {document_id!r} holds a text that is no valid Unicode ({error.reason} at {error.start}): decode "
+            "the source with errors='replace'"
+        ) from error

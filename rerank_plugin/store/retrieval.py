@@ -1,0 +1,114 @@
+"""From a query to documents: filter first, search among what it allows, read the documents."""
+
+from collections import OrderedDict
+from typing import Any
+
+from haystack import logging
+from haystack.dataclasses import Document
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.derived import DamagedIndexError, DerivedIndex, Hit, Rows
+from rerank_plugin.store.filters import RowFilter
+
+logger = logging.getLogger(__name__)
+
+_ATTEMPTS = 3
+_KEPT_FILTERS = 16
+_SPARE = 16
+
+
+class FilterCache:
+    """The rows that the last filters allow: both retrievers of a pipeline, and most queries, ask with the same ones."""
+
+    def __init__(self) -> None:
+        """Make an empty cache."""
+        self._counter = -1
+        self._rows: OrderedDict[str, Rows] = OrderedDict()
+
+    def rows(self, database: Database, filters: dict[str, Any] | None) -> Rows | None:
+        """
+        Return the rows that match, None for all.
+
+        :param database: Where to look.
+        :param filters: Haystack filters; None or empty for none.
+        :raises FilterError: If the filters are malformed.
+        """
+        if not filters:
+            return None
+        if database.counter != self._counter:
+            self._rows.clear()
+            self._counter = database.counter
+        key = repr(filters)
+        if key not in self._rows:
+            self._rows[key] = database.matching(RowFilter(filters))
+        self._rows.move_to_end(key)
+        if len(self._rows) > _KEPT_FILTERS:
+            self._rows.popitem(last=False)
+        return self._rows[key]
+
+
+def retrieve(
+    database: Database, index: DerivedIndex, cache: FilterCache, query: Any, filters: dict[str, Any] | None, top_k: int
+) -> list[Document]:
+    """
+    Return the best documents for a query.
+
+    :param database: The truth.
+    :param index: What is asked.
+    :param cache: Rows of earlier filters.
+    :param query: A text or a vector, as the index wants it.
+    :param filters: Only documents that match come back.
+    :param top_k: How many; as many come back if so many match.
+    :returns: New documents without their embeddings, best first, equal scores by id.
+    :raises FilterError: If the filters are malformed, or compare what cannot be compared.
+    :raises DamagedIndexError: If the index fails, also after it was built again.
+    """
+    documents: list[Document] = []
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            index.sync(database)
+            with database.snapshot():
+                allowed = cache.rows(database, filters)
+                hits = _best(database, index, query, allowed, top_k)
+                documents = database.scored_documents({hit.row: hit.score for hit in hits})
+        except DamagedIndexError as error:
+            if attempt == _ATTEMPTS:
+                raise
+            logger.warning("A derived index is damaged and will be built again: {error}", error=error)
+            index.reset()
+            continue
+        # Another process may have deleted a hit between the two steps: look once more, then take what is there.
+        if len(documents) == len(hits):
+            break
+    return sorted(documents, key=lambda document: (-(document.score or 0.0), document.id))
+
+
+def check_top_k(top_k: Any) -> None:
+    """
+    Check a number of documents.
+
+    :param top_k: The number.
+    :raises InvalidValueError: If it is no whole number of at least 1.
+    """
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+        raise InvalidValueError(f"top_k must be a whole number of at least 1, got {top_k!r}")
+
+
+def _best(database: Database, index: DerivedIndex, query: Any, allowed: Rows | None, top_k: int) -> list[Hit]:
+    """Return the best hits; which of several equal ones make it is decided by their ids, not by the index."""
+    if allowed is not None and not allowed.size:
+        return []
+    limit = top_k + _SPARE
+    hits = index.search(query, limit, allowed)
+    while len(hits) == limit and hits[-1].score == hits[top_k - 1].score:
+        limit *= 8
+        hits = index.search(query, limit, allowed)
+    if len(hits) <= top_k:
+        return hits
+    last = hits[top_k - 1].score
+    safe = [hit for hit in hits if hit.score > last]
+    tied = [hit for hit in hits if hit.score == last]
+    ids = database.ids_of([hit.row for hit in tied])
+    tied.sort(key=lambda hit: ids.get(hit.row, ""))
+    return safe + tied[: top_k - len(safe)]

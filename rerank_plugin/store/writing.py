@@ -1,0 +1,80 @@
+"""Writing a batch of documents: everything is checked, then everything is stored in one transaction, or nothing."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from haystack.dataclasses import Document
+from haystack.document_stores.errors import DuplicateDocumentError
+from haystack.document_stores.types import DuplicatePolicy
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.records import Record, check_dimension, encode, encode_vectors
+
+Entry = tuple[int | None, Record, bytes | None]
+
+
+class Batch:
+    """Documents that passed every check which needs no index."""
+
+    def __init__(self, documents: Sequence[Document], policy: DuplicatePolicy, embedding_dim: int | None) -> None:
+        """
+        Check and encode the documents.
+
+        :param documents: The documents.
+        :param policy: What to do with documents whose id exists, in the index or in the batch; `NONE` is `FAIL`.
+        :param embedding_dim: Length of the vectors, if the store was told.
+        :raises InvalidValueError: If a document cannot be stored.
+        """
+        if not isinstance(policy, DuplicatePolicy):
+            raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
+        self._policy = policy
+        self._records = [encode(document) for document in documents]
+        self._embedding_dim, self._vectors = encode_vectors(documents, embedding_dim)
+
+    def store(self, database: Database) -> int:
+        """
+        Store the documents; belongs into a transaction.
+
+        :param database: Where.
+        :returns: The number of documents written, as the protocol of Haystack counts them.
+        :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
+        :raises InvalidValueError: If the vectors have another length than those of the index.
+        """
+        entries = self._resolve(database.rows_of([record.id for record in self._records]))
+        self._claim_dimension(database)
+        if entries:
+            database.put(entries)
+        return len(self._records) if self._policy == DuplicatePolicy.OVERWRITE else len(entries)
+
+    def _resolve(self, existing: dict[str, int]) -> list[Entry]:
+        """Return what the policy leaves to write: one entry per id."""
+        if self._policy == DuplicatePolicy.OVERWRITE:
+            last = {record.id: (record, vector) for record, vector in zip(self._records, self._vectors, strict=True)}
+            return [(existing.get(name), record, vector) for name, (record, vector) in last.items()]
+        if self._policy == DuplicatePolicy.SKIP:
+            first: dict[str, Entry] = {}
+            for record, vector in zip(self._records, self._vectors, strict=True):
+                if record.id not in existing:
+                    first.setdefault(record.id, (None, record, vector))
+            return list(first.values())
+        twice = [name for name, count in Counter(record.id for record in self._records).items() if count > 1]
+        for name, place in [
+            *((name, "in the index") for name in existing),
+            *((name, "in the batch") for name in twice),
+        ]:
+            raise DuplicateDocumentError(
+                f"ID '{name}' already exists {place}: nothing was written; use DuplicatePolicy.SKIP or OVERWRITE"
+            )
+        return [(None, record, vector) for record, vector in zip(self._records, self._vectors, strict=True)]
+
+    def _claim_dimension(self, database: Database) -> None:
+        """Check the length of the vectors against the index, or make it that of the index if these are the first."""
+        if self._embedding_dim is None or all(vector is None for vector in self._vectors):
+            return
+        known = database.setting("embedding_dim")
+        if known is None:
+            database.set("embedding_dim", self._embedding_dim)
+            return
+        first = next(r.id for r, vector in zip(self._records, self._vectors, strict=True) if vector is not None)
+        check_dimension(self._embedding_dim, known, f"the embedding of document {first!r}")

@@ -1,0 +1,36 @@
+"""Foxes by number, for the tests of indexes on disk."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from haystack import Document
+
+ROOT = Path(__file__).parents[2]
+
+
+def make_documents(first, count):
+    return [
+        Document(id=f"{i:05}", content=f"fox number {i}", meta={"n": i}, embedding=[1.0, i / 7, 0.5])
+        for i in range(first, first + count)
+    ]
+
+
+def ids(documents):
+    return sorted(document.id for document in documents)
+
+
+def check_whole(store, expected):
+    """The documents are these, and both derived indexes hold exactly them."""
+    assert ids(store.filter_documents()) == expected
+    assert ids(store.bm25_retrieval("fox", top_k=10_000)) == expected
+    assert ids(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=10_000)) == expected
+    if expected:
+        number = str(int(expected[-1]))
+        assert store.bm25_retrieval(number, top_k=1)[0].id == expected[-1]
+
+
+def run_python(code, *arguments):
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

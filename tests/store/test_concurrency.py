@@ -1,0 +1,166 @@
+"""An index that several threads and processes use, one of which may be killed."""
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import pytest
+from haystack.document_stores.types import DuplicatePolicy
+from store_helpers import check_whole, ids, make_documents, run_python
+
+from rerank_plugin.store import HybridDocumentStore
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "some" / "index"
+
+
+@pytest.fixture
+def index(folder):
+    """A closed index with ten documents."""
+    store = HybridDocumentStore(folder)
+    store.write_documents(make_documents(0, 10))
+    store.close()
+    return folder
+
+
+def test_what_another_process_writes_is_seen_at_once(index):
+    code = """
+        import sys
+        from haystack import Document
+        from rerank_plugin.store import HybridDocumentStore
+        store = HybridDocumentStore(sys.argv[1])
+        for number in (77, 78):
+            store.delete_documents([f"{number - 75:05}"])
+            document = Document(id=f"{number:05}", content=f"fox number {number}", embedding=[1.0, 0.0, 0.0])
+            store.write_documents([document])
+            store.update_by_filter({"field": "id", "operator": "==", "value": "00005"}, {"title": f"badger{number}"})
+            if number == 78:  # this time the other process brings the keyword index up to date itself
+                assert len(store.bm25_retrieval("badger78")) == 1
+            print(number, flush=True)
+            sys.stdin.readline()
+    """
+    store = HybridDocumentStore(index)
+    expected = set(ids(make_documents(0, 10)))
+    check_whole(store, sorted(expected))
+    with run_python(code, index) as writer:
+        for number in (77, 78):
+            assert int(writer.stdout.readline()) == number  # and the other process still has the index open
+            expected = expected - {f"{number - 75:05}"} | {f"{number:05}"}
+            check_whole(store, sorted(expected))
+            assert ids(store.bm25_retrieval(f"badger{number}")) == ["00005"]
+            writer.stdin.write("\n")
+            writer.stdin.flush()
+    assert writer.returncode == 0
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_costs_no_acknowledged_document(folder, seed):
+    """A process that writes, overwrites, deletes and searches is killed; what it had acknowledged is there, and whole."""
+    code = """
+        import sys
+        from haystack import Document
+        from haystack.document_stores.types import DuplicatePolicy
+        from rerank_plugin.store import HybridDocumentStore
+        store = HybridDocumentStore(sys.argv[1])
+        for batch in range(100_000):
+            numbers = range(batch * 20, batch * 20 + 20)
+            documents = [
+                Document(id=f"{i:05}", content=f"fox number {i}", meta={"n": i}, embedding=[1.0, i / 7, 0.5])
+                for i in numbers
+            ]
+            store.write_documents(documents)
+            store.write_documents(documents[:5], policy=DuplicatePolicy.OVERWRITE)
+            if batch % 3 == 0:
+                store.bm25_retrieval("fox")
+                store.embedding_retrieval([1.0, 0.0, 0.0])
+            print(batch, flush=True)
+    """
+    chance = random.Random(seed)
+    with run_python(code, folder) as writer:
+        acknowledged = int(writer.stdout.readline())
+        threading.Timer(chance.uniform(0.02, 0.6), writer.kill).start()
+        for line in writer.stdout:
+            acknowledged = int(line)
+    assert writer.returncode == -signal.SIGKILL
+
+    store = HybridDocumentStore(folder)
+    count = store.count_documents()
+    assert count % 20 == 0, "a batch is there whole or not at all"
+    assert count // 20 in (acknowledged + 1, acknowledged + 2)
+    documents = make_documents(0, count)
+    assert store.filter_documents() == documents
+    check_whole(store, ids(documents))
+    store.write_documents(make_documents(count, 1))
+    check_whole(store, ids(make_documents(0, count + 1)))
+    store.close()
+
+
+def write_and_delete(store, part):
+    for batch in range(5):
+        store.write_documents(make_documents(part * 100 + batch * 10, 10))
+    store.delete_documents([f"{part * 100:05}"])
+
+
+def test_threads_may_share_a_store(folder):
+    store, other = HybridDocumentStore(folder), HybridDocumentStore(folder)
+    done = threading.Event()
+
+    def read():
+        while not done.is_set():
+            for document in [*other.bm25_retrieval("fox", top_k=7), *store.embedding_retrieval([1.0, 0.0, 0.0])]:
+                assert document.content == f"fox number {int(document.id)}"
+            other.close()
+
+    with ThreadPoolExecutor(5) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        writers = [pool.submit(write_and_delete, store, part) for part in range(3)]
+        wait(writers)
+        done.set()
+        for future in writers + readers:
+            future.result()
+    check_whole(store, [f"{part * 100 + i:05}" for part in range(3) for i in range(1, 50)])
+    store.close()
+    other.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_opens_the_index_for_itself(index):
+    code = """
+        import os, sys
+        from haystack import Document
+        from rerank_plugin.store import HybridDocumentStore
+        store = HybridDocumentStore(sys.argv[1])
+        assert len(store.bm25_retrieval("fox", top_k=50)) == 10
+        child = os.fork()
+        if child == 0:
+            store.write_documents([Document(id="child", content="fox")])
+            store.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert len(store.bm25_retrieval("fox", top_k=50)) == 11
+        store.write_documents([Document(id="parent", content="fox")])
+        print(store.count_documents())
+    """
+    with run_python(code, index) as process:
+        assert process.stdout.read() == "12\n"
+
+
+def test_a_writer_waits_for_another_writer(index):
+    store = HybridDocumentStore(index)
+    connection = sqlite3.connect(index / "documents.sqlite", isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, connection.execute, ["COMMIT"]).start()
+    started = time.monotonic()
+    assert store.count_documents() == 10, "readers do not wait"
+    assert time.monotonic() - started < 0.25
+    store.write_documents(make_documents(10, 1), policy=DuplicatePolicy.FAIL)
+    assert store.count_documents() == 11
+    connection.close()
+    store.close()

@@ -1,0 +1,170 @@
+"""Filters mean what `document_matches_filter` of Haystack says they mean."""
+
+from datetime import datetime, timezone
+
+import pytest
+from haystack import Document
+from haystack.errors import FilterError
+from haystack.utils.filters import document_matches_filter
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rerank_plugin.store import HybridDocumentStore
+
+DATES = [
+    "2024-05-06",
+    "2024-05-06T00:00:00",
+    "2024-05-06 10:30:00",
+    "2024-05-06T00:00:00+03:00",
+    "2023-12-31",
+    "May 6, 2024",
+]
+NUMBERS = [0, 1, -1, 2, 1.0, 0.1, 0.30000000000000004, 1e22, 1e-320, 2**53 + 1, 2**63, -(2**70), True, False]
+TEXTS = ["", "a", "A", "1", "true", "[1]", "null", "é", "e\u0301", "a\0b", "50%", "it's", '"', "\\", "яблоко"]
+# Few values, so that filters and documents meet; hypothesis adds its own.
+SCALARS = st.none() | st.sampled_from([*DATES, *NUMBERS, *TEXTS]) | st.text(max_size=3) | st.integers() | st.floats(-9, 9)
+LISTS = st.lists(SCALARS, max_size=2)
+FIELDS = st.sampled_from(["a", "b", 'quo"te', "sp ace", "ключ"])
+METAS = st.dictionaries(FIELDS, SCALARS | LISTS | st.dictionaries(FIELDS, SCALARS, max_size=2), max_size=3)
+DOCUMENTS = st.lists(st.tuples(st.none() | st.sampled_from(TEXTS), METAS), min_size=1, max_size=6).map(
+    lambda rows: [Document(id=str(i), content=content, meta=meta) for i, (content, meta) in enumerate(rows)]
+)
+
+NAMES = st.one_of(
+    FIELDS.map("meta.{}".format),
+    FIELDS,
+    st.tuples(FIELDS, FIELDS).map(lambda keys: f"meta.{keys[0]}.{keys[1]}"),
+    st.sampled_from(["id", "content", "meta", "score", "embedding", "meta.", "content.a", "nowhere.a"]),
+)
+EQUALITIES = st.builds(
+    lambda field, operator, value: {"field": field, "operator": operator, "value": value},
+    NAMES,
+    st.sampled_from(["==", "!="]),
+    SCALARS | LISTS | st.dictionaries(FIELDS, SCALARS, max_size=1) | st.just(datetime(2024, 5, 6, tzinfo=timezone.utc)),
+)
+ORDERS = st.builds(
+    lambda field, operator, value: {"field": field, "operator": operator, "value": value},
+    NAMES,
+    st.sampled_from([">", ">=", "<", "<="]),
+    st.none() | st.sampled_from([*DATES, *NUMBERS, datetime(2024, 5, 6, 10), float("inf")]) | st.floats(-9, 9),
+)
+MEMBERSHIPS = st.builds(
+    lambda field, operator, value: {"field": field, "operator": operator, "value": value},
+    NAMES,
+    st.sampled_from(["in", "not in"]),
+    st.lists(SCALARS, max_size=4),
+)
+FILTERS = st.recursive(
+    EQUALITIES | ORDERS | MEMBERSHIPS,
+    lambda inner: st.builds(
+        lambda operator, conditions: {"operator": operator, "conditions": conditions},
+        st.sampled_from(["AND", "OR", "NOT"]),
+        st.lists(inner, max_size=3),
+    ),
+    max_leaves=5,
+)
+
+
+def ask_haystack(filters, document):
+    """Return True, False, or None where Haystack itself cannot compare."""
+    try:
+        return document_matches_filter(filters, document)
+    except (FilterError, TypeError):
+        return None
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(DOCUMENTS, FILTERS)
+@example([Document(id="0", meta={"a": 0.1 + 0.2})], {"field": "a", "operator": "==", "value": 0.30000000000000004})
+@example([Document(id="0", meta={"a": "2024-05-06T24:00"})], {"field": "a", "operator": ">", "value": "2024-05-06"})
+@example([Document(id="0", meta={"a": [1, 2]})], {"field": "a", "operator": "==", "value": "[1,2]"})
+@example([Document(id="0", meta={"a": "x\0y"})], {"field": "a", "operator": "==", "value": "x"})
+@example([Document(id="0", meta={"a": 2**63 + 1})], {"field": "a", "operator": "==", "value": 2**63})
+@example([Document(id="0", meta={})], {"operator": "NOT", "conditions": [{"field": "a", "operator": ">", "value": 1}]})
+def test_agrees_with_haystack(documents, filters):
+    store = HybridDocumentStore()
+    store.write_documents(documents)
+    expected = {document.id: ask_haystack(filters, document) for document in documents}
+    try:
+        found = {document.id for document in store.filter_documents(filters)}
+    except FilterError:
+        assert None in expected.values()
+    else:
+        # What Haystack cannot compare may be decided here by another condition of the same filter.
+        assert {key for key, matches in expected.items() if matches} <= found
+        assert not {key for key, matches in expected.items() if matches is False} & found
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"field": "meta.a", "operator": "==", "value": 1, "conditions": "ignored"},
+        {"operator": "AND", "conditions": []},
+        {"field": "meta.a", "operator": "in", "value": list(range(5_000)) + [str(i) for i in range(5_000)]},
+        {"operator": "OR", "conditions": [{"field": "a", "operator": "==", "value": i} for i in range(3_000)]},
+        {"field": "meta.a", "operator": "in", "value": [float(i) for i in range(500)]},
+        {"field": "meta.'] = 1 OR 1=1 --", "operator": "==", "value": None},
+    ],
+)
+def test_unusual_filters_that_are_fine(filters):
+    documents = [Document(id=str(i), meta={"a": i}) for i in range(3)]
+    store = HybridDocumentStore()
+    store.write_documents(documents)
+    expected = [document.id for document in documents if document_matches_filter(filters, document)]
+    assert [document.id for document in store.filter_documents(filters)] == expected
+    assert expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        (["meta.a"], "must be a dictionary"),
+        ({"meta.a": 1}, "'operator' is missing"),
+        ({"field": "meta.a", "operator": "==="}, "'value' is missing"),
+        ({"field": "meta.a", "operator": "LIKE", "value": 1}, "unknown operator 'LIKE'.*'not in'"),
+        ({"field": "meta.a", "operator": ["=="], "value": 1}, "unknown operator"),
+        ({"field": 3, "operator": "==", "value": 1}, "'field' must be a text"),
+        ({"field": "meta.a", "operator": "in", "value": "abc"}, "needs a list"),
+        ({"field": "meta.a", "operator": "<", "value": [1]}, "needs a number or a date"),
+        ({"operator": "XOR", "conditions": []}, "unknown operator 'XOR'"),
+        ({"operator": "AND", "conditions": {"field": "a"}}, "must be a list"),
+        ({"operator": "AND", "conditions": ["a"]}, "must be a dictionary"),
+        ({"operator": "AND", "conditions": [{"field": "a", "operator": "=="}]}, "'value' is missing"),
+    ],
+)
+def test_malformed_filters_are_errors_even_in_an_empty_store(filters, message):
+    store = HybridDocumentStore()
+    with pytest.raises(FilterError, match=message):
+        store.filter_documents(filters)
+    with pytest.raises(FilterError, match=message):
+        store.bm25_retrieval("query", filters=filters)
+    with pytest.raises(FilterError, match=message):
+        store.embedding_retrieval([1.0], filters=filters)
+    with pytest.raises(FilterError, match=message):
+        store.delete_by_filter(filters)
+
+
+def test_filters_nested_too_deeply_are_an_error():
+    filters = {"field": "a", "operator": "==", "value": 1}
+    for _ in range(101):
+        filters = {"operator": "NOT", "conditions": [filters]}
+    with pytest.raises(FilterError, match="100 levels"):
+        HybridDocumentStore().filter_documents(filters)
+
+
+def test_values_that_cannot_be_ordered_are_an_error():
+    store = HybridDocumentStore()
+    store.write_documents([Document(id="d1", meta={"a": {"b": 1}})])
+    with pytest.raises(FilterError, match="d1"):
+        store.filter_documents({"field": "meta.a", "operator": ">", "value": 1})
+
+
+@pytest.mark.parametrize("filters", [None, {}])
+def test_deleting_or_updating_with_empty_filters_is_an_error(filters):
+    store = HybridDocumentStore()
+    store.write_documents([Document(content="keep me")])
+    with pytest.raises(FilterError, match="delete_all_documents"):
+        store.delete_by_filter(filters)
+    with pytest.raises(FilterError, match="empty"):
+        store.update_by_filter(filters, {"a": 1})
+    assert store.count_documents() == 1

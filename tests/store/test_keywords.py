@@ -1,0 +1,176 @@
+"""Keyword search: what is a word, how it is scored, and that both engines agree."""
+
+import math
+import random
+
+import pytest
+from haystack import Document
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.store import HybridDocumentStore
+
+ENGINES = ["tantivy", "rank_bm25"]
+
+BIRDS = {
+    "swift": "Swifts sleep while flying. They land only to nest.",
+    "owl": "The owl hunts at night. An owl turns its head far round.",
+    "penguin": "Penguins cannot fly, but they dive deep for fish.",
+    "heron": "A heron stands still in shallow water and waits for fish.",
+    "robin": "The robin sings in winter, too.",
+    "cuckoo": "The cuckoo lays its egg in the nest of a robin.",
+}
+"""Six sentences about birds, written for this test."""
+
+
+def make_store(texts, **parameters):
+    store = HybridDocumentStore(**parameters)
+    store.write_documents([Document(id=key, content=text) for key, text in texts.items()])
+    return store
+
+
+def ranking(store, query, top_k=10, **parameters):
+    return [document.id for document in store.bm25_retrieval(query, top_k=top_k, **parameters)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_known_scores(engine):
+    """BM25 by hand: idf = ln(1 + (N - n + 0.5) / (n + 0.5)), k1 = 1.2, b = 0.75."""
+    store = make_store({"a": "fox fox fox", "b": "fox", "c": "hen house", "d": ""}, keyword_engine=engine)
+    mean = (3 + 1 + 2) / 3
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+
+    def score(frequency, length):
+        return idf * frequency * 2.2 / (frequency + 1.2 * (0.25 + 0.75 * length / mean))
+
+    found = store.bm25_retrieval("foxes")
+    assert [document.id for document in found] == ["a", "b"]
+    assert [document.score for document in found] == pytest.approx([score(3, 3), score(1, 1)], rel=1e-5)
+    assert all(type(document.score) is float for document in found)
+    twice = store.bm25_retrieval("fox fox")
+    assert [document.score for document in twice] == pytest.approx([2 * score(3, 3), 2 * score(1, 1)], rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("nesting", ["swift", "cuckoo"]),
+        ("FLY", ["penguin", "swift"]),
+        ("owl's head", ["owl"]),
+        ("robins' eggs?", ["cuckoo", "robin"]),
+        ("ostrich", []),
+        ("?!", []),
+    ],
+)
+def test_words_are_found_in_other_forms(engine, query, expected):
+    assert ranking(make_store(BIRDS, keyword_engine=engine), query) == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("query", ["ёжик", "ежики", "ЁЖИКОВ", "е\u0301жик", "е\u0308жик"])
+def test_russian_stems_yo_and_stress_marks(engine, query):
+    texts = {"a": "Ёжики вышли из тумана.", "b": "Е́жик спит зимой под листьями.", "c": "Лошадь бежит по полю."}
+    store = make_store(texts, keyword_engine=engine, language="ru")
+    assert sorted(ranking(store, query)) == ["a", "b"]
+    assert ranking(store, "бегущая лошадей полями") == ["c"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("language", "text", "function_word", "word"),
+    [("en", "The owl is in the tree", "the", "trees"), ("ru", "Сова сидит на её дереве", "её", "деревья")],
+)
+def test_stop_words_are_left_out_only_on_demand(engine, language, text, function_word, word):
+    kept = make_store({"a": text}, keyword_engine=engine, language=language)
+    dropped = make_store({"a": text}, keyword_engine=engine, language=language, stop_words=True)
+    assert ranking(kept, function_word) == ["a"]
+    assert ranking(dropped, function_word) == []
+    assert ranking(dropped, word) == ["a"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_titles_count_and_need_not_be_texts(engine):
+    store = HybridDocumentStore(keyword_engine=engine)
+    documents = [
+        Document(id="a", content="body", meta={"title": "Lighthouses"}),
+        Document(id="b", meta={"title": "The lighthouse keeper"}),
+        Document(id="c", content="a lighthouse", meta={"title": 7}),
+        Document(id="d", content=None, meta={"title": None}),
+    ]
+    store.write_documents(documents)
+    assert sorted(ranking(store, "lighthouse")) == ["a", "b", "c"]
+    assert ranking(store, "7") == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("query", ["", " \n\t", None, 5])
+def test_an_empty_query_is_an_error(engine, query):
+    with pytest.raises(InvalidValueError, match="query is empty"):
+        make_store(BIRDS, keyword_engine=engine).bm25_retrieval(query)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_equal_scores_come_by_id_and_the_cut_is_by_id_too(engine):
+    names = [f"{number:03}" for number in range(300)]
+    shuffled = random.Random(5).sample(names, len(names))
+    store = make_store(dict.fromkeys(shuffled, "the same words"), keyword_engine=engine)
+    assert ranking(store, "words", top_k=7) == names[:7]
+    assert ranking(store, "words", top_k=299) == names[:299]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("allowed", [0, 3, 60, 400])
+def test_filters_come_before_the_search(engine, allowed):
+    """Whatever share of the documents is allowed, top_k of them come back, in the order of the unfiltered ranking."""
+    words = ["fox", "hen", "den", "barn", "field"]
+    chance = random.Random(1)
+    texts = [" ".join(chance.choices(words, weights=[1, 9, 9, 9, 9], k=chance.randint(3, 12))) for _ in range(500)]
+    store = HybridDocumentStore(keyword_engine=engine)
+    store.write_documents([Document(id=f"{i:03}", content=text, meta={"n": i}) for i, text in enumerate(texts)])
+    # Those that speak most of foxes are the ones that are not allowed.
+    by_fox = ranking(store, "fox hen den barn field", top_k=500)
+    assert len(by_fox) == 500
+    expected = by_fox[500 - allowed :]
+    chosen = [int(key) for key in expected]
+    found = ranking(store, "fox hen den barn field", 50, filters={"field": "meta.n", "operator": "in", "value": chosen})
+    assert found == expected[:50]
+
+
+def test_a_long_query_and_a_long_word_are_fine():
+    store = make_store({**BIRDS, "long": "x" * 100_000 + " owl"})
+    assert ranking(store, "x" * 100_000) == []
+    assert len(ranking(store, "owl " * 20_000 + " ".join(map(str, range(5_000))))) == 2
+
+
+def test_both_engines_rank_a_real_corpus_alike():
+    """The paragraphs of Python's own language reference: some thousand passages of prose, code and tables."""
+    topics = pytest.importorskip("pydoc_data.topics").topics
+    passages = [part for text in topics.values() for part in text.split("\n\n") if len(part) > 80]
+    texts = {f"{number:05}": passage for number, passage in enumerate(passages)}
+    stores = [make_store(texts, keyword_engine=engine) for engine in ENGINES]
+    queries = [" ".join(passage.split()[3:11]) for passage in random.Random(3).sample(passages, 40)]
+    overlaps = []
+    for query in queries:
+        tantivy, rank_bm25 = (store.bm25_retrieval(query, top_k=10) for store in stores)
+        overlaps.append(len({document.id for document in tantivy} & {document.id for document in rank_bm25}) / 10)
+        # tantivy rounds lengths of more than 40 words, which moves a score by a few percent.
+        assert tantivy[0].score == pytest.approx(rank_bm25[0].score, rel=0.05)
+    assert sum(overlaps) / len(overlaps) > 0.9
+
+
+@pytest.fixture(scope="module")
+def birds():
+    return {engine: make_store(BIRDS, keyword_engine=engine) for engine in ENGINES}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(min_size=1)
+    | st.lists(st.sampled_from(['"', "(", ")", "AND", "OR", "owl", "+", "-", ":", "*", "~", "fly"])).map(" ".join)
+)
+def test_no_text_is_a_syntax_error(birds, query):
+    if not query.strip():
+        return
+    assert ranking(birds["tantivy"], query) == ranking(birds["rank_bm25"], query)

@@ -1,0 +1,152 @@
+"""The command line as a user meets it."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rerank_plugin.cli import main
+from rerank_plugin.indexing import index_paths
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def rerank(monkeypatch, capsys):
+    """Run a command line as the entry point does, in this process: importing torch anew for each test would take minutes."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rerank", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Done(end.value.code or 0, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory, repository) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "index"
+    index_paths([repository / "sample_corpus"], folder, pipeline="indexing_keyword")
+    return folder
+
+
+def test_index_and_search(rerank, tmp_path, repository):
+    done = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert "281 passages of 1 files written" in done.stdout
+    again = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
+    assert "0 passages of 0 files" in again.stdout
+    assert "1 files unchanged" in again.stdout
+
+
+def test_search_shows_ranks_scores_and_times(rerank, index):
+    done = rerank("search", "how do bees make honey", "--index", index, "--top-k", 5)
+    assert done.returncode == 0, done.stderr
+    header, *rows = done.stdout.splitlines()
+    assert header.split()[:5] == ["rank", "was", "moved", "score", "was"]
+    assert rows[0].split()[0] == "1"
+    assert "milliseconds: bm25_retriever" in done.stdout
+    assert "ranker" in rows[-1] or "together" in rows[-1]
+
+
+def test_search_as_json(rerank, index):
+    filters = json.dumps({"field": "meta.lang", "operator": "==", "value": "en"})
+    done = rerank("search", "bees", "--index", index, "--pipeline", "bm25", "--top-k", 3, "--filters", filters, "--json")
+    result = json.loads(done.stdout)
+    assert [hit["rank"] for hit in result["hits"]] == [1, 2, 3]
+    assert all(hit["meta"]["lang"] == "en" and hit["sentence"] for hit in result["hits"])
+    assert set(result["milliseconds"]) == {"bm25_retriever"}
+
+
+def test_eval_as_json(rerank, index, repository):
+    done = rerank(
+        "eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--lang", "en", "--limit", 20, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["queries"] == 20
+    measures = result["pipelines"]["bm25"]["measures"]
+    per_query = result["pipelines"]["bm25"]["per_query"]["nDCG@10"]
+    assert 0.3 < measures["nDCG@10"] <= 1.0
+    assert measures["nDCG@10"] == pytest.approx(sum(per_query.values()) / 20)
+
+
+def newer(index: Path) -> None:
+    """Make an index look as if a later version had written it."""
+    connection = sqlite3.connect(index / "manifest.sqlite")
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "{tmp}/no-such"], "no-such does not exist"),
+        (["index", "{tmp}/binary.txt", "--index", "{tmp}/i"], "binary.txt is a binary file"),
+        (["index", "{tmp}/bad.jsonl", "--index", "{tmp}/i"], "bad.jsonl, line 1: not valid JSON"),
+        (["index", "{tmp}/good.txt", "--index", "{tmp}/newer", "--pipeline", "indexing_keyword"], "upgrade rerank-plugin"),
+        (["index", "{tmp}/good.txt", "--index", "{tmp}/i", "--pipeline", "nope"], "unknown pipeline 'nope'"),
+        (["index", "{tmp}/good.txt", "--index", "{tmp}/i", "--language", "xx"], "'xx'"),
+        (["search", "fox", "--index", "{tmp}/none"], "none"),
+        (["search", " ", "--index", "{index}", "--pipeline", "bm25"], "query is empty"),
+        (["search", "fox", "--index", "{index}", "--pipeline", "bm25", "--top-k", "0"], "top_k must be at least 1, got 0"),
+        (["search", "fox", "--index", "{index}", "--pipeline", "{tmp}/faulty.yaml"], "unexpected keyword argument 'topk'"),
+        (["search", "fox", "--index", "{index}", "--pipeline", "{tmp}/model.yaml"], "unknown model 'minilm-l6-xx'"),
+        (["search", "fox", "--index", "{index}", "--filters", "{{"], "--filters is not valid JSON"),
+        (["search", "fox", "--index", "{index}", "--filters", "[]"], "--filters must be an object"),
+        (["search", "fox", "--index", "{index}", "--pipeline", "bm25", "--filters", '{{"field": "x"}}'], "operator"),
+        (["eval", "{tmp}", "--index", "{index}"], "has no split 'test'"),
+        (["train", "{tmp}/no-such.jsonl", "--output", "{tmp}/m"], "no-such.jsonl does not exist"),
+        (["train", "{tmp}/bad.jsonl", "--output", "{tmp}/m"], "bad.jsonl, line 1"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_status_1(rerank, tmp_path, index, arguments, message):
+    (tmp_path / "binary.txt").write_bytes(b"a\0b")
+    (tmp_path / "bad.jsonl").write_text('{"_id": ')
+    (tmp_path / "good.txt").write_text("good")
+    ranker = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.CrossEncoderRanker\n    init_parameters: {}\n"
+    (tmp_path / "faulty.yaml").write_text(ranker.format("{topk: 5}") + "connections: []\n")
+    bm25 = Path(__file__).parent.parent / "pipelines" / "bm25_rerank.yaml"
+    (tmp_path / "model.yaml").write_text(bm25.read_text().replace("model: minilm-l6-en", "model: minilm-l6-xx"))
+    index_paths([tmp_path / "good.txt"], tmp_path / "newer", pipeline="indexing_keyword")
+    newer(tmp_path / "newer")
+    done = rerank(*(argument.format(tmp=tmp_path, index=index) for argument in arguments))
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "rerank_plugin", "--debug", "index", str(tmp_path / "no-such")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["index"], ["search"], ["eval"], ["train"]])
+def test_every_command_has_help(rerank, command):
+    done = rerank(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage: " in done.stdout
+    if command:
+        assert "--json" in done.stdout

@@ -1,0 +1,278 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SENTENCES
+
+from rerank_plugin import HybridDocumentStore
+from rerank_plugin.errors import InputFileError, PipelineConfigError
+from rerank_plugin.indexing import index_paths
+from rerank_plugin.manifest import FORMAT, Manifest
+
+KEYWORD = "indexing_keyword"
+
+
+def contents(index: Path) -> dict[str, str]:
+    """Everything that a search could show of an index, by id."""
+    store = HybridDocumentStore(index)
+    found = {
+        document.id: json.dumps([document.content, document.meta, document.embedding], sort_keys=True)
+        for document in store.filter_documents()
+    }
+    store.close()
+    return found
+
+
+def texts(index: Path) -> set[str]:
+    return {json.loads(row)[0] for row in contents(index).values()}
+
+
+def write_corpus(path: Path, count: int, *, start: int = 0) -> Path:
+    lines = [
+        json.dumps({"_id": f"d{i}", "title": f"Title {i}", "text": f"{SENTENCES[i % len(SENTENCES)]} Number {i}."})
+        for i in range(start, start + count)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def write_pdf(path: Path, text: str) -> None:
+    """The smallest PDF with a line of text."""
+    stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents 4 0 R /Resources << /Font << /F1 5 0 R >> >> >>",
+        b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    data, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, start=1):
+        offsets.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    data += b"xref\n0 6\n0000000000 65535 f \n%strailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF" % (table, len(data))
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """One file of each kind."""
+    folder = tmp_path / "files"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "notes.txt").write_text("The red fox sleeps.", encoding="utf-8")
+    (folder / "deeper" / "guide.md").write_text("# The guide\n\nTea and **coffee** are drinks.\n", encoding="utf-8")
+    (folder / "page.html").write_text(
+        "<html><head><title>The page</title></head><body><article><p>The moon is near the earth, the sun is far away.</p>"
+        "</article></body></html>",
+        encoding="utf-8",
+    )
+    write_pdf(folder / "paper.pdf", "The river runs to the sea.")
+    write_corpus(folder / "corpus.jsonl", 2)
+    (folder / "image.png").write_bytes(b"\x89PNG\0")
+    (folder / ".hidden.txt").write_text("hidden")
+    return folder
+
+
+def test_indexes_every_kind_of_file(folder, tmp_path):
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, report.passages, report.failed) == (5, 6, [])
+    store = HybridDocumentStore(tmp_path / "index")
+    by_title = {document.meta["title"]: document for document in store.filter_documents()}
+    assert set(by_title) == {"notes", "The guide", "The page", "paper", "Title 0", "Title 1"}
+    assert "coffee" in by_title["The guide"].content
+    assert "The moon is near the earth" in by_title["The page"].content
+    assert by_title["paper"].content.strip() == "The river runs to the sea."
+    assert by_title["Title 1"].meta["doc_id"] == "d1"
+    assert by_title["notes"].meta["source"] == str(folder / "notes.txt")
+
+
+def test_a_long_text_is_split_and_no_word_is_lost(tmp_path):
+    words = [f"word{i}" for i in range(1000)]
+    (tmp_path / "long.txt").write_text(" ".join(words), encoding="utf-8")
+    report = index_paths([tmp_path / "long.txt"], tmp_path / "index", pipeline=KEYWORD)
+    assert report.passages > 5
+    found = {word for text in texts(tmp_path / "index") for word in text.split()}
+    assert found == set(words)
+
+
+def test_the_dense_pipeline_stores_embeddings(tmp_path, bi_encoder):
+    corpus = write_corpus(tmp_path / "corpus.jsonl", 3)
+    index_paths([corpus], tmp_path / "index", embedding_model=str(bi_encoder))
+    documents = HybridDocumentStore(tmp_path / "index").filter_documents()
+    assert [len(document.embedding) for document in documents] == [32, 32, 32]
+
+
+def test_a_second_run_skips_what_is_unchanged(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    before = contents(tmp_path / "index")
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, report.unchanged, report.passages) == (0, 5, 0)
+    assert contents(tmp_path / "index") == before
+
+
+def test_a_changed_file_replaces_its_passages(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    (folder / "notes.txt").write_text("The blue bird sings.", encoding="utf-8")
+    write_corpus(folder / "corpus.jsonl", 2, start=1)
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, report.unchanged) == (2, 3)
+    found = texts(tmp_path / "index")
+    assert "The blue bird sings." in found
+    assert "The red fox sleeps." not in found
+    assert {text[-2] for text in found if "Number" in text} == {"1", "2"}
+
+
+def test_another_pipeline_indexes_everything_again(folder, tmp_path, bi_encoder):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    report = index_paths([folder], tmp_path / "index", embedding_model=str(bi_encoder))
+    assert (report.files, report.unchanged) == (5, 0)
+    documents = HybridDocumentStore(tmp_path / "index").filter_documents()
+    assert len(documents) == 6
+    assert all(document.embedding for document in documents)
+
+
+def test_removed_files_stay_until_prune(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    (folder / "notes.txt").unlink()
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD).pruned == 0
+    assert "The red fox sleeps." in texts(tmp_path / "index")
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
+    assert "The red fox sleeps." not in texts(tmp_path / "index")
+    assert len(texts(tmp_path / "index")) == 5
+
+
+def test_prune_takes_a_file_that_was_indexed_by_its_own_path_and_nothing_else(folder, tmp_path):
+    index_paths([folder / "notes.txt", folder / "page.html"], tmp_path / "index", pipeline=KEYWORD)
+    (folder / "notes.txt").unlink()
+    (folder / "page.html").unlink()
+    assert index_paths([folder / "notes.txt"], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
+    assert len(texts(tmp_path / "index")) == 1
+
+
+def test_a_path_that_never_was_there_is_an_error_with_prune_too(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    for prune in (False, True):
+        with pytest.raises(InputFileError, match="typo does not exist"):
+            index_paths([tmp_path / "typo"], tmp_path / "index", pipeline=KEYWORD, prune=prune)
+    assert len(texts(tmp_path / "index")) == 6
+
+
+def test_of_a_beir_folder_only_the_corpus_is_indexed(repository, tmp_path):
+    report = index_paths([repository / "sample_corpus"], tmp_path / "index", pipeline=KEYWORD)
+    lines = (repository / "sample_corpus" / "documents.jsonl").read_text(encoding="utf-8").splitlines()
+    assert (report.files, report.passages) == (1, len(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("binary.txt", b"abc\0def", "binary file"),
+        ("latin.txt", "caf\u00e9".encode("latin-1"), "not UTF-8 text (byte 3)"),
+        ("no.pdf", b"not a pdf", "no PDF file"),
+        ("damaged.pdf", b"%PDF-1.4\nnothing", "no text that could be read"),
+        ("empty.txt", b"", "no text that could be read"),
+        ("bad.jsonl", b'{"_id": "1", "text": "x"}\n{"_id": "2"', "bad.jsonl, line 2: not valid JSON"),
+    ],
+)
+def test_a_bad_file_is_reported_and_the_others_are_indexed(folder, tmp_path, name, data, reason):
+    (folder / name).write_bytes(data)
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert report.files == 5
+    assert len(report.failed) == 1
+    assert reason in report.failed[0]
+    assert str(folder / name) in report.failed[0]
+    assert "\n" not in report.failed[0]
+    assert len(texts(tmp_path / "index")) == 6
+
+
+def test_a_file_that_went_bad_keeps_its_old_passages(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    (folder / "notes.txt").write_bytes(b"\0")
+    for _ in range(2):
+        assert len(index_paths([folder], tmp_path / "index", pipeline=KEYWORD).failed) == 1
+    assert "The red fox sleeps." in texts(tmp_path / "index")
+    (folder / "notes.txt").write_text("Well again.", encoding="utf-8")
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert "The red fox sleeps." not in texts(tmp_path / "index")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_reported(folder, tmp_path):
+    (folder / "notes.txt").chmod(0)
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert "cannot be read" in report.failed[0]
+
+
+def test_a_type_that_cannot_be_indexed_is_an_error_when_it_is_named(folder, tmp_path):
+    with pytest.raises(InputFileError, match=r"image\.png has a type that cannot be indexed: give one of \.txt"):
+        index_paths([folder / "image.png"], tmp_path / "index", pipeline=KEYWORD)
+
+
+def test_a_search_pipeline_cannot_index(folder, tmp_path):
+    with pytest.raises(PipelineConfigError, match="cannot index: it has no component named router"):
+        index_paths([folder], tmp_path / "index", pipeline="bm25")
+
+
+def test_progress_ends_at_its_total(folder, tmp_path):
+    seen = []
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=lambda done, total: seen.append((done, total)))
+    assert seen[0][0] == 0
+    assert seen[-1] == (6, 6)
+
+
+def test_a_manifest_of_a_newer_format_is_refused(tmp_path):
+    import sqlite3
+
+    from rerank_plugin.errors import IndexFormatError
+
+    Manifest(tmp_path)
+    connection = sqlite3.connect(tmp_path / "manifest.sqlite")
+    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.close()
+    with pytest.raises(IndexFormatError, match="upgrade rerank-plugin"):
+        Manifest(tmp_path)
+
+
+def test_a_killed_run_is_taken_up_and_ends_in_the_same_store(tmp_path):
+    """A real process, killed in the middle; then the same command again."""
+    files = tmp_path / "files"
+    files.mkdir()
+    write_corpus(files / "corpus.jsonl", 6000)
+    for i in range(40):
+        (files / f"note{i}.txt").write_text(f"{SENTENCES[i % len(SENTENCES)]} Note {i}.", encoding="utf-8")
+    index_paths([files], tmp_path / "whole", pipeline=KEYWORD)
+
+    command = [sys.executable, "-m", "rerank_plugin", "index", str(files), "--pipeline", KEYWORD, "--index"]
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    written = wait_for_passages(tmp_path / "killed", at_least=500, process=process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert written < 6040, "the run ended before it was killed"
+
+    done = subprocess.run([*command, str(tmp_path / "killed"), "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["passages"] < 6040, "nothing was taken up"
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    whole, killed = HybridDocumentStore(tmp_path / "whole"), HybridDocumentStore(tmp_path / "killed")
+    for query in ("red fox note", "capital of france number 77"):
+        expected = [document.id for document in whole.bm25_retrieval(query, top_k=20)]
+        assert [document.id for document in killed.bm25_retrieval(query, top_k=20)] == expected
+
+
+def wait_for_passages(index: Path, *, at_least: int, process: subprocess.Popen) -> int:
+    """Wait until a running process has written so many passages of the corpus, by its own manifest."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (index / "manifest.sqlite").is_file():
+            manifest = Manifest(index)
+            states = [manifest.get(source) for source in manifest.sources()]
+            written = sum(state.written for state in states if state)
+            if written >= at_least:
+                return written
+        time.sleep(0.01)
+    pytest.fail("the indexing process wrote nothing")
