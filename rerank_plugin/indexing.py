@@ -104,6 +104,7 @@ def index_paths(
     run.work()
     if prune:
         run.prune([root.resolve() for root in roots], files)
+    run.close()
     return run.report
 
 
@@ -154,6 +155,10 @@ class _IndexRun:
                 self._store.delete_by_filter(_source_is(source))
                 self._manifest.remove(source)
                 self.report.pruned += 1
+
+    def close(self) -> None:
+        """Complete the keyword index on disk, so that the first search need not."""
+        self._store.close()
 
     def _index_corpus(self, work: _Work) -> None:
         self._begin(work, written=work.done)

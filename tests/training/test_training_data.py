@@ -54,4 +54,4 @@ def test_describe_gives_the_figures_of_a_card():
     statistics = describe(PAIRS)
     assert (statistics.pairs, statistics.mean_label) == (2, 0.625)
     assert statistics.query_characters == (3, 5.0, 7)
-    assert statistics.passage_characters == (9, 15.0, 21)
+    assert statistics.passage_characters == (9, 14.5, 20)
