@@ -3,7 +3,8 @@ CrossEncoderRanker beside Haystack's SentenceTransformersSimilarityRanker: same 
 
     python benchmarks/parity.py BEIR_FOLDER [--split test] [--queries 200] [--candidates 50] [--model minilm-l6-en]
 
-Prints how many rankings are the same, the largest difference of a logit between OpenVINO and torch, and the median time of a query.
+Prints how many rankings are the same, the largest difference of a logit between OpenVINO and torch, and the median time of
+a query.
 """
 
 import argparse
@@ -23,9 +24,7 @@ from rerank_plugin.scoring.models import resolve_model
 def candidates_by_query(dataset: BeirDataset, split: str, queries: int, candidates: int) -> dict[str, list[Document]]:
     """BM25's candidates for the first queries of a split."""
     store = HybridDocumentStore()
-    store.write_documents(
-        [Document(id=d.id, content=d.text, meta={"title": d.title}) for d in dataset.documents()]
-    )
+    store.write_documents([Document(id=d.id, content=d.text, meta={"title": d.title}) for d in dataset.documents()])
     chosen = list(dataset.queries(split).values())[:queries]
     return {query.text: store.bm25_retrieval(query.text, top_k=candidates) for query in chosen}
 

@@ -78,7 +78,9 @@ def measure_ours(dataset: BeirDataset, queries: list[str], passages: int) -> flo
         keyword = median(timed(lambda q=query: store.bm25_retrieval(q, top_k=TOP_K)) for query in queries)
         dense = median(timed(lambda: store.embedding_retrieval(vector, top_k=TOP_K)) for _ in queries)
         print(f"  median query, top {TOP_K}: keyword {keyword:.2f} ms, dense {dense:.2f} ms")
-        print(f"  memory of the process: {memory():.0f} MB now, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB peak")
+        print(
+            f"  memory of the process: {memory():.0f} MB now, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB peak"
+        )
         store.close()
     return keyword
 

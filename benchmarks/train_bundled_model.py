@@ -122,7 +122,9 @@ class Miner:
 
     def pairs(self, item: Item, vector: np.ndarray) -> list[LabelledPair]:
         """The pairs of one query."""
-        bm25 = {d.id: d.score or 0.0 for d in self.store.bm25_retrieval(item.query, top_k=DEPTH)} if item.query.strip() else {}
+        bm25 = (
+            {d.id: d.score or 0.0 for d in self.store.bm25_retrieval(item.query, top_k=DEPTH)} if item.query.strip() else {}
+        )
         cosine = self._vectors @ vector
         dense = [self._ids[i] for i in np.argsort(-cosine)[:DEPTH]]
         best_bm25 = max(bm25.values(), default=1.0)

@@ -39,7 +39,7 @@ def write_tokenizer(folder: Path, *, max_length: int = 64) -> None:
     BertTokenizer(vocab=str(vocabulary), model_max_length=max_length).save_pretrained(str(folder))
 
 
-def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7) -> Path:
+def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3) -> Path:
     """A BERT of two layers under a classification head, all weights random but reproducible."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
@@ -54,7 +54,7 @@ def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7) -> Path
         intermediate_size=64,
         max_position_embeddings=64,
         num_labels=labels,
-        initializer_range=0.3,  # larger than usual: the scores of different texts shall differ clearly
+        initializer_range=spread,  # larger than usual: the scores of different texts shall differ clearly
     )
     BertForSequenceClassification(config).save_pretrained(str(folder))
     return folder
@@ -78,7 +78,12 @@ def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tokenizer(encoder)
     torch.manual_seed(7)
     config = BertConfig(
-        vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(str(encoder))
     transformer = Transformer(str(encoder))

@@ -118,7 +118,9 @@ def test_a_mistake_gets_one_line_and_status_1(rerank, tmp_path, index, arguments
     (tmp_path / "binary.txt").write_bytes(b"a\0b")
     (tmp_path / "bad.jsonl").write_text('{"_id": ')
     (tmp_path / "good.txt").write_text("good")
-    ranker = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.CrossEncoderRanker\n    init_parameters: {}\n"
+    ranker = (
+        "components:\n  ranker:\n    type: rerank_plugin.components.ranker.CrossEncoderRanker\n    init_parameters: {}\n"
+    )
     (tmp_path / "faulty.yaml").write_text(ranker.format("{topk: 5}") + "connections: []\n")
     bm25 = Path(__file__).parent.parent / "pipelines" / "bm25_rerank.yaml"
     (tmp_path / "model.yaml").write_text(bm25.read_text().replace("model: minilm-l6-en", "model: minilm-l6-xx"))

@@ -19,7 +19,9 @@ def blocks(language: str) -> list[str]:
 
 def command_lines() -> list[str]:
     lines = [line for block in blocks("sh") for line in block.replace("\\\n", " ").splitlines()]
-    return [line.split(" #")[0].removeprefix("$ ").strip() for line in lines if line.removeprefix("$ ").startswith("rerank ")]
+    return [
+        line.split(" #")[0].removeprefix("$ ").strip() for line in lines if line.removeprefix("$ ").startswith("rerank ")
+    ]
 
 
 def test_there_are_commands_to_check():

@@ -152,5 +152,6 @@ def _arguments(config: TrainingConfig, checkpoints: Path) -> Any:
         save_total_limit=2,
         logging_steps=min(500, config.save_steps),
         report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),  # pinned memory is of use to a GPU alone, and torch warns without
         **fast,
     )

@@ -27,7 +27,7 @@ SOURCES = TrainingData(paths=(Path("pairs.jsonl"),))
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    return write_cross_encoder(tmp_path_factory.mktemp("training") / "base", seed=3)
+    return write_cross_encoder(tmp_path_factory.mktemp("training") / "base", seed=3, spread=0.1)
 
 
 def config(base: Path, **changes) -> TrainingConfig:
@@ -36,8 +36,8 @@ def config(base: Path, **changes) -> TrainingConfig:
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_learns_and_saves_a_model_that_ranks(base, tmp_path, fast):
-    summary = train_and_save(PAIRS, config(base, fast=fast, epochs=8), tmp_path / "model", sources=SOURCES)
-    assert summary["steps"] == 8 * len(PAIRS) // 16
+    summary = train_and_save(PAIRS, config(base, fast=fast, epochs=16), tmp_path / "model", sources=SOURCES)
+    assert summary["steps"] == 16 * len(PAIRS) // 16
     ranker = CrossEncoderRanker(model=tmp_path / "model", backend="torch")
     documents = [Document(content=f"the old {noun} of rome") for noun in ("book", "fox", "sky", "bird")]
     best = ranker.run(query="animal", documents=documents)["documents"]
@@ -101,7 +101,9 @@ def sampler(lengths: list[int], **arguments) -> LengthGroupedBatchSampler:
     from datasets import Dataset
 
     dataset = Dataset.from_dict({"a": ["x" * length for length in lengths], "label": [0.0] * len(lengths)})
-    return LengthGroupedBatchSampler(dataset, valid_label_columns=["label"], **{"batch_size": 4, "drop_last": False, **arguments})
+    return LengthGroupedBatchSampler(
+        dataset, valid_label_columns=["label"], **{"batch_size": 4, "drop_last": False, **arguments}
+    )
 
 
 def test_batches_hold_every_pair_once_and_like_lengths_together():
