@@ -16,7 +16,7 @@ demo: install
 	$(BIN)/rerank search "why does my bread smell sour" --index $(INDEX) --pipeline hybrid_rerank --top-k 3
 	@echo; echo 'First stage beside second stage, on the judged English queries'
 	$(BIN)/rerank eval sample_corpus --index $(INDEX) --lang en --pipeline bm25 --pipeline bm25_rerank \
-		--pipeline dense --pipeline dense_rerank --pipeline hybrid --pipeline hybrid_rerank
+		--pipeline dense --pipeline hybrid --pipeline hybrid_rerank
 
 test: install
 	$(BIN)/ruff check .
