@@ -113,19 +113,25 @@ def find_sources(paths: Iterable[Path]) -> list[SourceFile]:
         if given.is_file() and given.suffix.lower() not in MIME_TYPES:
             raise InputFileError(f"{given} has a type that cannot be indexed: give one of {', '.join(MIME_TYPES)}")
         for file in _walk(given):
-            absolute = file.resolve()
+            # A broken link keeps its own name: the one that the error has to tell.
+            absolute = file.resolve() if file.exists() else file.absolute()
             found[absolute] = SourceFile(absolute)
     return list(found.values())
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    if path.is_file():
+    if not path.is_dir():
         yield path
     elif is_beir_folder(path):
         yield BeirDataset(path).corpus_file
     else:
-        for entry in sorted(path.iterdir()):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir() or entry.suffix.lower() in MIME_TYPES:
-                yield from _walk(entry)
+        try:
+            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            raise InputFileError(f"{path} cannot be listed: {error.strerror}") from error
+        for entry in entries:
+            if entry.is_dir():
+                # A link to a folder above would lead round in circles.
+                yield from () if entry.is_symlink() else _walk(entry)
+            elif entry.suffix.lower() in MIME_TYPES:
+                yield entry
