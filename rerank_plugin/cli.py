@@ -62,7 +62,7 @@ def index(
         str, typer.Option(help="Indexing pipeline: 'indexing', 'indexing_keyword' (no embeddings), or a YAML file.")
     ] = "indexing",
     language: Annotated[
-        str | None, typer.Option(help="Language of the keyword index, en or ru.  [default: the index's own, else en]")
+        str | None, typer.Option(help="Language of the keyword index, en or ru; without it the index's own, else en.")
     ] = None,
     embedding_model: EmbeddingModelOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="Drop passages of files that are gone.")] = False,
@@ -106,9 +106,9 @@ def search(
     pipeline: Annotated[
         str, typer.Option(help="bm25, dense, hybrid, each also with _rerank, or a YAML file.")
     ] = "bm25_rerank",
-    top_k: Annotated[int | None, typer.Option(help="Hits to show.  [default: as the pipeline says, 10]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Hits to show, if other than the pipeline says (10).")] = None,
     candidates: Annotated[
-        int | None, typer.Option(help="Candidates of the first stage.  [default: as the pipeline says, 100]")
+        int | None, typer.Option(help="Candidates of the first stage, if other than the pipeline says (100).")
     ] = None,
     filters: Annotated[str | None, typer.Option(help="Haystack filters, as JSON.")] = None,
     embedding_model: EmbeddingModelOption = None,
@@ -141,7 +141,7 @@ def evaluate(
     dataset: Annotated[Path, typer.Argument(help="Collection in BEIR layout, indexed before with `rerank index`.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="Name or YAML file; repeat it to compare.  [default: bm25, bm25_rerank]")
+        list[str] | None, typer.Option(help="Name or YAML file; repeat it to compare; without it bm25 and bm25_rerank.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
     lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
@@ -208,8 +208,9 @@ def train(
     """
     Fine-tune a cross-encoder with binary cross-entropy; the defaults are the published recipe.
 
-    BEIR folders give their judged passages as positives and BM25's finds as negatives. An interrupted run goes on from
-    its last checkpoint when it is started again.
+    BEIR folders give their judged passages as positives and BM25's finds as negatives.
+
+    An interrupted run goes on from its last checkpoint when it is started again.
     """
     from rerank_plugin.training.config import TrainingConfig
     from rerank_plugin.training.recipe import TrainingData, gather_pairs
