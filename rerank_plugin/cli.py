@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -155,10 +156,12 @@ def evaluate(
 
     collection = BeirDataset(dataset)
     qrels = collection.qrels(split)
-    queries = {
-        id_: query for id_, query in collection.queries(split).items() if lang is None or query.metadata.get("lang") == lang
-    }
-    queries = dict(list(queries.items())[:limit])
+    judged = (
+        (id_, query)
+        for id_, query in collection.queries().items()
+        if id_ in qrels and (lang is None or query.metadata.get("lang") == lang)
+    )
+    queries = dict(islice(judged, limit))
     results = {}
     for name in pipeline or ["bm25", "bm25_rerank"]:
         with _quiet_libraries(), _progress_bar(name, hidden=as_json) as progress:

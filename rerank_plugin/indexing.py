@@ -52,11 +52,10 @@ class IndexReport:
 
 @dataclass(frozen=True)
 class _Work:
-    """A file that has to be indexed, its fingerprint, its size in units of progress, and what is already there of it."""
+    """A file that has to be indexed, its fingerprint, and what is already there of it."""
 
     file: SourceFile
     fingerprint: str
-    units: int
     before: FileState | None
 
     @property
@@ -119,6 +118,7 @@ class _IndexRun:
         self._progress = progress
         self._plan: list[_Work] = []
         self._done = 0
+        self._total = 0
 
     def plan(self, files: Sequence[SourceFile], *, settings: str) -> None:
         """Find out what has to be done. A corpus is read to its end: a malformed line shows before anything is written."""
@@ -130,7 +130,8 @@ class _IndexRun:
                     self.report.unchanged += 1
                     continue
                 units = sum(1 for _ in read_documents(file.path)) if file.mime_type == BEIR_TYPE else 1
-                self._plan.append(_Work(file, fingerprint, units, before))
+                self._plan.append(_Work(file, fingerprint, before))
+                self._total += units
             except InputFileError as error:
                 self.report.failed.append(str(error))
 
@@ -228,7 +229,7 @@ class _IndexRun:
     def _advance(self, units: int) -> None:
         self._done += units
         if self._progress:
-            self._progress(self._done, sum(work.units for work in self._plan))
+            self._progress(self._done, self._total)
 
 
 def _was_indexed(root: Path, index: Path) -> bool:
