@@ -28,6 +28,7 @@ HOMES = {
     "tantivy": {"store/keywords_tantivy.py"},
     "rank_bm25": {"store/keywords_rank_bm25.py"},
     "openvino": {"scoring/backends/openvino_backend.py"},
+    "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {"cli.py"},
 }
 

@@ -57,7 +57,8 @@ class CrossEncoderRanker:
     :param model_kwargs: For `AutoModelForSequenceClassification.from_pretrained`.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
-    :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch` or `openvino`.
+    :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch`, `openvino`
+        or `onnx` (needs the extra `onnx`).
     :param batch_size: Most pairs that are scored at once.
     :param max_batch_tokens: Most tokens that are scored at once, padding included: it bounds the memory of long passages.
     :raises InvalidValueError: If `top_k`, `batch_size` or `max_batch_tokens` is below 1.

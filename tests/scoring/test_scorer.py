@@ -1,8 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 from conftest import SENTENCES
 
-from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.errors import InvalidValueError, MissingDependencyError, ModelError
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.scorer import PairScorer, load_scorer
@@ -25,9 +27,10 @@ def test_torch_gives_what_sentence_transformers_gives(cross_encoder):
     np.testing.assert_allclose(scorer(cross_encoder, "torch").logits(QUERY, PASSAGES), expected, atol=1e-5)
 
 
-def test_openvino_agrees_with_torch(cross_encoder):
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_a_converted_model_agrees_with_torch(cross_encoder, backend):
     expected = scorer(cross_encoder, "torch").logits(QUERY, PASSAGES)
-    np.testing.assert_allclose(scorer(cross_encoder, "openvino").logits(QUERY, PASSAGES), expected, atol=1e-4)
+    np.testing.assert_allclose(scorer(cross_encoder, backend).logits(QUERY, PASSAGES), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
@@ -69,10 +72,18 @@ def test_auto_means_openvino_on_a_cpu_and_torch_elsewhere():
 
 
 def test_an_unknown_backend_lists_what_exists():
-    with pytest.raises(InvalidValueError, match=r"'tensorrt'.*'auto', 'openvino', 'torch'"):
+    with pytest.raises(InvalidValueError, match=r"'tensorrt'.*'auto', 'onnx', 'openvino', 'torch'"):
         resolve_backend("tensorrt", device="cpu")
 
 
-def test_openvino_on_a_gpu_is_refused():
-    with pytest.raises(InvalidValueError, match="cuda:0"):
-        resolve_backend("openvino", device="cuda:0")
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_a_cpu_backend_on_a_gpu_is_refused(backend):
+    with pytest.raises(InvalidValueError, match=f"{backend}.*cuda:0"):
+        resolve_backend(backend, device="cuda:0")
+
+
+def test_onnx_without_onnxruntime_says_what_to_install(cross_encoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "rerank_plugin.scoring.backends.onnx_backend", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"rerank-plugin\[onnx\]"):
+        scorer(cross_encoder, "onnx")

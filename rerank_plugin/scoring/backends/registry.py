@@ -53,7 +53,13 @@ def _openvino(model: LoadedModel) -> Backend:
     return backend
 
 
-BACKENDS: dict[str, BackendFactory] = {"torch": _torch, "openvino": _openvino}
+def _onnx(model: LoadedModel) -> Backend:
+    backend: Backend = import_module("rerank_plugin.scoring.backends.onnx_backend").ONNXBackend(model)
+    return backend
+
+
+BACKENDS: dict[str, BackendFactory] = {"torch": _torch, "openvino": _openvino, "onnx": _onnx}
+CPU_ONLY = ("openvino", "onnx")
 
 
 def resolve_backend(name: str, *, device: str) -> str:
@@ -69,6 +75,6 @@ def resolve_backend(name: str, *, device: str) -> str:
         return "openvino" if device == "cpu" else "torch"
     if name not in BACKENDS:
         raise InvalidValueError(f"unknown backend {name!r}: choose one of {['auto', *sorted(BACKENDS)]}")
-    if name == "openvino" and device != "cpu":
-        raise InvalidValueError(f"backend 'openvino' runs on the CPU, not on {device!r}: choose 'torch', or device 'cpu'")
+    if name in CPU_ONLY and device != "cpu":
+        raise InvalidValueError(f"backend {name!r} runs on the CPU, not on {device!r}: choose 'torch', or device 'cpu'")
     return name

@@ -1,7 +1,7 @@
 """
-Train the bundled model `minilm-l6-en`, version 0.
+Train the bundled model `minilm-l6-en`: the first half, on labelled pairs. `distil.py` beside this file is the second half.
 
-    python benchmarks/train_bundled_model.py FOLDER_OF_COLLECTIONS --output FOLDER [--pairs 84000] [--epochs 1]
+    python benchmarks/bundled_model/train.py FOLDER_OF_COLLECTIONS --output FOLDER [--pairs 84000] [--epochs 1]
 
 The folder holds collections in BEIR layout named perspectrum, nq_qed_clapnq, squad11_train and medquad; only their `train`
 judgements are read. Pairs come from two kinds of queries:
@@ -18,13 +18,13 @@ import argparse
 import json
 import math
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from haystack import Document
+from pseudo_queries import keywords, sentences
 from sentence_transformers import SentenceTransformer
 
 from rerank_plugin import HybridDocumentStore
@@ -39,12 +39,6 @@ SEED = 42
 MAX_LENGTH = 176
 DEPTH = 60
 PASSAGE_CHARACTERS = 1600
-STOP_WORDS = frozenset(
-    "a an the of in on at to for from by with and or not is are was were be been being it its this that these those as his her "
-    "their they he she we you i which who whom what when where how why do does did has have had will would can could may might "
-    "must should than then there here also into over under about after before between during such no nor so if but more most "
-    "other some any all each both own same very s t".split()
-)
 
 
 @dataclass(frozen=True)
@@ -103,22 +97,15 @@ class Miner:
     def pseudo_query(self, id_: str) -> Item | None:
         """Make a query out of a passage."""
         title, _, body = self.texts[id_].partition("\n")
-        sentences = [s.strip() for s in re.split(r"(?<=[.!?])\s+", body or title) if 6 <= len(s.split()) <= 40]
-        if len(sentences) < 3:
+        found = sentences(body or title, longest=40)
+        if len(found) < 3:
             return None
-        sentence = self.draw.choice(sentences)
-        query = sentence if self.draw.random() < 0.4 else self._keywords(sentence)
+        sentence = self.draw.choice(found)
+        query = sentence if self.draw.random() < 0.4 else keywords(sentence, self.draw, fewest=3, most=6)
         if query is None:
             return None
         text = self.texts[id_].replace(sentence, "") if self.draw.random() < 0.7 else self.texts[id_]
         return Item(query, (id_,), source=id_, source_text=text)
-
-    def _keywords(self, sentence: str) -> str | None:
-        words = [word for word in re.findall(r"[A-Za-z][\w'-]+", sentence.lower()) if word not in STOP_WORDS]
-        if len(words) < 4:
-            return None
-        count = min(self.draw.randint(3, 6), len(words))
-        return " ".join(words[i] for i in sorted(self.draw.sample(range(len(words)), count)))
 
     def pairs(self, item: Item, vector: np.ndarray) -> list[LabelledPair]:
         """The pairs of one query."""
