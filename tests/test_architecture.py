@@ -24,7 +24,7 @@ LAYERS = [
 # Siblings that must not know each other although they share a layer.
 STRANGERS = [("scoring", "store"), ("store", "scoring"), ("training", "evaluation"), ("evaluation", "training")]
 HOMES = {
-    "faiss": {"store/vectors.py"},
+    "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},
     "tantivy": {"store/keywords_tantivy.py"},
     "rank_bm25": {"store/keywords_rank_bm25.py"},
     "openvino": {"scoring/backends/openvino_backend.py"},

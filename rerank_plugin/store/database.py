@@ -36,6 +36,8 @@ _SCHEMA = (
     "CREATE INDEX documents_changed ON documents (changed, has_text)",
     # Apart from the texts, so that reading one does not drag the other through memory.
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL)",
+    # For counting and listing the rows without reading the pages that hold the vectors.
+    "CREATE INDEX vectors_row ON vectors (row)",
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
 )
@@ -344,9 +346,24 @@ class Database:
         :param since: Number of the change.
         :returns: Rows, and a matrix with one line per row.
         """
+        query = (
+            "SELECT v.row, v.embedding FROM vectors v JOIN documents d ON d.row = v.row WHERE d.changed > ? ORDER BY v.row"
+        )
+        yield from self._matrices(self._connection.execute(query, (since,)))
+
+    def vectors_of(self, rows: Sequence[int] | None) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+        """
+        Read vectors, in portions and in the order of the rows.
+
+        :param rows: Rows of the documents; None for all. Those without a vector are left out.
+        :returns: Rows, and a matrix with one line per row.
+        """
+        for where, parameters in _chunks(rows):
+            query = f"SELECT d.row, d.embedding FROM vectors d {where} ORDER BY d.row"  # noqa: S608 - our own names
+            yield from self._matrices(self._connection.execute(query, parameters))
+
+    def _matrices(self, cursor: sqlite3.Cursor) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         dim = self.setting("embedding_dim")
-        query = "SELECT v.row, v.embedding FROM vectors v JOIN documents d ON d.row = v.row WHERE d.changed > ?"
-        cursor = self._connection.execute(query, (since,))
         while part := cursor.fetchmany(_CHUNK):
             blobs = [blob for _, blob in part]
             joined = b"".join(blobs)
@@ -355,6 +372,15 @@ class Database:
             else:
                 matrix = np.stack([decode_vector(blob, dim) for blob in blobs]).astype(np.float32)
             yield [row for row, _ in part], matrix
+
+    def vector_rows(self) -> npt.NDArray[np.int64]:
+        """Return the rows that have a vector, in ascending order."""
+        found = self._connection.execute("SELECT row FROM vectors INDEXED BY vectors_row ORDER BY row")
+        return np.fromiter((row for (row,) in found), dtype=np.int64)
+
+    def count_vectors(self) -> int:
+        """Return the number of vectors."""
+        return int(self._connection.execute("SELECT count(*) FROM vectors INDEXED BY vectors_row").fetchone()[0])
 
 
 def _chunks(rows: Sequence[int] | None) -> Iterator[tuple[str, tuple[str, ...]]]:

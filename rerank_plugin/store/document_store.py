@@ -36,7 +36,8 @@ class HybridDocumentStore:
         `None`: in memory.
     :param embedding_dim: Length of the vectors. `None`: that of the first vector written.
     :param similarity: `cosine`, `dot_product` or `l2`. `None`: as the index says, `cosine` for a new one.
-    :param vector_index: `auto` or `flat`; both search exactly.
+    :param vector_index: `flat` compares every vector. `hnsw` and `ivf` look at likely ones, with `_sq8` at a quarter of the
+        memory; the scores are exact all the same. `auto`: flat up to 100,000 vectors, `ivf_sq8` beyond.
     :param keyword_engine: `tantivy` (incremental, on disk) or `rank_bm25` (plain Python, in memory). `None`: as the
         index says, `tantivy` for a new one.
     :param language: `en` or `ru`, for stemming and stop words. `None`: as the index says, `en` for a new one.
@@ -65,7 +66,7 @@ class HybridDocumentStore:
         self.keyword_engine = keyword_engine
         self.language = language
         self.stop_words = stop_words
-        self._session = Session(path, asked)
+        self._session = Session(path, asked, vector_index)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the store as a dictionary, as a pipeline's YAML keeps it."""
@@ -261,7 +262,7 @@ class HybridDocumentStore:
             embedding_dim = handle.database.setting("embedding_dim")
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
-            return retrieve(handle.database, handle.vectors, handle.filters, vector, filters, top_k)
+            return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)
 
     def warm_up(self, *, keywords: bool = True, vectors: bool = True) -> None:
         """
@@ -274,7 +275,7 @@ class HybridDocumentStore:
             if keywords:
                 self._session.keywords(handle).sync(handle.database)
             if vectors:
-                handle.vectors.sync(handle.database)
+                self._session.vectors(handle).sync(handle.database)
 
     def close(self) -> None:
         """

@@ -15,8 +15,9 @@ from rerank_plugin.store.vectors import VectorIndex
 
 DATABASE = "documents.sqlite"
 KEYWORDS = "keywords"
+VECTORS = "vectors"
 # What an index folder may hold before its first document: other parts of the package keep their own files in it.
-_OURS = (DATABASE, KEYWORDS, "manifest", "vectors", ".")
+_OURS = (DATABASE, KEYWORDS, VECTORS, "manifest", ".")
 
 _handles: dict[Path, "Handle"] = {}
 # Handles from before a fork: SQLite must neither be used nor closed in the child.
@@ -49,8 +50,8 @@ class Handle:
             raise
         self._file = self._identify()
         self.filters = FilterCache()
-        self.vectors = VectorIndex(self.settings.similarity or "")
         self._keywords: dict[str, KeywordIndex] = {}
+        self._vectors: dict[str, VectorIndex] = {}
 
     def keywords(self, engine: str) -> KeywordIndex:
         """
@@ -64,6 +65,17 @@ class Handle:
                 engine, folder, self.settings.language or "", stop_words=bool(self.settings.stop_words)
             )
         return self._keywords[engine]
+
+    def vectors(self, kind: str) -> VectorIndex:
+        """
+        Return a vector index.
+
+        :param kind: One of `settings.VECTOR_INDEXES`.
+        """
+        if kind not in self._vectors:
+            folder = None if self._folder is None else self._folder / VECTORS / kind
+            self._vectors[kind] = VectorIndex(self.settings.similarity or "", kind, folder)
+        return self._vectors[kind]
 
     @property
     def is_current(self) -> bool:

@@ -12,18 +12,21 @@ from rerank_plugin.store import handles
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.settings import Settings
+from rerank_plugin.store.vectors import VectorIndex
 
 
 class Session:
     """What one store uses: a shared handle on a folder, or a database in memory of its own."""
 
-    def __init__(self, path: str | Path | None, asked: Settings) -> None:
+    def __init__(self, path: str | Path | None, asked: Settings, vector_index: str) -> None:
         """
         Prepare; nothing is opened.
 
         :param path: Folder of the index, None for one in memory.
         :param asked: What the store was set to.
+        :param vector_index: One of `settings.VECTOR_INDEXES`.
         """
+        self._vector_index = vector_index
         self._folder = None if path is None else Path(path).expanduser()
         self._asked = asked
         self._guard = threading.Lock()
@@ -64,14 +67,23 @@ class Session:
         """
         return handle.keywords(self._engine)
 
+    def vectors(self, handle: Handle) -> VectorIndex:
+        """
+        Return the vector index that this store uses.
+
+        :param handle: A lent handle.
+        """
+        return handle.vectors(self._vector_index)
+
     def close(self) -> None:
-        """Complete the keyword index on disk and give the files back; a later use opens them again."""
+        """Complete the derived indexes on disk and give the files back; a later use opens them again."""
         try:
             if self._is_behind and self._folder is not None:
                 with self._lent(create=False) as handle:
                     keywords = handle.keywords(self._engine)
                     if keywords.persistent:
                         keywords.sync(handle.database)
+                    self.vectors(handle).complete(handle.database)
         finally:
             self._is_behind = False
             with self._guard:

@@ -11,7 +11,7 @@ CHOICES = {
     "language": ("en", "ru"),
     "stop_words": (False, True),
 }
-VECTOR_INDEXES = ("auto", "flat")
+VECTOR_INDEXES = ("auto", "flat", "hnsw", "hnsw_sq8", "ivf", "ivf_sq8")
 
 
 @dataclass(frozen=True)

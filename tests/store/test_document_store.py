@@ -190,7 +190,7 @@ def test_metadata_of_mixed_and_nested_values():
         {"similarity": "euclid"},
         {"keyword_engine": "lucene"},
         {"language": "de"},
-        {"vector_index": "hnsw"},
+        {"vector_index": "lsh"},
         {"embedding_dim": 0},
         {"embedding_dim": 1.5},
         {"stop_words": "yes"},

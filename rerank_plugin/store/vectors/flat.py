@@ -1,0 +1,84 @@
+"""Exact vector search with FAISS, in memory."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rerank_plugin.store.derived import Hit, Rows
+from rerank_plugin.store.vectors.similarity import prepare, scores
+
+
+class FlatIndex:
+    """
+    Vectors in a flat FAISS index.
+
+    It has no file: reading 100,000 vectors from SQLite takes about as long as reading a FAISS file of them.
+    """
+
+    def __init__(self, similarity: str) -> None:
+        """
+        Make an empty index; FAISS is imported with the first vector.
+
+        :param similarity: `cosine`, `dot_product` or `l2`.
+        """
+        self._similarity = similarity
+        self._index: Any = None
+        # FAISS numbers vectors by position; position -> row of the database.
+        self.rows: Rows = np.empty(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return int(self.rows.size)
+
+    def search(self, query: npt.NDArray[np.float32], limit: int, allowed: Rows | None) -> list[Hit]:
+        """
+        Return the rows with the most similar vectors.
+
+        :param query: A prepared vector.
+        :param limit: How many; fewer come back only if no more match.
+        :param allowed: The rows that may be returned; None for all.
+        :returns: Hits, best first.
+        """
+        if not self.rows.size:
+            return []
+        import faiss
+
+        # With a selector FAISS scans in one thread. Without one it starts OpenMP for the one query, which has nothing
+        # to share out and waits for its own threads on a busy machine: 56 instead of 17 ms for 100,000 vectors.
+        selector: Any = faiss.IDSelectorAll()
+        if allowed is not None:
+            bits = np.packbits(np.isin(self.rows, allowed), bitorder="little")
+            selector = faiss.IDSelectorBitmap(self.rows.size, faiss.swig_ptr(bits))
+        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg, unused-ignore]
+        values, positions = self._index.search(query[np.newaxis], min(limit, self.rows.size), params=parameters)
+        found = positions[0] >= 0
+        found_scores = scores(values[0][found], self._similarity)
+        return [Hit(*pair) for pair in zip(self.rows[positions[0][found]].tolist(), found_scores.tolist(), strict=True)]
+
+    def add(self, rows: list[int], vectors: npt.NDArray[np.float32]) -> None:
+        """
+        Add vectors.
+
+        :param rows: Their rows.
+        :param vectors: One a line.
+        """
+        import faiss
+
+        if self._index is None:
+            flat = faiss.IndexFlatL2 if self._similarity == "l2" else faiss.IndexFlatIP
+            self._index = flat(vectors.shape[1])
+        self._index.add(prepare(vectors, self._similarity))
+        self.rows = np.concatenate([self.rows, np.array(rows, dtype=np.int64)])
+
+    def remove(self, rows: list[int]) -> None:
+        """
+        Remove vectors.
+
+        :param rows: Their rows; those without a vector here are passed over.
+        """
+        gone = np.flatnonzero(np.isin(self.rows, rows))
+        if gone.size:
+            # A flat index closes the gap, so the positions of the rest stay those of `self.rows`.
+            self._index.remove_ids(gone)
+            self.rows = np.delete(self.rows, gone)

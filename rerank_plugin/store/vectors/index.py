@@ -1,0 +1,187 @@
+"""The vector index of a store: a trained index of most vectors where one pays, and a flat one of the rest."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from haystack import logging
+
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+from rerank_plugin.store.vectors import files, kinds
+from rerank_plugin.store.vectors.flat import FlatIndex
+from rerank_plugin.store.vectors.similarity import compare, prepare, scores
+from rerank_plugin.store.vectors.trained import OVERSAMPLING, TrainedIndex, writable
+
+logger = logging.getLogger(__name__)
+
+# Up to so many allowed rows, their vectors are read and compared one by one: exact, and as fast as asking an approximate
+# index that has to skip nearly everything it meets.
+_FEW_ALLOWED = 20_000
+# A trained index is brought up to date when the flat part beside it, or what is marked as gone, has grown to this share.
+_STALE_SHARE = 0.2
+_STALE_LEAST = 20_000
+# At the end of a session it is done sooner, as nobody waits for a query then.
+_TIDY_SHARE = 0.02
+# Cells that were trained on far fewer vectors than there are now are too full.
+_RETRAIN_FACTOR = 4
+
+
+class VectorIndex:
+    """
+    Finds the rows with the most similar vectors.
+
+    Vectors that were written since the trained index was built stand in a flat index beside it, so that a write is found at
+    once. Every score is exact: the trained index only names candidates.
+    """
+
+    def __init__(self, similarity: str, kind: str = "auto", folder: Path | None = None) -> None:
+        """
+        Prepare an index; nothing is read or built before the first `sync`.
+
+        :param similarity: `cosine`, `dot_product` or `l2`.
+        :param kind: One of `settings.VECTOR_INDEXES`.
+        :param folder: Where a trained index may be kept; None for memory.
+        """
+        self._similarity = similarity
+        self._asked = kind
+        self._folder = folder
+        self._database: Database | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._counter = 0
+        self._trained: TrainedIndex | None = None
+        self._rest = FlatIndex(self._similarity)
+
+    def reset(self) -> None:
+        """Forget everything, on disk too; the next `sync` starts from nothing."""
+        self._forget()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def sync(self, database: Database) -> None:
+        """
+        Replay what was written since the last call, and train where that is due.
+
+        :param database: The truth.
+        :raises DamagedIndexError: If the files cannot be read or written.
+        """
+        self._replay(database)
+        self._bring_up_to_date(database, share=_STALE_SHARE, least=_STALE_LEAST)
+
+    def complete(self, database: Database) -> None:
+        """
+        Bring the files up to date, so that the next process opens them with little to replay.
+
+        :param database: The truth.
+        :raises DamagedIndexError: If the files cannot be read or written.
+        """
+        self._replay(database)
+        self._bring_up_to_date(database, share=_TIDY_SHARE, least=kinds.TRAINED_FROM)
+
+    def _replay(self, database: Database) -> None:
+        self._database = database
+        if database.counter == self._counter:
+            return
+        with database.snapshot():
+            counter = database.counter
+            if self._counter == 0:
+                self._open(database)
+            since = database.replayable(self._counter)
+            if since == 0:
+                self._forget()
+            else:
+                changed = database.changed_rows(since)
+                self._rest.remove(changed)
+                if self._trained is not None:
+                    self._trained.bury(changed)
+            for rows, vectors in database.vectors(since):
+                self._rest.add(rows, vectors)
+            self._counter = counter
+
+    def _open(self, database: Database) -> None:
+        choice = kinds.choose(self._asked, database.count_vectors())
+        if self._folder is None or choice.kind == "flat":
+            return
+        try:
+            found = files.load(self._folder, database, choice.kind, self._similarity)
+        except DamagedIndexError as error:
+            logger.warning("The vector index is damaged and will be built again: {error}", error=error)
+            self.reset()
+            return
+        if found is not None:
+            self._trained, self._counter = found
+
+    def _bring_up_to_date(self, database: Database, *, share: float, least: int) -> None:
+        count = len(self._rest) + (0 if self._trained is None else len(self._trained))
+        choice = kinds.choose(self._asked, count)
+        if choice.kind == "flat":
+            if self._trained is not None:  # it has shrunk
+                self._forget()
+                self._replay(database)
+            return
+        present = self._trained
+        if present is not None and max(len(self._rest), present.buried) <= max(least, int(share * len(present))):
+            return
+        extendable = present is not None and present.buried <= _STALE_SHARE * len(present)
+        fresh = present is None or count > _RETRAIN_FACTOR * present.facts.trained_on
+        with database.snapshot():
+            counter = database.counter
+            if present is not None and extendable and not fresh:
+                built = self._extend(present, database)
+            else:
+                logger.info("Building the vector index {kind}: {reason}", kind=choice.kind, reason=choice.reason)
+                built = TrainedIndex.build(database, choice.kind, self._similarity)
+            if self._folder is not None:
+                files.save(built, self._folder, database, counter)
+        self._forget()
+        self._trained, self._counter = built, counter
+        self._replay(database)
+
+    def _extend(self, present: TrainedIndex, database: Database) -> TrainedIndex:
+        rows = self._rest.rows.tolist()
+        loaded = None
+        if self._folder is not None:
+            loaded = files.load(self._folder, database, present.facts.kind, self._similarity, mapped=False)
+        # Another process may have replaced the files since this one opened them; then there is nothing to add to.
+        if loaded is not None and np.array_equal(loaded[0].rows, present.rows):
+            return present.extended(loaded[0].index, database.vectors_of(rows))
+        return present.extended(writable(present.index), database.vectors_of(rows))
+
+    def search(self, query: npt.NDArray[np.float64], limit: int, allowed: Rows | None) -> list[Hit]:
+        """
+        Return the rows with the most similar vectors.
+
+        :param query: The vector to compare with; as long as the vectors in the index.
+        :param limit: How many; fewer come back only if no more match.
+        :param allowed: The rows that may be returned; None for all.
+        :returns: Hits, best first: score is the cosine, the dot product, or 1 / (1 + squared distance) for `l2`.
+        """
+        prepared = prepare(query[np.newaxis], self._similarity)[0]
+        hits = self._rest.search(prepared, limit, allowed)
+        if self._trained is not None and len(self._trained):
+            hits += self._search_trained(self._trained, prepared, limit, allowed)
+            hits.sort(key=lambda hit: -hit.score)
+        return hits[:limit]
+
+    def _search_trained(
+        self, trained: TrainedIndex, query: npt.NDArray[np.float32], limit: int, allowed: Rows | None
+    ) -> list[Hit]:
+        within = trained.within(allowed)
+        if within.size > _FEW_ALLOWED:
+            candidates = trained.candidates(query, limit * OVERSAMPLING, allowed)
+            # A selector can leave an approximate index with too few hits: then all that may be returned are compared.
+            if candidates.size >= min(limit, within.size):
+                within = candidates
+        return self._exact(query, within, limit)
+
+    def _exact(self, query: npt.NDArray[np.float32], rows: Rows, limit: int) -> list[Hit]:
+        assert self._database is not None
+        best: list[Hit] = []
+        for found, vectors in self._database.vectors_of(np.sort(rows).tolist()):
+            values = compare(query, prepare(vectors, self._similarity), self._similarity)
+            best += [Hit(*pair) for pair in zip(found, scores(values, self._similarity).tolist(), strict=True)]
+            best = sorted(best, key=lambda hit: -hit.score)[:limit]
+        return best

@@ -1,0 +1,116 @@
+"""The kinds of vector index, and which one `auto` means."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+# A flat scan of so many vectors of 384 numbers takes about 20 ms on one core, and nobody needs better than exact before.
+EXACT_UP_TO = 100_000
+# Fewer vectors than this make no cells worth training.
+TRAINED_FROM = 2_000
+_NEIGHBOURS = 32
+_BUILD_EFFORT = 200
+_PER_CELL = 50
+_EFFORTS = (8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kind of index and why it is used."""
+
+    kind: str
+    reason: str
+
+
+def choose(asked: str, count: int) -> Choice:
+    """
+    Say which kind of index is used.
+
+    :param asked: One of `settings.VECTOR_INDEXES`.
+    :param count: How many vectors there are.
+    """
+    if asked == "flat":
+        return Choice("flat", "as asked: exact")
+    if asked == "auto":
+        if count <= EXACT_UP_TO:
+            return Choice("flat", f"auto: {count:,} vectors, exact search is fast up to {EXACT_UP_TO:,}")
+        return Choice("ivf_sq8", f"auto: {count:,} vectors, more than the {EXACT_UP_TO:,} that exact search is fast for")
+    if count < TRAINED_FROM:
+        return Choice("flat", f"{asked} is trained from {TRAINED_FROM:,} vectors on, there are {count:,}: exact until then")
+    return Choice(asked, "as asked")
+
+
+def cells(count: int) -> int:
+    """
+    Return the number of cells of an IVF index: 2 sqrt(n), a power of two.
+
+    :param count: How many vectors there are.
+    """
+    return int(2 ** round(np.log2(max(2 * sqrt(count), 16))))
+
+
+def sample_size(kind: str, count: int) -> int:
+    """
+    Return how many vectors an index is trained on.
+
+    :param kind: A kind but `auto` and `flat`.
+    :param count: How many vectors there are.
+    """
+    if kind == "hnsw":
+        return 1  # nothing to train
+    wanted = _PER_CELL * cells(count) if kind.startswith("ivf") else 50_000
+    return min(count, max(wanted, 2_000))
+
+
+def make(kind: str, dim: int, similarity: str, count: int) -> Any:
+    """
+    Make an untrained FAISS index.
+
+    :param kind: A kind but `auto` and `flat`.
+    :param dim: Length of the vectors.
+    :param similarity: `cosine`, `dot_product` or `l2`.
+    :param count: How many vectors it will hold.
+    """
+    import faiss
+
+    metric = faiss.METRIC_L2 if similarity == "l2" else faiss.METRIC_INNER_PRODUCT
+    shape = {
+        "hnsw": f"HNSW{_NEIGHBOURS},Flat",
+        "hnsw_sq8": f"HNSW{_NEIGHBOURS},SQ8",
+        "ivf": f"IVF{cells(count)},Flat",
+        "ivf_sq8": f"IVF{cells(count)},SQ8",
+    }[kind]
+    index: Any = faiss.index_factory(dim, shape, metric)
+    if kind.startswith("hnsw"):
+        index.hnsw.efConstruction = _BUILD_EFFORT
+    else:
+        index.cp.niter = 10  # more move no centroid to speak of
+    return index
+
+
+def efforts(kind: str, count: int) -> list[int]:
+    """
+    Return the search efforts to choose from, cheapest first: cells that are looked into, or nodes that are kept in view.
+
+    :param kind: A kind but `auto` and `flat`.
+    :param count: How many vectors there are.
+    """
+    most = cells(count) if kind.startswith("ivf") else count
+    return [effort for effort in _EFFORTS if effort < most] or [1]
+
+
+def parameters(kind: str, effort: int, selector: Any) -> Any:
+    """
+    Return FAISS's parameters of a search.
+
+    :param kind: A kind but `auto` and `flat`.
+    :param effort: See `efforts`.
+    :param selector: Which positions may be returned.
+    """
+    faiss: Any = import_module("faiss")  # its type hints do not know the parameters
+    if kind.startswith("ivf"):
+        return faiss.SearchParametersIVF(sel=selector, nprobe=effort)
+    return faiss.SearchParametersHNSW(sel=selector, efSearch=effort)

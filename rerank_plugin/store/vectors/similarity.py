@@ -1,0 +1,54 @@
+"""How two vectors are compared, with FAISS's numbers on the way in and ours on the way out."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SIMILARITIES = ("cosine", "dot_product", "l2")
+
+
+def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float32]:
+    """
+    Return vectors as FAISS compares them: of length 1 for `cosine`, as they are otherwise.
+
+    :param vectors: One a line.
+    :param similarity: `cosine`, `dot_product` or `l2`.
+    """
+    if similarity == "cosine":
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        # A vector of zeros points nowhere: it is left as it is, and its cosine is 0.
+        vectors = np.divide(vectors, lengths, where=lengths > 0, out=np.zeros(vectors.shape))
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def scores(values: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float64]:
+    """
+    Return the scores that users see: the cosine, the dot product, or 1 / (1 + squared distance).
+
+    :param values: Inner products, or squared distances for `l2`.
+    :param similarity: `cosine`, `dot_product` or `l2`.
+    """
+    values = values.astype(np.float64)
+    if similarity == "l2":
+        similarities: npt.NDArray[np.float64] = 1 / (1 + np.maximum(values, 0))
+        return similarities
+    clipped: npt.NDArray[np.float64] = np.clip(values, -1, 1) if similarity == "cosine" else values
+    return clipped
+
+
+def compare(query: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], similarity: str) -> npt.NDArray[np.float32]:
+    """
+    Return what FAISS would: inner products, or squared distances for `l2`.
+
+    :param query: A prepared vector.
+    :param vectors: Prepared vectors, one a line.
+    :param similarity: `cosine`, `dot_product` or `l2`.
+    """
+    if similarity == "l2":
+        # By differences, as FAISS does for one query: exact for near vectors, where the binomial formula cancels out.
+        difference = vectors - query
+        distances: npt.NDArray[np.float32] = np.einsum("ij,ij->i", difference, difference)
+        return distances
+    products: npt.NDArray[np.float32] = vectors @ query
+    return products

@@ -1,0 +1,205 @@
+"""An approximate FAISS index: it finds candidates, whose exact scores come from the vectors in the database."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rerank_plugin.store.database import Database
+from rerank_plugin.store.derived import Rows
+from rerank_plugin.store.vectors import kinds
+from rerank_plugin.store.vectors.similarity import compare, prepare
+
+Matrix = npt.NDArray[np.float32]
+
+# So many times the wanted hits are fetched and scored exactly: compressed vectors confuse near neighbours, not far ones.
+OVERSAMPLING = 2
+# The search effort is the least with which this share of the true neighbours is found.
+WANTED_RECALL = 0.97
+MEASURED_AT = 100
+_QUERIES = 100
+_SEED = 7
+
+
+@dataclass(frozen=True)
+class Trained:
+    """
+    What is known about an index, apart from its vectors.
+
+    :param kind: A kind but `auto` and `flat`.
+    :param similarity: `cosine`, `dot_product` or `l2`.
+    :param effort: Cells or nodes that a search looks at.
+    :param recall: Share of the true 100 nearest that were found with this effort, for a sample of its own vectors.
+    :param trained_on: How many vectors there were when it was trained.
+    """
+
+    kind: str
+    similarity: str
+    effort: int
+    recall: float
+    trained_on: int
+
+
+class TrainedIndex:
+    """Vectors in an approximate index. Vectors that are replaced or deleted are marked, until it is built again."""
+
+    def __init__(self, index: Any, rows: Rows, alive: npt.NDArray[np.bool_], facts: Trained) -> None:
+        """
+        Wrap a FAISS index.
+
+        :param index: The FAISS index.
+        :param rows: Row of the database of each position.
+        :param alive: Whether each position still counts.
+        :param facts: What is known about it.
+        """
+        self.index = index
+        self.rows = rows
+        self.alive = alive
+        self.facts = facts
+
+    def __len__(self) -> int:
+        """Return the number of vectors that count."""
+        return int(np.count_nonzero(self.alive))
+
+    @property
+    def buried(self) -> int:
+        """Number of vectors that are marked as gone."""
+        return int(self.alive.size) - len(self)
+
+    def bury(self, rows: list[int]) -> None:
+        """
+        Mark vectors as gone.
+
+        :param rows: Their rows; those without a vector here are passed over.
+        """
+        if rows:
+            self.alive = self.alive & ~_among(self.rows, np.array(rows, dtype=np.int64))
+
+    def within(self, allowed: Rows | None) -> Rows:
+        """
+        Return the rows that count and may be returned.
+
+        :param allowed: The rows that may be returned; None for all.
+        """
+        mask = self.alive if allowed is None else self.alive & _among(self.rows, allowed)
+        return self.rows[mask]
+
+    def candidates(self, query: Matrix, limit: int, allowed: Rows | None) -> Rows:
+        """
+        Return rows that are probably near a vector.
+
+        :param query: A prepared vector.
+        :param limit: How many candidates.
+        :param allowed: The rows that may be returned; None for all.
+        :returns: At most `limit` rows, in no particular order.
+        """
+        import faiss
+
+        mask = self.alive if allowed is None else self.alive & _among(self.rows, allowed)
+        bits = np.packbits(mask, bitorder="little")
+        selector = faiss.IDSelectorBitmap(mask.size, faiss.swig_ptr(bits))
+        positions = self._search(query[np.newaxis], limit, self.facts.effort, selector)[0]
+        found: Rows = self.rows[positions[positions >= 0]]
+        return found
+
+    def _search(self, queries: Matrix, limit: int, effort: int, selector: Any) -> npt.NDArray[np.int64]:
+        limit = min(limit, self.rows.size)
+        # HNSW cannot return more than it keeps in view.
+        effort = effort if self.facts.kind.startswith("ivf") else max(effort, limit)
+        found: npt.NDArray[np.int64] = self.index.search(
+            queries, limit, params=kinds.parameters(self.facts.kind, effort, selector)
+        )[1]
+        return found
+
+    def extended(self, index: Any, portions: Iterator[tuple[list[int], Matrix]]) -> "TrainedIndex":
+        """
+        Return an index with more vectors, without training it again.
+
+        :param index: A copy of the FAISS index that can be written to.
+        :param portions: Rows and vectors to add.
+        """
+        rows = [self.rows]
+        for added, vectors in portions:
+            index.add(prepare(vectors, self.facts.similarity))
+            rows.append(np.array(added, dtype=np.int64))
+        together = np.concatenate(rows)
+        alive = np.concatenate([self.alive, np.ones(together.size - self.rows.size, dtype=np.bool_)])
+        return TrainedIndex(index, together, alive, self.facts)
+
+    @classmethod
+    def build(cls, database: Database, kind: str, similarity: str) -> "TrainedIndex":
+        """
+        Build an index of all vectors; belongs into a snapshot.
+
+        :param database: The truth.
+        :param kind: A kind but `auto` and `flat`.
+        :param similarity: `cosine`, `dot_product` or `l2`.
+        """
+        rows = database.vector_rows()
+        draw = np.random.default_rng(_SEED)
+        sample = np.sort(draw.choice(rows, kinds.sample_size(kind, rows.size), replace=False))
+        vectors = prepare(np.concatenate([part for _, part in database.vectors_of(sample.tolist())]), similarity)
+        index = kinds.make(kind, vectors.shape[1], similarity, rows.size)
+        index.train(vectors)
+        chosen = np.sort(draw.choice(rows, min(_QUERIES, rows.size), replace=False))
+        truth = _Nearest(
+            prepare(np.concatenate([part for _, part in database.vectors_of(chosen.tolist())]), similarity), similarity
+        )
+        for added, part in database.vectors_of(None):
+            prepared = prepare(part, similarity)
+            index.add(prepared)
+            truth.add(np.array(added, dtype=np.int64), prepared)
+        facts = Trained(kind, similarity, 0, 0.0, int(rows.size))
+        return cls(index, rows, np.ones(rows.size, dtype=np.bool_), facts)._tuned(truth)
+
+    def _tuned(self, truth: "_Nearest") -> "TrainedIndex":
+        import faiss
+
+        limit = truth.rows.shape[1] * OVERSAMPLING
+        for effort in kinds.efforts(self.facts.kind, self.rows.size):
+            positions = self._search(truth.queries, limit, effort, faiss.IDSelectorAll())
+            found = np.where(positions >= 0, self.rows[positions], -1)
+            shares = [np.isin(true, near).mean() for true, near in zip(truth.rows, found, strict=True)]
+            self.facts = replace(self.facts, effort=effort, recall=round(float(np.mean(shares)), 4))
+            if self.facts.recall >= WANTED_RECALL:
+                break
+        return self
+
+
+class _Nearest:
+    """The exact nearest rows of some vectors, found while all vectors pass by once."""
+
+    def __init__(self, queries: Matrix, similarity: str) -> None:
+        self.queries = queries
+        self._similarity = similarity
+        self.rows: npt.NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
+        self._values: Matrix = np.empty((len(queries), 0), dtype=np.float32)
+
+    def add(self, rows: Rows, vectors: Matrix) -> None:
+        values = np.stack([compare(query, vectors, self._similarity) for query in self.queries])
+        values = -values if self._similarity == "l2" else values
+        together = np.concatenate([self._values, values], axis=1)
+        ids = np.concatenate([self.rows, np.broadcast_to(rows, values.shape)], axis=1)
+        best = np.argsort(-together, axis=1)[:, :MEASURED_AT]
+        self._values, self.rows = np.take_along_axis(together, best, axis=1), np.take_along_axis(ids, best, axis=1)
+
+
+def _among(rows: Rows, chosen: Rows) -> npt.NDArray[np.bool_]:
+    """Whether each row is chosen; by a table, as both can have a million entries and the answer is due in a millisecond."""
+    if not rows.size or not chosen.size:
+        return np.zeros(rows.size, dtype=np.bool_)
+    table = np.zeros(int(max(rows.max(), chosen.max())) + 1, dtype=np.bool_)
+    table[chosen] = True
+    return table[rows]
+
+
+def writable(index: Any) -> Any:
+    """
+    Return a copy of a FAISS index that vectors can be added to.
+
+    :param index: The index.
+    """
+    return copy.deepcopy(index)

@@ -1,0 +1,132 @@
+"""Approximate vector indexes: they find nearly all, with exact scores, and stay right through every kind of change."""
+
+import json
+
+import numpy as np
+import pytest
+from haystack import Document
+from haystack.document_stores.types import DuplicatePolicy
+
+from rerank_plugin.store import HybridDocumentStore
+
+KINDS = ["hnsw", "hnsw_sq8", "ivf", "ivf_sq8"]
+DIM = 24
+
+
+def clustered(count, seed):
+    """Vectors as embeddings are: in clusters, so that neighbours are a few among many."""
+    chance = np.random.default_rng(seed)
+    centres = chance.normal(size=(60, DIM))
+    return centres[chance.integers(0, 60, count)] + 0.4 * chance.normal(size=(count, DIM))
+
+
+def documents(vectors, first=0):
+    return [Document(id=f"{first + i:06}", embedding=v.tolist(), meta={"n": first + i}) for i, v in enumerate(vectors)]
+
+
+def found(store, query, **options):
+    return [(document.id, document.score) for document in store.embedding_retrieval(query.tolist(), **options)]
+
+
+def agreement(store, truth, queries, **options):
+    """Share of the exact hits that are found; the scores of those that are must be exact."""
+    shares = []
+    for query in queries:
+        exact, ours = dict(found(truth, query, **options)), dict(found(store, query, **options))
+        assert len(ours) == len(exact)
+        common = exact.keys() & ours.keys()
+        assert [ours[id_] for id_ in common] == pytest.approx([exact[id_] for id_ in common], abs=1e-5)
+        shares.append(len(common) / len(exact))
+    return float(np.mean(shares))
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot_product", "l2"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similarity):
+    vectors, queries = clustered(4000, 1), clustered(20, 2)
+    store = HybridDocumentStore(tmp_path, vector_index=kind, similarity=similarity)
+    truth = HybridDocumentStore(vector_index="flat", similarity=similarity)
+    for each in (store, truth):
+        each.write_documents(documents(vectors))
+    assert agreement(store, truth, queries, top_k=20) >= 0.9
+
+    deleted = [f"{i:06}" for i in range(0, 4000, 9)]
+    moved = documents(clustered(300, 3), first=1000)
+    for each in (store, truth):
+        each.delete_documents(deleted)
+        each.write_documents(moved, DuplicatePolicy.OVERWRITE)
+    assert agreement(store, truth, queries, top_k=20) >= 0.9
+
+    for each in (store, truth):
+        each.write_documents(documents(clustered(2500, 4), first=4000))  # enough to be put into the trained index
+    store.close()
+    assert json.loads((tmp_path / "vectors" / kind / "state.json").read_text())["kind"] == kind
+    reopened = HybridDocumentStore(tmp_path, vector_index=kind)
+    assert agreement(reopened, truth, queries, top_k=20) >= 0.9
+    assert agreement(reopened, truth, queries, top_k=200) >= 0.9
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [1, 20])
+def test_filters_are_exact_and_never_leave_too_few(tmp_path, kind, share, monkeypatch):
+    if share == 1:  # as if thousands of allowed vectors were too many to compare
+        monkeypatch.setattr("rerank_plugin.store.vectors.index._FEW_ALLOWED", 100)
+    vectors, queries = clustered(4000, 5), clustered(10, 6)
+    store, truth = HybridDocumentStore(tmp_path, vector_index=kind), HybridDocumentStore(vector_index="flat")
+    for each in (store, truth):
+        each.write_documents(documents(vectors))
+    store.warm_up()
+    allowed = {"field": "meta.n", "operator": "in", "value": list(range(0, 4000, 20 * share))}
+    # `agreement` checks that there are as many hits; those of few allowed vectors are the exact ones.
+    assert agreement(store, truth, queries, top_k=10, filters=allowed) >= (0.85 if share == 1 else 1.0)
+
+
+def test_a_trained_index_waits_until_there_is_enough_to_train_on(tmp_path):
+    store = HybridDocumentStore(tmp_path, vector_index="ivf")
+    store.write_documents(documents(clustered(300, 7)))
+    assert len(found(store, clustered(1, 8)[0], top_k=300)) == 300
+    store.close()
+    assert not (tmp_path / "vectors").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "garbage", "state"])
+def test_a_damaged_index_is_built_again(tmp_path, damage):
+    vectors, query = clustered(3000, 9), clustered(1, 10)[0]
+    store = HybridDocumentStore(tmp_path, vector_index="ivf_sq8")
+    store.write_documents(documents(vectors))
+    expected = found(store, query, top_k=20)
+    store.close()
+    folder = tmp_path / "vectors" / "ivf_sq8"
+    [file] = folder.glob("*.faiss")
+    if damage == "truncate":
+        file.write_bytes(file.read_bytes()[:5000])
+    elif damage == "delete":
+        file.unlink()
+    elif damage == "garbage":
+        file.write_bytes(b"nothing of the kind" * 100)
+    else:
+        (folder / "state.json").write_text("{")
+    again = HybridDocumentStore(tmp_path, vector_index="ivf_sq8")
+    assert found(again, query, top_k=20) == expected
+    again.close()
+    assert len(list(folder.glob("*.faiss"))) == 1
+
+
+def test_auto_changes_to_a_trained_index_and_back(tmp_path, monkeypatch):
+    monkeypatch.setattr("rerank_plugin.store.vectors.kinds.EXACT_UP_TO", 2500)
+    vectors, query = clustered(3000, 11), clustered(1, 12)[0]
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(documents(vectors))
+    store.embedding_retrieval(query.tolist())
+    assert json.loads((tmp_path / "vectors" / "auto" / "state.json").read_text())["kind"] == "ivf_sq8"
+    store.delete_documents([f"{i:06}" for i in range(1000)])
+    truth = HybridDocumentStore(vector_index="flat")
+    truth.write_documents(documents(vectors[1000:], first=1000))
+    assert agreement(store, truth, [query], top_k=50) == 1.0
+
+
+def test_two_kinds_on_one_folder_find_the_same(tmp_path):
+    vectors, query = clustered(2500, 13), clustered(1, 14)[0]
+    HybridDocumentStore(tmp_path).write_documents(documents(vectors))
+    exact = found(HybridDocumentStore(tmp_path, vector_index="flat"), query, top_k=10)
+    assert found(HybridDocumentStore(tmp_path, vector_index="hnsw"), query, top_k=10) == pytest.approx(exact, abs=1e-6)
