@@ -13,6 +13,7 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import metadata
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.handles import Handle
+from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
@@ -29,6 +30,8 @@ class HybridDocumentStore:
     SQLite holds the documents; a write is on the disk when `write_documents` returns. FAISS (vectors) and tantivy or
     rank-bm25 (keywords) are derived from it, and are caught up before a search. Filters are exact and come before the
     search. Several stores, threads and processes may use one folder at a time; writers wait for each other.
+
+    Every method that reads or writes documents has an async twin, with `_async` behind its name.
 
     Meta is kept as JSON: tuples come back as lists. Embeddings come back as they were given, whatever the similarity.
 
@@ -284,6 +287,22 @@ class HybridDocumentStore:
         An index in memory keeps its documents as long as the store exists.
         """
         self._session.close()
+
+    # The same methods for callers in an event loop.
+    count_documents_async = in_thread(count_documents)
+    filter_documents_async = in_thread(filter_documents)
+    write_documents_async = in_thread(write_documents)
+    delete_documents_async = in_thread(delete_documents)
+    delete_all_documents_async = in_thread(delete_all_documents)
+    delete_by_filter_async = in_thread(delete_by_filter)
+    update_by_filter_async = in_thread(update_by_filter)
+    count_documents_by_filter_async = in_thread(count_documents_by_filter)
+    count_unique_metadata_by_filter_async = in_thread(count_unique_metadata_by_filter)
+    get_metadata_fields_info_async = in_thread(get_metadata_fields_info)
+    get_metadata_field_min_max_async = in_thread(get_metadata_field_min_max)
+    get_metadata_field_unique_values_async = in_thread(get_metadata_field_unique_values)
+    bm25_retrieval_async = in_thread(bm25_retrieval)
+    embedding_retrieval_async = in_thread(embedding_retrieval)
 
     def _metas(self, filters: Filters | None) -> list[dict[str, Any]]:
         with self._session.reading() as handle, handle.database.snapshot():
