@@ -231,6 +231,31 @@ class Database:
         self.set("embedding_dim", embedding_dim)
         self.set("reset", self._next("counter"))
 
+    def forget_deleted(self) -> None:
+        """Drop the tombstones; a derived index that has not seen them starts from nothing. Belongs into a transaction."""
+        self._connection.execute("DELETE FROM deleted")
+        self.set("reset", self.counter)
+
+    def vacuum(self) -> None:
+        """Rewrite the file without its gaps, and cut the write-ahead log; not inside a transaction."""
+        self._connection.execute("VACUUM")
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def copy_to(self, file: Path) -> None:
+        """
+        Write a copy of the database as it is now.
+
+        :param file: Where to; does not exist yet.
+        """
+        target = sqlite3.connect(file)
+        try:
+            self._connection.backup(target)
+            # The copy is the index of a folder of its own: files derived from the original must not be taken for its own.
+            target.execute("UPDATE settings SET value = ? WHERE name = 'index_id'", (uuid.uuid4().hex,))
+            target.commit()
+        finally:
+            target.close()
+
     def _remove(self, table: str, rows: Sequence[int]) -> None:
         self._connection.execute(f"DELETE FROM {table} WHERE row IN {_LISTED}", (json.dumps(rows),))  # noqa: S608
 

@@ -12,8 +12,9 @@ from haystack.errors import FilterError
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import metadata
 from rerank_plugin.store.filters import RowFilter
-from rerank_plugin.store.handles import Handle
+from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
+from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
@@ -279,6 +280,29 @@ class HybridDocumentStore:
                 self._session.keywords(handle).sync(handle.database)
             if vectors:
                 self._session.vectors(handle).sync(handle.database)
+
+    def backup(self, path: str | Path) -> None:
+        """
+        Copy the index into another folder, as it is at this moment; others may go on reading and writing.
+
+        The copy holds the documents and settings. Its keyword and vector index are built when it is first searched.
+
+        :param path: A folder that does not exist, or is empty.
+        :raises StoreError: If the folder holds something, or cannot be written.
+        """
+        with self._session.reading() as handle:
+            backup(handle.database, Path(path).expanduser(), DATABASE)
+
+    def compact(self) -> None:
+        """
+        Give the room of deleted and replaced documents back to the disk; all documents stay.
+
+        It rewrites the whole index: for after large deletions, not for after every write. Needs as much free disk as the
+        index takes.
+        """
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            compact(handle.database, [self._session.keywords(handle), vectors])
 
     def close(self) -> None:
         """

@@ -1,0 +1,96 @@
+"""Backups and compaction."""
+
+import threading
+
+import pytest
+from haystack import Document
+from store_helpers import check_whole, ids, make_documents
+
+from rerank_plugin.errors import StoreError
+from rerank_plugin.store import HybridDocumentStore
+
+
+def test_a_backup_is_an_index_of_its_own(tmp_path):
+    store = HybridDocumentStore(tmp_path / "a", similarity="dot_product")
+    store.write_documents(make_documents(0, 30))
+    store.bm25_retrieval("fox")
+    store.backup(tmp_path / "deep" / "b")
+    store.write_documents(make_documents(30, 5))
+
+    copy = HybridDocumentStore(tmp_path / "deep" / "b")
+    check_whole(copy, ids(make_documents(0, 30)))
+    copy.delete_documents(["00003"])
+    check_whole(store, ids(make_documents(0, 35)))
+    with pytest.raises(StoreError, match="dot_product"):
+        HybridDocumentStore(tmp_path / "deep" / "b", similarity="cosine").count_documents()
+
+
+def test_a_backup_of_an_index_in_memory_can_be_opened(tmp_path):
+    store = HybridDocumentStore()
+    store.write_documents(make_documents(0, 5))
+    store.backup(tmp_path / "b")
+    check_whole(HybridDocumentStore(tmp_path / "b"), ids(make_documents(0, 5)))
+
+
+def test_a_backup_does_not_overwrite(tmp_path):
+    store = HybridDocumentStore(tmp_path / "a")
+    store.write_documents(make_documents(0, 5))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"b exists and is not empty"):
+        store.backup(tmp_path / "b")
+    with pytest.raises(StoreError, match="not empty"):
+        store.backup(tmp_path / "a")
+    assert (tmp_path / "b" / "thesis.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_backup_while_another_store_writes_is_consistent(tmp_path):
+    writer, reader = HybridDocumentStore(tmp_path / "a"), HybridDocumentStore(tmp_path / "a")
+    writer.write_documents(make_documents(0, 10))
+    done = threading.Event()
+
+    def write():
+        for start in range(10, 400, 10):
+            writer.write_documents(make_documents(start, 10))
+        done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    copies = []
+    while not done.is_set() or not copies:
+        copies.append(tmp_path / f"copy{len(copies)}")
+        reader.backup(copies[-1])
+    thread.join()
+    for copy in copies:
+        count = HybridDocumentStore(copy).count_documents()
+        assert count % 10 == 0
+        check_whole(HybridDocumentStore(copy), ids(make_documents(0, count)))
+
+
+@pytest.mark.parametrize("engine", ["tantivy", "rank_bm25"])
+def test_compacting_gives_room_back_and_keeps_every_document(tmp_path, engine):
+    store = HybridDocumentStore(tmp_path, keyword_engine=engine)
+    store.write_documents([*make_documents(0, 20), *(Document(id=f"x{i}", content="dog " * 5000) for i in range(100))])
+    store.delete_documents([f"x{i}" for i in range(100)])
+    other = HybridDocumentStore(tmp_path)
+    check_whole(other, ids(make_documents(0, 20)))
+
+    def size():
+        return sum(path.stat().st_size for path in tmp_path.glob("documents.sqlite*"))
+
+    before = size()
+    store.compact()
+    assert size() < before / 5
+    for each in (store, other, HybridDocumentStore(tmp_path)):
+        check_whole(each, ids(make_documents(0, 20)))
+        assert each.bm25_retrieval("dog") == []
+    store.write_documents(make_documents(20, 3))
+    check_whole(other, ids(make_documents(0, 23)))
+
+
+def test_compacting_nothing_is_fine(tmp_path):
+    store = HybridDocumentStore(tmp_path / "a")
+    store.compact()
+    assert store.count_documents() == 0
+    assert not (tmp_path / "a").exists()
