@@ -200,7 +200,7 @@ def train(
     max_length: Annotated[int, typer.Option(help="Tokens of a pair while training.")] = 512,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 42,
     split: Annotated[str, typer.Option(help="Which judgements of BEIR folders.")] = "train",
-    language: Annotated[str, typer.Option(help="Language of BM25's stemmer for the negatives, en or ru.")] = "en",
+    language: Annotated[str, typer.Option(help="Language of BM25's stemmer for the negatives, such as en or ru.")] = "en",
     limit: Annotated[int | None, typer.Option(help="Most queries from each BEIR folder.")] = None,
     save_steps: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 500,
     fast: Annotated[

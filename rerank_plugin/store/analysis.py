@@ -1,4 +1,4 @@
-"""From text to search terms. Both keyword engines start here, so that they mean the same by a word."""
+"""From text to search terms. Both keyword engines index these, so that they mean the same by a word."""
 
 import re
 import unicodedata
@@ -6,44 +6,111 @@ from collections.abc import Callable
 
 from rerank_plugin.store.stop_words import ENGLISH, RUSSIAN
 
-STEMMERS = {"en": "english", "ru": "russian"}
+SIMPLE = "simple"
+# The languages with a Snowball stemmer, by ISO 639-1.
+STEMMERS = {
+    "ar": "arabic",
+    "ca": "catalan",
+    "cs": "czech",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "eo": "esperanto",
+    "es": "spanish",
+    "et": "estonian",
+    "eu": "basque",
+    "fa": "persian",
+    "fi": "finnish",
+    "fr": "french",
+    "ga": "irish",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "hy": "armenian",
+    "id": "indonesian",
+    "it": "italian",
+    "lt": "lithuanian",
+    "ne": "nepali",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pl": "polish",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sr": "serbian",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+    "yi": "yiddish",
+}
 STOP_WORDS = {"en": ENGLISH, "ru": RUSSIAN}
+# Raised whenever the same text gives other terms than before: indexes on disk are then built again.
+VERSION = 2
 # Longer "words" are encoded data, which nobody searches for.
 MAX_TOKEN_BYTES = 256
 
-_WORD = re.compile(r"[^\W_]+")
+Analyzer = Callable[[str], list[str]]
+
+# Letters of scripts that are written without spaces, or with particles that cling to the word.
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
+_COMPOUND = re.compile(r"[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_HYPHENS = re.compile("[-\u2010\u2011]")
 
 
-def normalise(text: str, language: str) -> str:
+class _Separators(dict[int, int | str]):
+    """For `str.translate`: letters, digits and the marks on them stay, everything else becomes a space."""
+
+    def __missing__(self, code: int) -> int | str:
+        self[code] = kept = code if unicodedata.category(chr(code))[0] in "LNM" else " "
+        return kept
+
+
+_SEPARATORS = _Separators()
+
+
+def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     """
-    Return a text with one spelling for what readers take for the same letter.
+    Return a function from text to terms: Unicode in one form, words, lower case, stop words, Snowball stems.
 
-    In Russian, dictionaries and encyclopedias mark the stress with an accent, and yo is mostly printed as e.
+    Compatibility forms are one letter (NFKC). A compound with hyphens is found by its parts and in one word. Chinese,
+    Japanese and Korean are cut into pairs of letters. In English a comma between thousands is no separator; in Russian
+    stress marks do not count, and yo is e, as it is mostly printed.
 
-    :param text: A passage or a query.
-    :param language: `en` or `ru`.
+    :param language: A key of `STEMMERS`, or `simple` for no stemming.
+    :param stop_words: Whether to leave stop words out; only for the languages of `STOP_WORDS`.
     """
-    text = unicodedata.normalize("NFC", text)
-    if language == "ru":
-        text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
-    return text
-
-
-def make_analyzer(language: str, *, stop_words: bool) -> Callable[[str], list[str]]:
-    """
-    Return a function from text to terms in plain Python: words, lower case, stop words, Snowball stems.
-
-    :param language: `en` or `ru`.
-    :param stop_words: Whether to leave stop words out.
-    """
-    import Stemmer
-
-    stem = Stemmer.Stemmer(STEMMERS[language]).stemWords
-    ignored = STOP_WORDS[language] if stop_words else frozenset()
+    ignored = STOP_WORDS[language] if stop_words else frozenset[str]()
+    stem = _stemmer(language)
 
     def analyze(text: str) -> list[str]:
-        words = _WORD.findall(normalise(text, language).lower())
-        kept = (word for word in words if word not in ignored and len(word.encode()) < MAX_TOKEN_BYTES)
-        return list(stem(list(kept)))
+        words = _words(text, language)
+        if ignored:
+            words = [word for word in words if word not in ignored]
+        return stem([word for word in words if len(word) <= MAX_TOKEN_BYTES // 4 or len(word.encode()) < MAX_TOKEN_BYTES])
 
     return analyze
+
+
+def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
+    if language == SIMPLE:
+        return list
+    import Stemmer
+
+    return Stemmer.Stemmer(STEMMERS[language]).stemWords  # type: ignore[no-any-return]
+
+
+def _words(text: str, language: str) -> list[str]:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
+        if language == "ru":
+            text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
+        text = _CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
+    if language in ("en", SIMPLE):
+        text = _THOUSANDS.sub("", text)
+    text = _COMPOUND.sub(lambda found: f"{found.group()} {_HYPHENS.sub('', found.group())}", text)
+    return text.lower().translate(_SEPARATORS).split()
+
+
+def _pairs(letters: str) -> str:
+    return " ".join(letters[i : i + 2] for i in range(max(len(letters) - 1, 1)))

@@ -44,8 +44,10 @@ class HybridDocumentStore:
         memory; the scores are exact all the same. `auto`: flat up to 100,000 vectors, `ivf_sq8` beyond.
     :param keyword_engine: `tantivy` (incremental, on disk) or `rank_bm25` (plain Python, in memory). `None`: as the
         index says, `tantivy` for a new one.
-    :param language: `en` or `ru`, for stemming and stop words. `None`: as the index says, `en` for a new one.
-    :param stop_words: Leave function words out of the keyword index. `None`: as the index says, `False` for a new one.
+    :param language: Language of the texts, for stemming: `en`, `ru`, `de` or another with a Snowball stemmer
+        (`analysis.STEMMERS`), or `simple` for none. `None`: as the index says, `en` for a new one.
+    :param stop_words: Leave function words out of the keyword index; only `en` and `ru` have them. `None`: as the index
+        says, `False` for a new one.
     :raises InvalidValueError: If a value is none of these. If an existing index was built with another `embedding_dim`,
         `similarity`, `language` or `stop_words` than was asked for, its first use raises StoreError.
     """

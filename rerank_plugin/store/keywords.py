@@ -19,7 +19,7 @@ def open_keyword_index(engine: str, folder: Path | None, language: str, *, stop_
 
     :param engine: `tantivy` or `rank_bm25`.
     :param folder: Where an engine with files may keep them; None for an index in memory.
-    :param language: `en` or `ru`.
+    :param language: A key of `analysis.STEMMERS`, or `simple`.
     :param stop_words: Whether to leave stop words out.
     """
     if engine == "rank_bm25":

@@ -19,7 +19,7 @@ class RankBM25Index:
         """
         Make an empty index.
 
-        :param language: `en` or `ru`.
+        :param language: A key of `analysis.STEMMERS`, or `simple`.
         :param stop_words: Whether to leave stop words out.
         """
         self._analyze = make_analyzer(language, stop_words=stop_words)

@@ -20,7 +20,7 @@ import tantivy
 from haystack import logging
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.analysis import MAX_TOKEN_BYTES, STOP_WORDS, normalise
+from rerank_plugin.store.analysis import VERSION, make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 
@@ -30,8 +30,7 @@ FORMAT = 1
 STATE = "state.json"
 
 _HEAP_BYTES = 64_000_000
-_ANALYZER = "passage"
-_STEMMERS = {"en": "English", "ru": "Russian"}
+_TOKENIZER = "whitespace"  # the terms are made in `analysis`; tantivy only has to take them apart
 _CHUNK = 10_000
 # Up to this share of all documents, tantivy looks the allowed rows up; beyond it, most of the best hits are allowed.
 _FEW = 0.1
@@ -47,14 +46,13 @@ class TantivyIndex:
         Prepare an index; nothing is read or built before the first `sync`.
 
         :param folder: Folder for the files; None for an index in memory.
-        :param language: `en` or `ru`.
+        :param language: A key of `analysis.STEMMERS`, or `simple`.
         :param stop_words: Whether to leave stop words out.
         """
         self._folder = folder
-        self._language = language
-        self._analysis = {"language": language, "stop_words": stop_words, "version": 1}
+        self._analysis = {"language": language, "stop_words": stop_words, "version": VERSION}
         self._schema = _make_schema()
-        self._analyzer = _make_analyzer(language, stop_words=stop_words)
+        self._analyze = make_analyzer(language, stop_words=stop_words)
         self._forget()
 
     def _forget(self) -> None:
@@ -110,7 +108,7 @@ class TantivyIndex:
         :returns: Hits, best first.
         :raises DamagedIndexError: If tantivy cannot read its files.
         """
-        terms = Counter(self._analyzer.analyze(normalise(query, self._language)))
+        terms = Counter(self._analyze(query))
         searcher = self._searcher
         if not terms or searcher is None:
             return []
@@ -209,7 +207,7 @@ class TantivyIndex:
         for row, text in database.texts(since):
             document = tantivy.Document()
             document.add_unsigned("row", row)
-            document.add_text("text", normalise(text, self._language))
+            document.add_text("text", " ".join(self._analyze(text)))
             yield document
 
     def _open(self, place: str) -> None:
@@ -218,7 +216,6 @@ class TantivyIndex:
             (self._folder / place).mkdir(parents=True, exist_ok=True)
             path = str(self._folder / place)
         self._index = tantivy.Index(self._schema, path=path)
-        self._index.register_tokenizer(_ANALYZER, self._analyzer)
         self._place = place
 
     def _reload(self) -> None:
@@ -260,16 +257,8 @@ def _damage() -> Iterator[None]:
 def _make_schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("row", indexed=True, fast=True)
-    builder.add_text_field("text", tokenizer_name=_ANALYZER, index_option="freq")
+    builder.add_text_field("text", tokenizer_name=_TOKENIZER, index_option="freq")
     return builder.build()
-
-
-def _make_analyzer(language: str, *, stop_words: bool) -> tantivy.TextAnalyzer:
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    builder = builder.filter(tantivy.Filter.remove_long(MAX_TOKEN_BYTES)).filter(tantivy.Filter.lowercase())
-    if stop_words:
-        builder = builder.filter(tantivy.Filter.custom_stopword(sorted(STOP_WORDS[language])))
-    return builder.filter(tantivy.Filter.stemmer(_STEMMERS[language])).build()
 
 
 def _any_of(schema: tantivy.Schema, terms: Counter[str]) -> tantivy.Query:

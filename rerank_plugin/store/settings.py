@@ -4,11 +4,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.store.analysis import SIMPLE, STEMMERS, STOP_WORDS
 
 CHOICES = {
     "similarity": ("cosine", "dot_product", "l2"),
     "keyword_engine": ("tantivy", "rank_bm25"),
-    "language": ("en", "ru"),
+    "language": ("en", *(name for name in STEMMERS if name != "en"), SIMPLE),
     "stop_words": (False, True),
 }
 VECTOR_INDEXES = ("auto", "flat", "hnsw", "hnsw_sq8", "ivf", "ivf_sq8")
@@ -21,7 +22,7 @@ class Settings:
 
     :param similarity: How two vectors are compared.
     :param keyword_engine: What answers keyword queries.
-    :param language: Language of the texts: chooses stemmer and stop words.
+    :param language: Language of the texts: chooses stemmer and stop words; `simple` for neither.
     :param stop_words: Whether frequent function words are left out of the keyword index.
     :param embedding_dim: Length of the vectors; `None` until the first vector is written.
     """
@@ -38,6 +39,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value not in choices:
                 raise InvalidValueError(f"unknown {name} {value!r}; choose one of {list(choices)}")
+        if self.stop_words and (self.language or "en") not in STOP_WORDS:
+            raise InvalidValueError(f"there are no stop words for language {self.language!r}, only for {sorted(STOP_WORDS)}")
         dim = self.embedding_dim
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
             raise InvalidValueError(f"embedding_dim must be a whole number of at least 1, got {dim!r}")

@@ -26,7 +26,7 @@ class NegativesConfig:
     :param random: Negatives from the whole corpus, for each positive: without them a reranker forgets what is off the topic.
     :param depth: How far down BM25's list goes.
     :param seed: Seed of all draws.
-    :param language: Language of the stemmer, `en` or `ru`.
+    :param language: Language of the stemmer, such as `en` or `ru`; see HybridDocumentStore.
     """
 
     hard: int = 2

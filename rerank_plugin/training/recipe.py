@@ -15,7 +15,7 @@ class TrainingData:
 
     :param paths: Files of labelled pairs, and folders in BEIR layout.
     :param split: Which judgements of the folders.
-    :param language: Language of BM25's stemmer, `en` or `ru`.
+    :param language: Language of BM25's stemmer, such as `en` or `ru`; see HybridDocumentStore.
     :param limit: Most queries from each folder; `None` takes all.
     :param seed: Seed of the draws.
     """

@@ -174,3 +174,62 @@ def test_no_text_is_a_syntax_error(birds, query):
     if not query.strip():
         return
     assert ranking(birds["tantivy"], query) == ranking(birds["rank_bm25"], query)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("language", "text", "query"),
+    [
+        ("de", "Die Häuser stehen am Fluss.", "haus"),
+        ("fr", "Les chevaux nationaux couraient.", "national"),
+        ("es", "Las canciones populares", "canción"),
+        ("ta", "புத்தகங்கள் நல்லவை", "புத்தகம்"),
+        ("hi", "लड़कों की किताबें", "किताब"),
+        ("ru", "Зелёные ёлки", "зеленая елка"),
+        ("simple", "Swifts FLYING", "flying"),
+        ("simple", "東京都の天気", "東京"),
+        ("simple", "日本語", "本語"),
+        ("simple", "한국어 문서 검색", "국어"),
+        ("en", "a wi-fi router", "wifi"),
+        ("en", "the wifi router", "wi-fi"),
+        ("en", "state\u2010of\u2010the\u2010art", "stateoftheart"),
+        ("en", "hy\u00adphen\u00adated words", "hyphenated"),
+        ("en", "about 1,234,567 people", "1234567"),
+        ("en", "ﬁne ２０２６", "fine 2026"),
+        ("en", "vitamin B₁₂", "b12"),
+        ("en", "snake_case", "case"),
+        ("en", "naïve cafe\u0301", "café"),
+    ],
+)
+def test_words_of_many_scripts_are_found(engine, language, text, query):
+    store = make_store({"a": text, "b": "something else 0"}, keyword_engine=engine, language=language)
+    assert ranking(store, query) == ["a"]
+
+
+@pytest.mark.parametrize("language", ["simple", "de", "ja"])
+def test_what_a_language_does_not_do(language):
+    if language == "ja":
+        with pytest.raises(InvalidValueError, match=r"unknown language 'ja'.*'simple'"):
+            HybridDocumentStore(language=language)
+    else:
+        with pytest.raises(InvalidValueError, match=f"no stop words for language {language!r}"):
+            HybridDocumentStore(language=language, stop_words=True)
+
+
+def test_simple_does_not_stem():
+    store = make_store({"a": "flying", "b": "flies"}, language="simple")
+    assert ranking(store, "flying") == ["a"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    texts=st.lists(st.text(max_size=40), min_size=1, max_size=6),
+    language=st.sampled_from(["en", "ru", "de", "ta", "simple"]),
+)
+def test_both_engines_take_any_text_apart_alike(texts, language):
+    named = {f"{i}": text for i, text in enumerate(texts)}
+    stores = [make_store(named, keyword_engine=engine, language=language) for engine in ENGINES]
+    for text in texts:
+        if text.strip():
+            found = [{d.id: d.score for d in store.bm25_retrieval(text)} for store in stores]
+            assert found[0] == pytest.approx(found[1], rel=1e-4)
