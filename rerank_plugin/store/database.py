@@ -24,7 +24,7 @@ from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.records import SINGLE, Record, decode, decode_vector, searchable_text
 from rerank_plugin.store.settings import Settings
 
-FORMAT = 1
+FORMAT = 2
 
 _BUSY_SECONDS = 60.0
 _CHUNK = 4096
@@ -41,6 +41,8 @@ _SCHEMA = (
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
 )
+# What turns an index of a format into one of the next.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
 _PUT = (
     f"INSERT OR REPLACE INTO documents (row, changed, {', '.join(Record._fields)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
@@ -92,6 +94,15 @@ class Database:
             raise IndexFormatError(
                 f"{self.file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin"
             )
+        if found < FORMAT:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        with self.transaction():
+            for old in range(self.setting("format"), FORMAT):  # read again: another process may have been faster
+                for statement in _MIGRATIONS[old]:
+                    self._connection.execute(statement)
+            self.set("format", FORMAT)
 
     def initialise(self, settings: Settings) -> None:
         """

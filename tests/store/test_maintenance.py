@@ -1,5 +1,7 @@
 """Backups and compaction."""
 
+import contextlib
+import sqlite3
 import threading
 
 import pytest
@@ -94,3 +96,18 @@ def test_compacting_nothing_is_fine(tmp_path):
     store.compact()
     assert store.count_documents() == 0
     assert not (tmp_path / "a").exists()
+
+
+def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 20))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "documents.sqlite")) as connection:  # as format 1 was
+        connection.execute("DROP INDEX vectors_row")
+        connection.execute("UPDATE settings SET value = 1 WHERE name = 'format'")
+        connection.commit()
+    migrated = [HybridDocumentStore(tmp_path) for _ in range(2)]
+    for each in migrated:
+        check_whole(each, ids(make_documents(0, 20)))
+    migrated[0].write_documents(make_documents(20, 5))
+    check_whole(HybridDocumentStore(tmp_path, vector_index="flat"), ids(make_documents(0, 25)))
