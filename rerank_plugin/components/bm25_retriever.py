@@ -28,6 +28,8 @@ class BM25Retriever:
     :param top_k: How many documents to return at most.
     :param filters: Only documents that match come back.
     :param filter_policy: Whether filters at run time replace these filters or are merged with them.
+    :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded; for people
+        who type queries, not for questions that a program passes on.
     :raises TypeError: If the store is no HybridDocumentStore.
     :raises InvalidValueError: If `top_k` is less than 1.
     """
@@ -39,6 +41,7 @@ class BM25Retriever:
         top_k: int = 10,
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+        operators: bool = False,
     ) -> None:
         if not isinstance(document_store, HybridDocumentStore):
             raise TypeError(
@@ -52,6 +55,7 @@ class BM25Retriever:
         self.filter_policy = (
             filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
         )
+        self.operators = operators
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component as a dictionary, as a pipeline's YAML keeps it."""
@@ -61,6 +65,7 @@ class BM25Retriever:
             top_k=self.top_k,
             filters=self.filters,
             filter_policy=self.filter_policy.value,
+            operators=self.operators,
         )
 
     @classmethod
@@ -95,6 +100,7 @@ class BM25Retriever:
             query,
             filters=apply_filter_policy(self.filter_policy, self.filters, filters),
             top_k=self.top_k if top_k is None else top_k,
+            operators=self.operators,
         )
         return {"documents": documents}
 

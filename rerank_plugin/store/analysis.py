@@ -45,7 +45,7 @@ STEMMERS = {
 }
 STOP_WORDS = {"en": ENGLISH, "ru": RUSSIAN}
 # Raised whenever the same text gives other terms than before: indexes on disk are then built again.
-VERSION = 2
+VERSION = 3
 # Longer "words" are encoded data, which nobody searches for.
 MAX_TOKEN_BYTES = 256
 

@@ -19,30 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from haystack.dataclasses import Document
 
-from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store import schema
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.records import SINGLE, Record, decode, decode_vector, searchable_text
 from rerank_plugin.store.settings import Settings
 
-FORMAT = 2
-
 _BUSY_SECONDS = 60.0
 _CHUNK = 4096
 
-_SCHEMA = (
-    "CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    f"""CREATE TABLE documents (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL,
-        {", ".join(Record._fields)}, UNIQUE (id))""",
-    "CREATE INDEX documents_changed ON documents (changed, has_text)",
-    # Apart from the texts, so that reading one does not drag the other through memory.
-    "CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL)",
-    # For counting and listing the rows without reading the pages that hold the vectors.
-    "CREATE INDEX vectors_row ON vectors (row)",
-    "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
-    "CREATE INDEX deleted_changed ON deleted (changed)",
-)
-# What turns an index of a format into one of the next.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
 _PUT = (
     f"INSERT OR REPLACE INTO documents (row, changed, {', '.join(Record._fields)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
@@ -71,38 +55,11 @@ class Database:
             file or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
-            self._check_format()
+            self.is_blank = not schema.check(self._connection, file)
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         except BaseException:
             self._connection.close()
             raise
-
-    def _check_format(self) -> None:
-        try:
-            tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            raise IndexFormatError(f"{self.file} is no index of rerank-plugin: {error}") from error
-        self.is_blank = not tables
-        if self.is_blank:
-            return
-        found = self.setting("format") if {"settings", "documents"} <= tables else None
-        if found is None:
-            raise IndexFormatError(f"{self.file} is no index of rerank-plugin: it holds other tables")
-        if found > FORMAT:
-            raise IndexFormatError(
-                f"{self.file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin"
-            )
-        if found < FORMAT:
-            self._migrate()
-
-    def _migrate(self) -> None:
-        with self.transaction():
-            for old in range(self.setting("format"), FORMAT):  # read again: another process may have been faster
-                for statement in _MIGRATIONS[old]:
-                    self._connection.execute(statement)
-            self.set("format", FORMAT)
 
     def initialise(self, settings: Settings) -> None:
         """
@@ -113,9 +70,9 @@ class Database:
         self._connection.execute("PRAGMA journal_mode = WAL")  # readers go on while one process writes
         with self.transaction():
             if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
-                for statement in _SCHEMA:
+                for statement in schema.TABLES:
                     self._connection.execute(statement)
-                fixed = {"format": FORMAT, "index_id": uuid.uuid4().hex, "counter": 0, "last_row": 0, "reset": 0}
+                fixed = {"format": schema.FORMAT, "index_id": uuid.uuid4().hex, "counter": 0, "last_row": 0, "reset": 0}
                 for name, value in {**fixed, **settings.to_rows()}.items():
                     self.set(name, value)
         self.is_blank = False

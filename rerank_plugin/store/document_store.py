@@ -14,6 +14,7 @@ from rerank_plugin.store import metadata
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
+from rerank_plugin.store.keyword_query import KeywordQuery, parse_operators
 from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.retrieval import check_top_k, retrieve
@@ -231,13 +232,17 @@ class HybridDocumentStore:
         """
         return metadata.unique_values(self._metas(filters), metadata_field, search_term, from_, size)
 
-    def bm25_retrieval(self, query: str, *, filters: Filters | None = None, top_k: int = 10) -> list[Document]:
+    def bm25_retrieval(
+        self, query: str, *, filters: Filters | None = None, top_k: int = 10, operators: bool = False
+    ) -> list[Document]:
         """
         Return the documents that suit the words of a query best, by BM25 over title (`meta["title"]`) and content.
 
-        :param query: Any text; no character in it has a special meaning.
+        :param query: Any text; no character in it has a special meaning, unless `operators` is set.
         :param filters: Only documents that match come back.
         :param top_k: How many; as many come back if so many match and hold a word of the query.
+        :param operators: Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded. No text is an
+            error.
         :returns: New documents without embeddings, best first, equal scores by id.
         :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
         """
@@ -246,7 +251,8 @@ class HybridDocumentStore:
             raise InvalidValueError(f"the query is empty or no text ({query!r}): keyword search needs at least one word")
         with self._session.reading() as handle:
             keywords = self._session.keywords(handle)
-            return retrieve(handle.database, keywords, handle.filters, query, filters, top_k)
+            wanted = parse_operators(query) if operators else KeywordQuery(query)
+            return retrieve(handle.database, keywords, handle.filters, wanted, filters, top_k)
 
     def embedding_retrieval(
         self, query_embedding: Sequence[float], *, filters: Filters | None = None, top_k: int = 10

@@ -8,6 +8,7 @@ import numpy as np
 from rerank_plugin.store.analysis import make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Hit, Rows
+from rerank_plugin.store.keyword_query import KeywordQuery
 
 
 class RankBM25Index:
@@ -29,6 +30,7 @@ class RankBM25Index:
         """Forget everything; the next `sync` starts from nothing."""
         self._counter = 0
         self._rows: Rows = np.empty(0, dtype=np.int64)
+        self._corpus: list[list[str]] = []
         self._bm25: Any = None
 
     def sync(self, database: Database) -> None:
@@ -42,28 +44,40 @@ class RankBM25Index:
         with database.snapshot():
             counter, texts = database.counter, list(database.texts(0))
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
-        corpus = [self._analyze(text) for _, text in texts]
+        self._corpus = corpus = [self._analyze(text) for _, text in texts]
         # rank-bm25 divides by the mean length, so there has to be a word.
         self._bm25 = _okapi(corpus) if any(corpus) else None
         self._counter = counter
 
-    def search(self, query: str, limit: int, allowed: Rows | None) -> list[Hit]:
+    def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
         Return the rows that hold a word of the query.
 
-        :param query: Any text.
+        :param query: The query.
         :param limit: How many; fewer come back only if no more match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
-        terms = self._analyze(query)
+        required, excluded = ([t for t in map(self._analyze, part) if t] for part in (query.required, query.excluded))
+        terms = self._analyze(query.text) + [term for phrase in required for term in phrase]
         if self._bm25 is None or not terms:
             return []
         positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))
+        if required or excluded:
+            holds = (self._holds(position, required, excluded) for position in positions.tolist())
+            positions = positions[np.fromiter(holds, dtype=bool, count=positions.size)]
         scores = np.array(self._bm25.get_batch_scores(terms, positions.tolist()))
         best = np.argsort(-scores, kind="stable")[:limit]
         # Every weight is positive (see `_okapi`): a score of 0 means that no word of the query occurs.
         return [Hit(int(self._rows[positions[i]]), float(scores[i])) for i in best if scores[i] > 0]
+
+    def _holds(self, position: int, required: list[list[str]], excluded: list[list[str]]) -> bool:
+        terms = self._corpus[position]
+        return all(_occurs(phrase, terms) for phrase in required) and not any(_occurs(phrase, terms) for phrase in excluded)
+
+
+def _occurs(phrase: list[str], terms: list[str]) -> bool:
+    return any(terms[i : i + len(phrase)] == phrase for i in range(len(terms) - len(phrase) + 1))
 
 
 def _okapi(corpus: list[list[str]]) -> Any:

@@ -23,6 +23,7 @@ from rerank_plugin.errors import IndexFormatError
 from rerank_plugin.store.analysis import VERSION, make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+from rerank_plugin.store.keyword_query import KeywordQuery
 
 logger = logging.getLogger(__name__)
 
@@ -98,37 +99,56 @@ class TantivyIndex:
                 self._start_again(error)
                 self._replay(database, 0)
 
-    def search(self, query: str, limit: int, allowed: Rows | None) -> list[Hit]:
+    def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
         Return the rows that hold a word of the query.
 
-        :param query: Any text; nothing in it has a special meaning.
+        :param query: The query.
         :param limit: How many; fewer come back only if no more match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         :raises DamagedIndexError: If tantivy cannot read its files.
         """
-        terms = Counter(self._analyze(query))
-        searcher = self._searcher
-        if not terms or searcher is None:
+        searcher, wanted = self._searcher, self._translate(query)
+        if wanted is None or searcher is None:
             return []
-        any_term = _any_of(self._schema, terms)
         with _damage():
             if allowed is None:
-                return _search(searcher, any_term, limit)
-            return self._search_allowed(searcher, any_term, limit, allowed)
+                return _search(searcher, wanted, limit)
+            return self._search_allowed(searcher, wanted, limit, allowed)
 
-    def _search_allowed(self, searcher: tantivy.Searcher, any_term: tantivy.Query, limit: int, allowed: Rows) -> list[Hit]:
+    def _translate(self, query: KeywordQuery) -> tantivy.Query | None:
+        """Return the query in tantivy's form, None if it holds no word to look for."""
+        required, excluded = (
+            [terms for terms in map(self._analyze, phrases) if terms] for phrases in (query.required, query.excluded)
+        )
+        scored = Counter(self._analyze(query.text) + [term for terms in required for term in terms])
+        if not scored:
+            return None
+        any_term = _any_of(self._schema, scored)
+        if not required and not excluded:
+            return any_term
+        clauses = [(tantivy.Occur.Must, any_term)]
+        # Worth nothing in themselves: their words count in `any_term` already, as in a query without operators.
+        clauses += [
+            (tantivy.Occur.Must, tantivy.Query.const_score_query(_phrase(self._schema, terms), 0.0)) for terms in required
+        ]
+        clauses += [(tantivy.Occur.MustNot, _phrase(self._schema, terms)) for terms in excluded]
+        return tantivy.Query.boolean_query(clauses)
+
+    def _search_allowed(
+        self, searcher: tantivy.Searcher, wanted_query: tantivy.Query, limit: int, allowed: Rows
+    ) -> list[Hit]:
         share = allowed.size / max(searcher.num_docs, 1)
         if share > _FEW:
             wanted = int(limit / share * 1.5) + 50
-            hits = _search(searcher, any_term, wanted)
+            hits = _search(searcher, wanted_query, wanted)
             rows = np.fromiter((hit.row for hit in hits), dtype=np.int64, count=len(hits))
             kept = [hits[i] for i in np.flatnonzero(np.isin(rows, allowed))]
             if len(kept) >= limit or len(hits) < wanted:
                 return kept[:limit]
         among = tantivy.Query.const_score_query(_rows_query(self._schema, allowed.tolist()), 0.0)
-        both = [(tantivy.Occur.Must, any_term), (tantivy.Occur.Must, among)]
+        both = [(tantivy.Occur.Must, wanted_query), (tantivy.Occur.Must, among)]
         return _search(searcher, tantivy.Query.boolean_query(both), limit)
 
     def _load(self, database: Database) -> bool:
@@ -257,7 +277,7 @@ def _damage() -> Iterator[None]:
 def _make_schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("row", indexed=True, fast=True)
-    builder.add_text_field("text", tokenizer_name=_TOKENIZER, index_option="freq")
+    builder.add_text_field("text", tokenizer_name=_TOKENIZER, index_option="position")
     return builder.build()
 
 
@@ -267,6 +287,12 @@ def _any_of(schema: tantivy.Schema, terms: Counter[str]) -> tantivy.Query:
         query = tantivy.Query.term_query(schema, "text", term, "freq")
         clauses.append((tantivy.Occur.Should, query if count == 1 else tantivy.Query.boost_query(query, float(count))))
     return tantivy.Query.boolean_query(clauses)
+
+
+def _phrase(schema: tantivy.Schema, terms: list[str]) -> tantivy.Query:
+    if len(terms) == 1:
+        return tantivy.Query.term_query(schema, "text", terms[0], "freq")
+    return tantivy.Query.phrase_query(schema, "text", list(terms))
 
 
 def _rows_query(schema: tantivy.Schema, rows: list[int]) -> tantivy.Query:

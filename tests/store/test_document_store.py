@@ -189,7 +189,7 @@ def test_metadata_of_mixed_and_nested_values():
     [
         {"similarity": "euclid"},
         {"keyword_engine": "lucene"},
-        {"language": "de"},
+        {"language": "xx"},
         {"vector_index": "lsh"},
         {"embedding_dim": 0},
         {"embedding_dim": 1.5},

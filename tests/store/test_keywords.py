@@ -233,3 +233,45 @@ def test_both_engines_take_any_text_apart_alike(texts, language):
         if text.strip():
             found = [{d.id: d.score for d in store.bm25_retrieval(text)} for store in stores]
             assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("fish -water", ["penguin"]),
+        ('robin -"a robin"', ["robin"]),
+        ("+fish fly", ["penguin", "heron"]),
+        ('"in the nest"', ["cuckoo"]),
+        ('"nest in the"', []),
+        ('"owl hunts" OR', ["owl"]),
+        ("+owls +fish", []),
+        ("-fish", []),
+        ('fish "', ["heron", "penguin"]),
+        ('"" fish', ["heron", "penguin"]),
+        ("+ - +- fish", ["heron", "penguin"]),
+        ("shallow-water", ["heron"]),
+        ("-", []),
+    ],
+)
+def test_operators_on_demand(engine, query, expected):
+    store = make_store(BIRDS, keyword_engine=engine)
+    assert sorted(ranking(store, query, operators=True)) == sorted(expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_operators_leave_the_scores_alone_and_go_with_filters(engine):
+    store = HybridDocumentStore(keyword_engine=engine)
+    store.write_documents([Document(id=key, content=text, meta={"n": i}) for i, (key, text) in enumerate(BIRDS.items())])
+    plain = {d.id: d.score for d in store.bm25_retrieval("robin nest egg")}
+    found = {d.id: d.score for d in store.bm25_retrieval("+robin nest egg", operators=True)}
+    assert found == pytest.approx({key: plain[key] for key in ("robin", "cuckoo")})
+    last = {"field": "meta.n", "operator": ">", "value": 4}
+    assert ranking(store, "+robin nest", operators=True, filters=last) == ["cuckoo"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet='ab "+-\n', min_size=1))
+def test_no_text_is_a_syntax_error_with_operators_either(birds, query):
+    if query.strip():
+        assert ranking(birds["tantivy"], query, operators=True) == ranking(birds["rank_bm25"], query, operators=True)

@@ -1,0 +1,42 @@
+"""What a keyword query asks for."""
+
+import re
+from dataclasses import dataclass
+
+# A sign and quotes, or a sign and a word; a sign counts only at the start of a word, so that "wi-fi" and "C++" are words.
+_PART = re.compile(r'(?:(?<=\s)|^)([+-]?)"([^"]+)"|(?:(?<=\s)|^)([+-])(?=\w)(\S+)|(\S+)')
+
+
+@dataclass(frozen=True)
+class KeywordQuery:
+    """
+    Texts that the analysis has still to take apart.
+
+    :param text: Any of its words is enough; more words, and rarer ones, are better.
+    :param required: Phrases, each of which has to occur; their words count for the score too.
+    :param excluded: Phrases that must not occur.
+    """
+
+    text: str
+    required: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+
+def parse_operators(text: str) -> KeywordQuery:
+    """
+    Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded, and everything else as words.
+
+    Every text is a query: a sign or a quote that makes no sense is passed over.
+
+    :param text: What a user typed.
+    """
+    words: list[str] = []
+    required: list[str] = []
+    excluded: list[str] = []
+    for sign, phrase, word_sign, word, plain in _PART.findall(text):
+        if plain:
+            words.append(plain)
+            continue
+        target = excluded if "-" in (sign, word_sign) else required
+        target.append(phrase or word.strip('"'))
+    return KeywordQuery(" ".join(words), tuple(required), tuple(excluded))

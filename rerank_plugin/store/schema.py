@@ -1,0 +1,70 @@
+"""The tables of an index, their format, and the way from an earlier format to this one."""
+
+import sqlite3
+from pathlib import Path
+
+from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.records import Record
+
+FORMAT = 2
+
+TABLES = (
+    "CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    f"""CREATE TABLE documents (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL,
+        {", ".join(Record._fields)}, UNIQUE (id))""",
+    "CREATE INDEX documents_changed ON documents (changed, has_text)",
+    # Apart from the texts, so that reading one does not drag the other through memory.
+    "CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL)",
+    # For counting and listing the rows without reading the pages that hold the vectors.
+    "CREATE INDEX vectors_row ON vectors (row)",
+    "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
+    "CREATE INDEX deleted_changed ON deleted (changed)",
+)
+# What turns an index of a format into one of the next.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
+
+
+def check(connection: sqlite3.Connection, file: Path | None) -> bool:
+    """
+    Check that a database is an index, and bring one of an earlier format up to date.
+
+    :param connection: The open database.
+    :param file: Its file, for messages.
+    :returns: Whether there are tables; a new database has none.
+    :raises IndexFormatError: If it is no index, or a newer version wrote it.
+    """
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
+    if not tables:
+        return False
+    found = _format(connection) if {"settings", "documents"} <= tables else None
+    if found is None:
+        raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
+    if found > FORMAT:
+        raise IndexFormatError(f"{file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
+    if found < FORMAT:
+        _migrate(connection)
+    return True
+
+
+def _format(connection: sqlite3.Connection) -> int | None:
+    row = connection.execute("SELECT value FROM settings WHERE name = 'format'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for old in range(_format(connection) or FORMAT, FORMAT):  # read again: another process may have been faster
+            for statement in _MIGRATIONS[old]:
+                connection.execute(statement)
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'format'", (FORMAT,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
