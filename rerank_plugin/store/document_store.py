@@ -289,6 +289,34 @@ class HybridDocumentStore:
             if vectors:
                 self._session.vectors(handle).sync(handle.database)
 
+    def describe_vectors(self) -> dict[str, Any]:
+        """
+        Say how vectors are searched.
+
+        :returns: `kind` of the vector index and the `reason` for it, number of `vectors`, and how many of them are in the
+            `trained` index (the rest is compared one by one until there are enough of them).
+        """
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            vectors.sync(handle.database)
+            return vectors.describe()
+
+    def recall(self, top_k: int = 10, queries: int = 100) -> float | None:
+        """
+        Measure how many of the truly nearest vectors a search finds, for a sample of the stored vectors.
+
+        :param top_k: Hits that are compared.
+        :param queries: Size of the sample.
+        :returns: A share from 0 to 1, 1 for an exact index; None if there are no vectors.
+        :raises InvalidValueError: If `top_k` is less than 1.
+        """
+        check_top_k(top_k)
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            vectors.sync(handle.database)
+            with handle.database.snapshot():
+                return vectors.recall(top_k, queries)
+
     def backup(self, path: str | Path) -> None:
         """
         Copy the index into another folder, as it is at this moment; others may go on reading and writing.

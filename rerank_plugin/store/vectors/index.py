@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.vectors import files, kinds
 from rerank_plugin.store.vectors.flat import FlatIndex
+from rerank_plugin.store.vectors.nearest import Nearest
 from rerank_plugin.store.vectors.similarity import compare, prepare, scores
 from rerank_plugin.store.vectors.trained import OVERSAMPLING, TrainedIndex, writable
 
@@ -26,6 +28,7 @@ _STALE_LEAST = 20_000
 _TIDY_SHARE = 0.02
 # Cells that were trained on far fewer vectors than there are now are too full.
 _RETRAIN_FACTOR = 4
+_SEED = 11
 
 
 class VectorIndex:
@@ -150,6 +153,32 @@ class VectorIndex:
             return present.extended(loaded[0].index, database.vectors_of(rows))
         return present.extended(writable(present.index), database.vectors_of(rows))
 
+    def describe(self) -> dict[str, Any]:
+        """Return the kind in use and why, how many vectors there are, and how many of them stand in the trained index."""
+        trained = 0 if self._trained is None else len(self._trained)
+        choice = kinds.choose(self._asked, trained + len(self._rest))
+        return {"kind": choice.kind, "reason": choice.reason, "vectors": trained + len(self._rest), "trained": trained}
+
+    def recall(self, limit: int, queries: int) -> float | None:
+        """
+        Compare searches with exact ones.
+
+        :param limit: How many hits of a search are compared.
+        :param queries: How many of the vectors are searched for.
+        :returns: Share of the exact hits that are found; None if there are no vectors.
+        """
+        database = self._database
+        rows = np.empty(0, dtype=np.int64) if database is None else database.vector_rows()
+        if database is None or not rows.size:
+            return None
+        chosen = np.random.default_rng(_SEED).choice(rows, min(queries, rows.size), replace=False)
+        sample = np.concatenate([vectors for _, vectors in database.vectors_of(np.sort(chosen).tolist())])
+        truth = Nearest(prepare(sample, self._similarity), self._similarity, limit)
+        for found, vectors in database.vectors_of(None):
+            truth.add(np.array(found, dtype=np.int64), prepare(vectors, self._similarity))
+        hits = [self.search(query.astype(np.float64), limit, None) for query in sample]
+        return truth.share_in([np.array([hit.row for hit in found], dtype=np.int64) for found in hits])
+
     def search(self, query: npt.NDArray[np.float64], limit: int, allowed: Rows | None) -> list[Hit]:
         """
         Return the rows with the most similar vectors.
@@ -170,7 +199,7 @@ class VectorIndex:
         self, trained: TrainedIndex, query: npt.NDArray[np.float32], limit: int, allowed: Rows | None
     ) -> list[Hit]:
         within = trained.within(allowed)
-        if within.size > _FEW_ALLOWED:
+        if allowed is None or within.size > _FEW_ALLOWED:
             candidates = trained.candidates(query, limit * OVERSAMPLING, allowed)
             # A selector can leave an approximate index with too few hits: then all that may be returned are compared.
             if candidates.size >= min(limit, within.size):

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from math import sqrt
+from math import floor, log2, sqrt
 from typing import Any
-
-import numpy as np
 
 # A flat scan of so many vectors of 384 numbers takes about 20 ms on one core, and nobody needs better than exact before.
 EXACT_UP_TO = 100_000
@@ -14,6 +12,7 @@ TRAINED_FROM = 2_000
 _NEIGHBOURS = 32
 _BUILD_EFFORT = 200
 _PER_CELL = 50
+_LEAST_PER_CELL = 39  # with fewer, FAISS warns that the centres are chance
 _EFFORTS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -45,11 +44,11 @@ def choose(asked: str, count: int) -> Choice:
 
 def cells(count: int) -> int:
     """
-    Return the number of cells of an IVF index: 2 sqrt(n), a power of two.
+    Return the number of cells of an IVF index: about 2 sqrt(n), a power of two, with enough vectors in each to train it.
 
     :param count: How many vectors there are.
     """
-    return int(2 ** round(np.log2(max(2 * sqrt(count), 16))))
+    return int(2 ** floor(log2(max(1, min(2 * sqrt(count), count / _LEAST_PER_CELL)))))
 
 
 def sample_size(kind: str, count: int) -> int:

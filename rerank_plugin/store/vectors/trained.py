@@ -11,9 +11,8 @@ import numpy.typing as npt
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Rows
 from rerank_plugin.store.vectors import kinds
-from rerank_plugin.store.vectors.similarity import compare, prepare
-
-Matrix = npt.NDArray[np.float32]
+from rerank_plugin.store.vectors.nearest import Matrix, Nearest
+from rerank_plugin.store.vectors.similarity import prepare
 
 # So many times the wanted hits are fetched and scored exactly: compressed vectors confuse near neighbours, not far ones.
 OVERSAMPLING = 2
@@ -145,9 +144,8 @@ class TrainedIndex:
         index = kinds.make(kind, vectors.shape[1], similarity, rows.size)
         index.train(vectors)
         chosen = np.sort(draw.choice(rows, min(_QUERIES, rows.size), replace=False))
-        truth = _Nearest(
-            prepare(np.concatenate([part for _, part in database.vectors_of(chosen.tolist())]), similarity), similarity
-        )
+        queries = np.concatenate([part for _, part in database.vectors_of(chosen.tolist())])
+        truth = Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
         for added, part in database.vectors_of(None):
             prepared = prepare(part, similarity)
             index.add(prepared)
@@ -155,36 +153,18 @@ class TrainedIndex:
         facts = Trained(kind, similarity, 0, 0.0, int(rows.size))
         return cls(index, rows, np.ones(rows.size, dtype=np.bool_), facts)._tuned(truth)
 
-    def _tuned(self, truth: "_Nearest") -> "TrainedIndex":
+    def _tuned(self, truth: Nearest) -> "TrainedIndex":
         import faiss
 
         limit = truth.rows.shape[1] * OVERSAMPLING
         for effort in kinds.efforts(self.facts.kind, self.rows.size):
             positions = self._search(truth.queries, limit, effort, faiss.IDSelectorAll())
             found = np.where(positions >= 0, self.rows[positions], -1)
-            shares = [np.isin(true, near).mean() for true, near in zip(truth.rows, found, strict=True)]
-            self.facts = replace(self.facts, effort=effort, recall=round(float(np.mean(shares)), 4))
+            recall = truth.share_in(list(found))
+            self.facts = replace(self.facts, effort=effort, recall=round(recall, 4))
             if self.facts.recall >= WANTED_RECALL:
                 break
         return self
-
-
-class _Nearest:
-    """The exact nearest rows of some vectors, found while all vectors pass by once."""
-
-    def __init__(self, queries: Matrix, similarity: str) -> None:
-        self.queries = queries
-        self._similarity = similarity
-        self.rows: npt.NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
-        self._values: Matrix = np.empty((len(queries), 0), dtype=np.float32)
-
-    def add(self, rows: Rows, vectors: Matrix) -> None:
-        values = np.stack([compare(query, vectors, self._similarity) for query in self.queries])
-        values = -values if self._similarity == "l2" else values
-        together = np.concatenate([self._values, values], axis=1)
-        ids = np.concatenate([self.rows, np.broadcast_to(rows, values.shape)], axis=1)
-        best = np.argsort(-together, axis=1)[:, :MEASURED_AT]
-        self._values, self.rows = np.take_along_axis(together, best, axis=1), np.take_along_axis(ids, best, axis=1)
 
 
 def _among(rows: Rows, chosen: Rows) -> npt.NDArray[np.bool_]:
