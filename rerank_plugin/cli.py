@@ -237,6 +237,25 @@ def train(
         typer.echo(f"{summary['steps']} steps on {summary['pairs']} pairs, last loss {summary['loss']}: {output}")
 
 
+@app.command()
+def doctor(
+    index: Annotated[Path | None, typer.Option("--index", help="Look at this index too; measures its recall.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is installed, what would be used, and how an index is."""
+    from rerank_plugin.display import show_facts
+    from rerank_plugin.doctor import examine_index, examine_installation
+
+    with _quiet_libraries():
+        found = {"installation": examine_installation()}
+        if index is not None:
+            found["index"] = examine_index(index)
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        show_facts(found)
+
+
 def main() -> None:
     """Run the command line; a user's mistake becomes one line and exit status 1."""
     debug = "--debug" in sys.argv[1:]

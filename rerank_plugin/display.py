@@ -103,3 +103,22 @@ def evaluations_as_json(results: "Mapping[str, Evaluation]", *, queries: int) ->
             for name, result in results.items()
         },
     }
+
+
+def show_facts(parts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print names and values, part by part."""
+    console = Console()
+    for part, facts in parts.items():
+        table = Table(box=None, pad_edge=False, show_header=False, title=part, title_justify="left", title_style="bold")
+        for name, value in facts.items():
+            inner = value.items() if isinstance(value, dict) else [(name, value)]
+            for key, fact in inner:
+                table.add_row(Text(key, style="dim"), Text(", ".join(fact) if isinstance(fact, list) else _plain(fact)))
+        console.print(table)
+        console.print()
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    return f"{value:,}" if isinstance(value, int) else str(value)

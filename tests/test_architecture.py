@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 LAYERS = [
     {"cli", "__main__"},
     {"display"},
-    {"training", "evaluation", "indexing"},
+    {"training", "evaluation", "indexing", "doctor"},
     {"search", "manifest", "sources"},
     {"pipelines", "stopwatch"},
     {"components"},

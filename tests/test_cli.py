@@ -84,6 +84,17 @@ def test_eval_as_json(rerank, index, repository):
     assert measures["nDCG@10"] == pytest.approx(sum(per_query.values()) / 20)
 
 
+def test_doctor_says_what_is_there(rerank, index, tmp_path):
+    done = rerank("doctor", "--index", index, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["installation"]["packages"]["tantivy"][0].isdigit()
+    assert "minilm-l6-en" in found["installation"]["bundled models"]
+    assert (found["index"]["documents"], found["index"]["language"], found["index"]["recall@10"]) == (281, "en", None)
+    shown = rerank("doctor", "--index", index).stdout
+    assert "exact search is fast" in shown
+
+
 def newer(index: Path) -> None:
     """Make an index look as if a later version had written it."""
     connection = sqlite3.connect(index / "manifest.sqlite")
@@ -109,6 +120,7 @@ def newer(index: Path) -> None:
         (["search", "fox", "--index", "{index}", "--filters", "{{"], "--filters is not valid JSON"),
         (["search", "fox", "--index", "{index}", "--filters", "[]"], "--filters must be an object"),
         (["search", "fox", "--index", "{index}", "--pipeline", "bm25", "--filters", '{{"field": "x"}}'], "operator"),
+        (["doctor", "--index", "{tmp}/none"], "there is no index in"),
         (["eval", "{tmp}", "--index", "{index}"], "has no split 'test'"),
         (["train", "{tmp}/no-such.jsonl", "--output", "{tmp}/m"], "no-such.jsonl does not exist"),
         (["train", "{tmp}/bad.jsonl", "--output", "{tmp}/m"], "bad.jsonl, line 1"),
@@ -145,7 +157,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["index"], ["search"], ["eval"], ["train"]])
+@pytest.mark.parametrize("command", [[], ["index"], ["search"], ["eval"], ["train"], ["doctor"]])
 def test_every_command_has_help(rerank, command):
     done = rerank(*command, "--help")
     assert done.returncode == 0

@@ -289,6 +289,11 @@ class HybridDocumentStore:
             if vectors:
                 self._session.vectors(handle).sync(handle.database)
 
+    def settings(self) -> dict[str, Any]:
+        """Return what the index is set to: similarity, keyword engine, language, stop words and length of the vectors."""
+        with self._session.reading() as handle:
+            return handle.database.settings().to_rows()
+
     def describe_vectors(self) -> dict[str, Any]:
         """
         Say how vectors are searched.
