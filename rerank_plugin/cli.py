@@ -63,7 +63,8 @@ def index(
         str, typer.Option(help="Indexing pipeline: 'indexing', 'indexing_keyword' (no embeddings), or a YAML file.")
     ] = "indexing",
     language: Annotated[
-        str | None, typer.Option(help="Language of the keyword index, en or ru; without it the index's own, else en.")
+        str | None,
+        typer.Option(help="Language of the keyword index, such as en or ru; by default the index's own, else en."),
     ] = None,
     embedding_model: EmbeddingModelOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="Drop passages of files that are gone.")] = False,
