@@ -97,8 +97,9 @@ def efforts(kind: str, count: int) -> list[int]:
     :param kind: A kind but `auto` and `flat`.
     :param count: How many vectors there are.
     """
-    most = cells(count) if kind.startswith("ivf") else count
-    return [effort for effort in _EFFORTS if effort < most] or [1]
+    if kind.startswith("ivf"):
+        return [*(effort for effort in _EFFORTS if effort < cells(count)), cells(count)]
+    return [effort for effort in _EFFORTS if effort < count]
 
 
 def parameters(kind: str, effort: int, selector: Any) -> Any:
