@@ -62,21 +62,27 @@ COLLECTIONS = (
 
 @dataclass(frozen=True)
 class CandidateList:
-    """A query, its passages (a relevant one first), and the teacher's score of each."""
+    """A query, its passages or windows of passages, and the teacher's score of each."""
 
     query: str
     passages: list[str]
     scores: list[float]
+    is_short: bool = False
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query, the positions of its relevant passages, the bonus for one, and the sentence to take out of it."""
+    """
+    A query, the positions of its relevant passages, the bonus for one, and the sentence to take out of it.
+
+    For a foreign query `relevant` names the passages to leave out, as none is known to answer it.
+    """
 
     text: str
     relevant: tuple[int, ...]
     bonus: float
     removed: str = ""
+    is_foreign: bool = False
 
 
 @dataclass
@@ -112,10 +118,10 @@ class Passages:
         return [title + sentence for sentence in found or [self.body(position)]]
 
 
-def candidate_lists(
+def load(
     collection: Collection, root: Path, encoder: SentenceTransformer, draw: random.Random
-) -> list[CandidateList]:
-    """All lists of one collection; only its `train` judgements are read."""
+) -> tuple[Passages, list[Question]]:
+    """The passages of a collection and its judged questions; only the `train` judgements are read."""
     dataset = BeirDataset(root / collection.name)
     documents = list(dataset.documents())
     if collection.documents and collection.documents < len(documents):
@@ -126,8 +132,7 @@ def candidate_lists(
         documents = [d for d in documents if d.title in share] if share else draw.sample(documents, collection.documents)
     passages = Passages([d.title for d in documents], [d.full_text[:1600] for d in documents], encoder)
     position = {document.id: i for i, document in enumerate(documents)}
-    questions = [*_judged(collection, dataset, position, draw), *_pseudo(collection, passages, draw)]
-    return list(_lists(collection, passages, questions, draw))
+    return passages, _judged(collection, dataset, position, draw)
 
 
 def _judged(collection: Collection, dataset: BeirDataset, position: dict[str, int], draw: random.Random) -> list[Question]:
@@ -137,8 +142,7 @@ def _judged(collection: Collection, dataset: BeirDataset, position: dict[str, in
         relevant = tuple(position[d] for d, grade in grades.items() if grade > 0 and d in position)
         if relevant and queries[id_].text.strip():
             found.append(Question(queries[id_].text, relevant, collection.bonus))
-    chosen = draw.sample(found, min(collection.judged, len(found)))
-    return chosen * collection.lists_per_query
+    return draw.sample(found, min(collection.judged, len(found)))
 
 
 def _pseudo(collection: Collection, passages: Passages, draw: random.Random) -> list[Question]:
@@ -155,9 +159,11 @@ def _pseudo(collection: Collection, passages: Passages, draw: random.Random) -> 
     return made
 
 
-def _lists(
-    collection: Collection, passages: Passages, questions: Sequence[Question], draw: random.Random
+def passage_lists(
+    collection: Collection, passages: Passages, judged: Sequence[Question], draw: random.Random
 ) -> Iterator[CandidateList]:
+    """Lists of whole passages, for judged questions and for questions made out of passages."""
+    questions = [*list(judged) * collection.lists_per_query, *_pseudo(collection, passages, draw)]
     for start in range(0, len(questions), QUERIES_AT_ONCE):
         block = questions[start : start + QUERIES_AT_ONCE]
         vectors = passages.encode([question.text for question in block]).T

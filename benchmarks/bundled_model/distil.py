@@ -4,7 +4,7 @@ Distil both retrievers into the bundled model: the second half of its training.
     python benchmarks/bundled_model/distil.py lists FOLDER_OF_COLLECTIONS --output lists.jsonl
     python benchmarks/bundled_model/distil.py train lists.jsonl --start FOLDER_OF_A_CROSS_ENCODER --output FOLDER --minutes 52
 
-The first half is `train.py` beside this file. `lists` draws the candidate lists (see `candidates.py`). `train` goes on from
+The first half is `train.py` beside this file. `lists` draws the candidate lists (see `candidates.py` and `windows.py`). `train` goes on from
 the model of the first half, with two terms for a list with the teacher's scores t and the model's logits s:
 
 - the divergence KL(softmax(t) || softmax(s)), that is the ListNet loss of Cao et al., 2007, with the teacher as judge;
@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from candidates import COLLECTIONS, CandidateList, candidate_lists, read_lists, write_lists
+from candidates import COLLECTIONS, CandidateList, Question, load, passage_lists, read_lists, write_lists
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch.nn import functional
+from windows import Sentences, pseudo_questions, window_lists
 
 from rerank_plugin.pipelines import PACKAGED_MODEL, packaged_model
 from rerank_plugin.training.save import save_half
@@ -40,6 +41,9 @@ ABSOLUTE_WEIGHT = 0.15
 LONGEST = 208
 AVERAGE_EVERY, AVERAGE_DECAY = 10, 0.98
 WINDOW_STEPS = 24
+# Short windows first, for many pairs; whole passages later, as that is what the model will read.
+SHORT_SHARE, SHORT_UNTIL, SHORT_SHARE_LATER = 0.9, 0.45, 0.3
+PSEUDO_WINDOWS = 5000
 PAD_TO = 16  # few different shapes: oneDNN prepares its kernels once for each
 
 Pair = tuple[list[int], list[int]]
@@ -162,13 +166,16 @@ def train(options: argparse.Namespace) -> None:
     """Distil until the time is up."""
     torch.manual_seed(SEED)
     student = Student(options.start)
-    batches = steps(tokenise(read_lists(options.lists), student.cross_encoder.tokenizer), random.Random(SEED))
+    lists, draw = read_lists(options.lists), random.Random(SEED)
+    parts = [[made for made in lists if made.is_short == is_short] for is_short in (True, False)]
+    short, long = (steps(tokenise(part, student.cross_encoder.tokenizer), draw) for part in parts)
     began, step, elapsed = time.monotonic(), 0, 0.0
     sums = [0.0, 0.0]
     while elapsed < options.minutes * 60:
-        batch = next(batches)
+        progress = elapsed / (options.minutes * 60)
+        batch = next(short if draw.random() < (SHORT_SHARE if progress < SHORT_UNTIL else SHORT_SHARE_LATER) else long)
         divergence, absolute = losses(student.logits(batch), torch.tensor([candidates.scores for candidates in batch]))
-        student.update(divergence + ABSOLUTE_WEIGHT * absolute, progress=elapsed / (options.minutes * 60))
+        student.update(divergence + ABSOLUTE_WEIGHT * absolute, progress)
         sums = [sums[0] + divergence.item(), sums[1] + absolute.item()]
         step += 1
         if step % 100 == 0:
@@ -183,10 +190,18 @@ def draw_lists(options: argparse.Namespace) -> None:
     """Draw and write the candidate lists."""
     encoder = SentenceTransformer(packaged_model(PACKAGED_MODEL), device="cpu")
     draw = random.Random(SEED)
-    found = [made for collection in COLLECTIONS for made in candidate_lists(collection, options.collections, encoder, draw)]
+    found: list[CandidateList] = []
+    before: list[Question] = []
+    for collection in COLLECTIONS:
+        passages, judged = load(collection, options.collections, encoder, draw)
+        found += passage_lists(collection, passages, judged, draw)
+        sentences = Sentences(passages, draw)
+        foreign = [Question(question.text, (), 0.0, is_foreign=True) for question in draw.sample(before, len(before) // 2)]
+        found += window_lists(sentences, [*judged, *pseudo_questions(sentences, PSEUDO_WINDOWS), *foreign])
+        before = judged
     draw.shuffle(found)
     write_lists(found, options.output)
-    print(f"{len(found)} lists in {options.output}")
+    print(f"{len(found)} lists in {options.output}, {sum(made.is_short for made in found)} of them of short windows")
 
 
 def main() -> None:

@@ -53,7 +53,8 @@ Analyzer = Callable[[str], list[str]]
 
 # Letters of scripts that are written without spaces, or with particles that cling to the word.
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
-_COMPOUND = re.compile(r"[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
+# It starts at a word's first letter only: anywhere in it, a word of 100,000 letters would be read 100,000 times.
+_COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _HYPHENS = re.compile("[-\u2010\u2011]")
 
