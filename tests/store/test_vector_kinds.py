@@ -134,17 +134,18 @@ def test_two_kinds_on_one_folder_find_the_same(tmp_path):
     assert dict(trained) == pytest.approx(dict(exact), abs=1e-6)
 
 
-def test_recall_is_measured_against_the_exact_scan(tmp_path):
-    vectors = np.random.default_rng(15).normal(size=(4000, DIM))  # no clusters: the hardest case
+def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
+    monkeypatch.setattr("rerank_plugin.store.vectors.trained.WANTED_RECALL", 0.2)  # content with the first few cells
+    vectors = np.random.default_rng(15).normal(size=(4000, DIM))
     store = HybridDocumentStore(tmp_path, vector_index="ivf")
     assert store.recall() is None
     store.write_documents(documents(vectors))
     described = store.describe_vectors()
     assert (described["kind"], described["vectors"], described["trained"]) == ("ivf", 4000, 4000)
     recall = store.recall(top_k=10, queries=50)
-    assert 0.8 <= recall < 1.0
     truth = HybridDocumentStore(vector_index="flat")
     truth.write_documents(documents(vectors))
     assert truth.recall(top_k=10) == 1.0
     assert truth.describe_vectors()["reason"] == "as asked: exact"
+    assert 0.2 <= recall < 0.95
     assert recall == pytest.approx(agreement(store, truth, vectors[::80], top_k=10), abs=0.1)
