@@ -1,5 +1,7 @@
 """
-Distil both retrievers into the bundled model: the second half of its training.
+Distil both retrievers into a cross-encoder: the second half of training a bundled model.
+
+Version 0 of `minilm-l6-en` has had the first half alone.
 
     python benchmarks/bundled_model/distil.py lists FOLDER_OF_COLLECTIONS --output lists.jsonl
     python benchmarks/bundled_model/distil.py train lists.jsonl --start FOLDER_OF_A_CROSS_ENCODER --output FOLDER --minutes 52

@@ -1,5 +1,5 @@
 """
-Train the bundled model `minilm-l6-en`: the first half, on labelled pairs. `distil.py` beside this file is the second half.
+Train a bundled model, the first half: on labelled pairs. Version 0 of `minilm-l6-en` was made so; `distil.py` is the second half.
 
     python benchmarks/bundled_model/train.py FOLDER_OF_COLLECTIONS --output FOLDER [--pairs 84000] [--epochs 1]
 
