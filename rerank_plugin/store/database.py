@@ -56,6 +56,9 @@ class Database:
         )
         try:
             self.is_blank = not schema.check(self._connection, file)
+            if not self.is_blank and self.setting("format") < schema.FORMAT:
+                with self.transaction():
+                    schema.migrate(self._connection)
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         except BaseException:
             self._connection.close()

@@ -26,7 +26,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vect
 
 def check(connection: sqlite3.Connection, file: Path | None) -> bool:
     """
-    Check that a database is an index, and bring one of an earlier format up to date.
+    Check that a database is an index of a format that is known.
 
     :param connection: The open database.
     :param file: Its file, for messages.
@@ -46,25 +46,21 @@ def check(connection: sqlite3.Connection, file: Path | None) -> bool:
         raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
     if found > FORMAT:
         raise IndexFormatError(f"{file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
-    if found < FORMAT:
-        _migrate(connection)
     return True
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """
+    Bring an index of an earlier format up to date; belongs into a transaction.
+
+    :param connection: The open database.
+    """
+    for old in range(_format(connection) or FORMAT, FORMAT):
+        for statement in _MIGRATIONS[old]:
+            connection.execute(statement)
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'format'", (old + 1,))
 
 
 def _format(connection: sqlite3.Connection) -> int | None:
     row = connection.execute("SELECT value FROM settings WHERE name = 'format'").fetchone()
     return None if row is None else int(row[0])
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for old in range(_format(connection) or FORMAT, FORMAT):  # read again: another process may have been faster
-            for statement in _MIGRATIONS[old]:
-                connection.execute(statement)
-        connection.execute("UPDATE settings SET value = ? WHERE name = 'format'", (FORMAT,))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

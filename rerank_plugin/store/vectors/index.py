@@ -53,6 +53,10 @@ class VectorIndex:
         self._database: Database | None = None
         self._forget()
 
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self._rest) + (0 if self._trained is None else len(self._trained))
+
     def _forget(self) -> None:
         self._counter = 0
         self._trained: TrainedIndex | None = None
@@ -71,6 +75,8 @@ class VectorIndex:
         :param database: The truth.
         :raises DamagedIndexError: If the files cannot be read or written.
         """
+        if self._database is database and database.counter == self._counter:
+            return  # as before most queries
         self._replay(database)
         self._bring_up_to_date(database, share=_STALE_SHARE, least=_STALE_LEAST)
 
@@ -118,7 +124,7 @@ class VectorIndex:
             self._trained, self._counter = found
 
     def _bring_up_to_date(self, database: Database, *, share: float, least: int) -> None:
-        count = len(self._rest) + (0 if self._trained is None else len(self._trained))
+        count = len(self)
         choice = kinds.choose(self._asked, count)
         if choice.kind == "flat":
             if self._trained is not None:  # it has shrunk
@@ -155,9 +161,9 @@ class VectorIndex:
 
     def describe(self) -> dict[str, Any]:
         """Return the kind in use and why, how many vectors there are, and how many of them stand in the trained index."""
-        trained = 0 if self._trained is None else len(self._trained)
-        choice = kinds.choose(self._asked, trained + len(self._rest))
-        return {"kind": choice.kind, "reason": choice.reason, "vectors": trained + len(self._rest), "trained": trained}
+        choice = kinds.choose(self._asked, len(self))
+        trained = len(self) - len(self._rest)
+        return {"kind": choice.kind, "reason": choice.reason, "vectors": len(self), "trained": trained}
 
     def recall(self, limit: int, queries: int) -> float | None:
         """
@@ -198,13 +204,14 @@ class VectorIndex:
     def _search_trained(
         self, trained: TrainedIndex, query: npt.NDArray[np.float32], limit: int, allowed: Rows | None
     ) -> list[Hit]:
-        within = trained.within(allowed)
-        if allowed is None or within.size > _FEW_ALLOWED:
-            candidates = trained.candidates(query, limit * OVERSAMPLING, allowed)
+        mask = trained.mask(allowed)
+        count = int(np.count_nonzero(mask))
+        if allowed is None or count > _FEW_ALLOWED:
+            candidates = trained.candidates(query, limit * OVERSAMPLING, mask)
             # A selector can leave an approximate index with too few hits: then all that may be returned are compared.
-            if candidates.size >= min(limit, within.size):
-                within = candidates
-        return self._exact(query, within, limit)
+            if candidates.size >= min(limit, count):
+                return self._exact(query, candidates, limit)
+        return self._exact(query, trained.rows[mask], limit)
 
     def _exact(self, query: npt.NDArray[np.float32], rows: Rows, limit: int) -> list[Hit]:
         assert self._database is not None

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SIMILARITIES = ("cosine", "dot_product", "l2")
-
 
 def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float32]:
     """

@@ -77,27 +77,25 @@ class TrainedIndex:
         if rows:
             self.alive = self.alive & ~_among(self.rows, np.array(rows, dtype=np.int64))
 
-    def within(self, allowed: Rows | None) -> Rows:
+    def mask(self, allowed: Rows | None) -> npt.NDArray[np.bool_]:
         """
-        Return the rows that count and may be returned.
+        Return for each position whether it counts and may be returned.
 
         :param allowed: The rows that may be returned; None for all.
         """
-        mask = self.alive if allowed is None else self.alive & _among(self.rows, allowed)
-        return self.rows[mask]
+        return self.alive if allowed is None else self.alive & _among(self.rows, allowed)
 
-    def candidates(self, query: Matrix, limit: int, allowed: Rows | None) -> Rows:
+    def candidates(self, query: Matrix, limit: int, mask: npt.NDArray[np.bool_]) -> Rows:
         """
         Return rows that are probably near a vector.
 
         :param query: A prepared vector.
         :param limit: How many candidates.
-        :param allowed: The rows that may be returned; None for all.
+        :param mask: See `mask`.
         :returns: At most `limit` rows, in no particular order.
         """
         import faiss
 
-        mask = self.alive if allowed is None else self.alive & _among(self.rows, allowed)
         bits = np.packbits(mask, bitorder="little")
         selector = faiss.IDSelectorBitmap(mask.size, faiss.swig_ptr(bits))
         positions = self._search(query[np.newaxis], limit, self.facts.effort, selector)[0]
