@@ -14,9 +14,10 @@ from rerank_plugin.scoring.backends.tracing import LogitsNetwork
 from rerank_plugin.scoring.tokens import Features
 
 try:
+    import onnx  # noqa: F401  torch's exporter needs it, and says so only at the end of the export
     import onnxruntime
 except ImportError as error:
-    raise MissingDependencyError("backend 'onnx' needs onnxruntime: pip install 'rerank-plugin[onnx]'") from error
+    raise MissingDependencyError("backend 'onnx' needs onnx and onnxruntime: pip install 'rerank-plugin[onnx]'") from error
 
 OPSET = 17  # the newest that the tracing exporter knows and that every onnxruntime since 1.15 runs
 # A model in memory is one protobuf message, which cannot be larger than this.
