@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from itertools import chain
 
 from rerank_plugin.store.stop_words import ENGLISH, RUSSIAN
 
@@ -53,21 +54,49 @@ Analyzer = Callable[[str], list[str]]
 
 # Letters of scripts that are written without spaces, or with particles that cling to the word.
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
+# The comma comes first, so that the search jumps from comma to comma.
+_THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
+_HYPHENS = re.compile("[-\u2010\u2011]")
 # It starts at a word's first letter only: anywhere in it, a word of 100,000 letters would be read 100,000 times.
 _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_HYPHENS = re.compile("[-\u2010\u2011]")
+# Few words make up most of any text, so what becomes of them is kept; a collection has more rare ones than are worth it.
+_KEPT_WORDS = 200_000
 
 
 class _Separators(dict[int, int | str]):
-    """For `str.translate`: letters, digits and the marks on them stay, everything else becomes a space."""
+    """For `str.translate`: letters, digits, the marks on them and hyphens stay, everything else becomes a space."""
 
     def __missing__(self, code: int) -> int | str:
-        self[code] = kept = code if unicodedata.category(chr(code))[0] in "LNM" else " "
+        letter = chr(code)
+        self[code] = kept = code if unicodedata.category(letter)[0] in "LNM" or _HYPHENS.match(letter) else " "
         return kept
 
 
 _SEPARATORS = _Separators()
+# The same for ASCII, with small letters, in the form that `bytes.translate` takes.
+_ASCII = bytes(ord(chr(code).lower()) if _SEPARATORS[code] == code else ord(" ") for code in range(128)) + bytes(128)
+
+
+class _Terms(dict[str, tuple[str, ...]]):
+    """The terms of each word between two separators, worked out when it is first met."""
+
+    def __init__(self, language: str, ignored: frozenset[str]) -> None:
+        super().__init__()
+        self._ignored = ignored
+        self._stem = _stemmer(language)
+
+    def __missing__(self, word: str) -> tuple[str, ...]:
+        parts = [word]
+        if _HYPHENS.search(word):
+            text = _COMPOUND.sub(lambda found: f"{found.group()} {_HYPHENS.sub('', found.group())}", word)
+            parts = _HYPHENS.sub(" ", text).split()
+        fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
+        terms = tuple(self._stem(fitting))
+        if len(word) < MAX_TOKEN_BYTES:
+            if len(self) >= _KEPT_WORDS:
+                self.clear()
+            self[word] = terms
+        return terms
 
 
 def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
@@ -81,14 +110,10 @@ def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     :param language: A key of `STEMMERS`, or `simple` for no stemming.
     :param stop_words: Whether to leave stop words out; only for the languages of `STOP_WORDS`.
     """
-    ignored = STOP_WORDS[language] if stop_words else frozenset[str]()
-    stem = _stemmer(language)
+    terms = _Terms(language, STOP_WORDS[language] if stop_words else frozenset[str]())
 
     def analyze(text: str) -> list[str]:
-        words = _words(text, language)
-        if ignored:
-            words = [word for word in words if word not in ignored]
-        return stem([word for word in words if len(word) <= MAX_TOKEN_BYTES // 4 or len(word.encode()) < MAX_TOKEN_BYTES])
+        return list(chain.from_iterable(map(terms.__getitem__, _words(text, language))))
 
     return analyze
 
@@ -102,14 +127,17 @@ def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
 
 
 def _words(text: str, language: str) -> list[str]:
-    if not text.isascii():
+    """Return what stands between separators, hyphens still in it."""
+    is_ascii = text.isascii()
+    if not is_ascii:
         text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
         if language == "ru":
             text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
         text = _CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
     if language in ("en", SIMPLE):
         text = _THOUSANDS.sub("", text)
-    text = _COMPOUND.sub(lambda found: f"{found.group()} {_HYPHENS.sub('', found.group())}", text)
+    if is_ascii:
+        return text.encode().translate(_ASCII).decode().split()
     return text.lower().translate(_SEPARATORS).split()
 
 

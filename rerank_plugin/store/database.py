@@ -21,7 +21,8 @@ from haystack.dataclasses import Document
 
 from rerank_plugin.store import schema
 from rerank_plugin.store.filters import RowFilter
-from rerank_plugin.store.records import SINGLE, Record, decode, decode_vector, searchable_text
+from rerank_plugin.store.records import SINGLE, Record, decode, decode_vector
+from rerank_plugin.store.search_fields import SearchFields
 from rerank_plugin.store.settings import Settings
 
 _BUSY_SECONDS = 60.0
@@ -331,9 +332,10 @@ class Database:
 
         :param since: Number of the change.
         """
+        fields = self.settings().search_fields or SearchFields()
         query = "SELECT row, meta, content FROM documents WHERE changed > ? AND has_text ORDER BY row"
         for row, meta, content in self._connection.execute(query, (since,)):
-            yield row, searchable_text(json.loads(meta), content)
+            yield row, fields.text(json.loads(meta), content)
 
     def vectors(self, since: int) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         """

@@ -1,6 +1,7 @@
 """HybridDocumentStore: the Haystack face of an index."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,16 @@ from haystack.document_stores.types import DuplicatePolicy
 from haystack.errors import FilterError
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store import metadata
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keyword_query import KeywordQuery, parse_operators
+from rerank_plugin.store.keywords import BM25Parameters
 from rerank_plugin.store.maintenance import backup, compact
+from rerank_plugin.store.metadata_queries import MetadataQueries
 from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.retrieval import check_top_k, retrieve
+from rerank_plugin.store.search_fields import SearchFields
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index
 from rerank_plugin.store.writing import Batch
@@ -25,7 +28,7 @@ from rerank_plugin.store.writing import Batch
 Filters = dict[str, Any]
 
 
-class HybridDocumentStore:
+class HybridDocumentStore(MetadataQueries):
     """
     Documents, a keyword index and a vector index in one folder, or in memory.
 
@@ -47,13 +50,16 @@ class HybridDocumentStore:
         index says, `tantivy` for a new one.
     :param language: Language of the texts, for stemming: `en`, `ru`, `de` or another with a Snowball stemmer
         (`analysis.STEMMERS`), or `simple` for none. `None`: as the index says, `en` for a new one.
+    :param search_fields: What keyword search looks at, with weights: `{"title": 3, "authors": 2, "content": 1}`. A word in a
+        field of weight 3 counts as three (BM25F). `None`: as the index says, `{"title": 1, "content": 1}` for a new one.
+    :param bm25_parameters: `{"k1": 1.2, "b": 0.75}` or other values; only the engine `rank_bm25` can compute with others.
     :param stop_words: Leave function words out of the keyword index; only `en` and `ru` have them. `None`: as the index
         says, `False` for a new one.
     :raises InvalidValueError: If a value is none of these. If an existing index was built with another `embedding_dim`,
-        `similarity`, `language` or `stop_words` than was asked for, its first use raises StoreError.
+        `similarity`, `language`, `stop_words` or `search_fields` than was asked for, its first use raises StoreError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of an index, each with a default
         self,
         path: str | Path | None = None,
         *,
@@ -63,8 +69,11 @@ class HybridDocumentStore:
         keyword_engine: str | None = None,
         language: str | None = None,
         stop_words: bool | None = None,
+        search_fields: dict[str, int] | None = None,
+        bm25_parameters: dict[str, float] | None = None,
     ) -> None:
-        asked = Settings(similarity, keyword_engine, language, stop_words, embedding_dim)
+        fields = None if search_fields is None else SearchFields.of(search_fields)
+        asked = Settings(similarity, keyword_engine, language, stop_words, embedding_dim, fields)
         check_vector_index(vector_index)
         self.path = path
         self.embedding_dim = embedding_dim
@@ -73,7 +82,9 @@ class HybridDocumentStore:
         self.keyword_engine = keyword_engine
         self.language = language
         self.stop_words = stop_words
-        self._session = Session(path, asked, vector_index)
+        self.search_fields = search_fields
+        self.bm25_parameters = bm25_parameters
+        self._session = Session(path, asked, vector_index, BM25Parameters.of(bm25_parameters))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the store as a dictionary, as a pipeline's YAML keeps it."""
@@ -86,6 +97,8 @@ class HybridDocumentStore:
             keyword_engine=self.keyword_engine,
             language=self.language,
             stop_words=self.stop_words,
+            search_fields=self.search_fields,
+            bm25_parameters=self.bm25_parameters,
         )
 
     @classmethod
@@ -175,7 +188,8 @@ class HybridDocumentStore:
         encode_meta(meta, "(all that match)")
         with self._session.writing() as handle:
             found = list(handle.database.documents(_rows(handle, filters), embeddings=False))
-            changed = [(row, encode(_merged(document, meta))) for row, document in found]
+            fields = handle.settings.search_fields or SearchFields()
+            changed = [(row, encode(_merged(document, meta), fields)) for row, document in found]
             if changed:
                 handle.database.update_meta(changed)
             return len(changed)
@@ -190,53 +204,11 @@ class HybridDocumentStore:
             rows = _rows(handle, filters)
             return handle.database.count() if rows is None else len(rows)
 
-    def count_unique_metadata_by_filter(self, filters: Filters, metadata_fields: list[str]) -> dict[str, int]:
-        """
-        Return how many different values each field has among the documents that match.
-
-        :param filters: Haystack filters; empty for all documents.
-        :param metadata_fields: Names of fields, with or without the prefix `meta.`.
-        """
-        metas = self._metas(filters)
-        return {metadata.bare_name(field): metadata.count_unique(metas, field) for field in metadata_fields}
-
-    def get_metadata_fields_info(self) -> dict[str, dict[str, str]]:
-        """Return each metadata field and its type: `keyword`, `int`, `float` or `boolean`."""
-        return metadata.fields_info(self._metas(None))
-
-    def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
-        """
-        Return the smallest and the largest value of a field, as `min` and `max`; both None if there is no such value.
-
-        :param metadata_field: Name of the field, with or without the prefix `meta.`.
-        """
-        return metadata.min_max(self._metas(None), metadata_field)
-
-    def get_metadata_field_unique_values(
-        self,
-        metadata_field: str,
-        search_term: str | None = None,
-        from_: int = 0,
-        size: int = 10,
-        filters: Filters | None = None,
-    ) -> tuple[list[Any], int]:
-        """
-        Return one page of the different values of a field, in the order of their texts.
-
-        :param metadata_field: Name of the field, with or without the prefix `meta.`.
-        :param search_term: Only values whose text holds this, upper and lower case alike.
-        :param from_: Position of the first value of the page.
-        :param size: Values on a page.
-        :param filters: Only look at documents that match.
-        :returns: The page, and the number of different values on all pages.
-        """
-        return metadata.unique_values(self._metas(filters), metadata_field, search_term, from_, size)
-
     def bm25_retrieval(
         self, query: str, *, filters: Filters | None = None, top_k: int = 10, operators: bool = False
     ) -> list[Document]:
         """
-        Return the documents that suit the words of a query best, by BM25 over title (`meta["title"]`) and content.
+        Return the documents that suit the words of a query best, by BM25 over the `search_fields`: title and content.
 
         :param query: Any text; no character in it has a special meaning, unless `operators` is set.
         :param filters: Only documents that match come back.
@@ -290,9 +262,10 @@ class HybridDocumentStore:
                 self._session.vectors(handle).sync(handle.database)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the index is set to: similarity, keyword engine, language, stop words and length of the vectors."""
+        """Return what the index is set to, by the names of this class's parameters."""
         with self._session.reading() as handle:
-            return handle.database.settings().to_rows()
+            found = handle.database.settings()
+            return {**asdict(found), "search_fields": found.search_fields and dict(found.search_fields.weights)}
 
     def describe_vectors(self) -> dict[str, Any]:
         """
@@ -362,10 +335,6 @@ class HybridDocumentStore:
     delete_by_filter_async = in_thread(delete_by_filter)
     update_by_filter_async = in_thread(update_by_filter)
     count_documents_by_filter_async = in_thread(count_documents_by_filter)
-    count_unique_metadata_by_filter_async = in_thread(count_unique_metadata_by_filter)
-    get_metadata_fields_info_async = in_thread(get_metadata_fields_info)
-    get_metadata_field_min_max_async = in_thread(get_metadata_field_min_max)
-    get_metadata_field_unique_values_async = in_thread(get_metadata_field_unique_values)
     bm25_retrieval_async = in_thread(bm25_retrieval)
     embedding_retrieval_async = in_thread(embedding_retrieval)
 

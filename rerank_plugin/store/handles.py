@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store.database import Database
-from rerank_plugin.store.keywords import KeywordIndex, open_keyword_index
+from rerank_plugin.store.keywords import BM25Parameters, KeywordIndex, KeywordSettings, open_keyword_index
 from rerank_plugin.store.retrieval import FilterCache
+from rerank_plugin.store.search_fields import SearchFields
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.vectors import VectorIndex
 
@@ -50,21 +51,24 @@ class Handle:
             raise
         self._file = self._identify()
         self.filters = FilterCache()
-        self._keywords: dict[str, KeywordIndex] = {}
+        self._keywords: dict[KeywordSettings, KeywordIndex] = {}
         self._vectors: dict[str, VectorIndex] = {}
 
-    def keywords(self, engine: str) -> KeywordIndex:
+    def keywords(self, engine: str, bm25: BM25Parameters) -> KeywordIndex:
         """
         Return a keyword index.
 
         :param engine: Name of the engine.
+        :param bm25: The parameters of BM25.
         """
-        if engine not in self._keywords:
+        has = self.settings
+        settings = KeywordSettings(
+            engine, has.language or "", bool(has.stop_words), has.search_fields or SearchFields(), bm25
+        )
+        if settings not in self._keywords:
             folder = None if self._folder is None else self._folder / KEYWORDS
-            self._keywords[engine] = open_keyword_index(
-                engine, folder, self.settings.language or "", stop_words=bool(self.settings.stop_words)
-            )
-        return self._keywords[engine]
+            self._keywords[settings] = open_keyword_index(settings, folder)
+        return self._keywords[settings]
 
     def vectors(self, kind: str) -> VectorIndex:
         """

@@ -9,6 +9,7 @@ from rerank_plugin.store.analysis import make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.keyword_query import KeywordQuery
+from rerank_plugin.store.keywords import BM25Parameters, KeywordSettings
 
 
 class RankBM25Index:
@@ -16,14 +17,14 @@ class RankBM25Index:
 
     persistent = False
 
-    def __init__(self, language: str, *, stop_words: bool) -> None:
+    def __init__(self, settings: KeywordSettings) -> None:
         """
         Make an empty index.
 
-        :param language: A key of `analysis.STEMMERS`, or `simple`.
-        :param stop_words: Whether to leave stop words out.
+        :param settings: What it is built and asked with.
         """
-        self._analyze = make_analyzer(language, stop_words=stop_words)
+        self._bm25_parameters = settings.bm25
+        self._analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self.reset()
 
     def reset(self) -> None:
@@ -46,7 +47,7 @@ class RankBM25Index:
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
         self._corpus = corpus = [self._analyze(text) for _, text in texts]
         # rank-bm25 divides by the mean length, so there has to be a word.
-        self._bm25 = _okapi(corpus) if any(corpus) else None
+        self._bm25 = _okapi(corpus, self._bm25_parameters) if any(corpus) else None
         self._counter = counter
 
     def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
@@ -80,8 +81,8 @@ def _occurs(phrase: list[str], terms: list[str]) -> bool:
     return any(terms[i : i + len(phrase)] == phrase for i in range(len(terms) - len(phrase) + 1))
 
 
-def _okapi(corpus: list[list[str]]) -> Any:
-    """Return rank-bm25's Okapi with the parameters and the idf of Lucene and tantivy."""
+def _okapi(corpus: list[list[str]], parameters: BM25Parameters) -> Any:
+    """Return rank-bm25's Okapi with the idf of Lucene and tantivy."""
     from rank_bm25 import BM25Okapi
 
     class Okapi(BM25Okapi):  # type: ignore[misc]
@@ -91,4 +92,4 @@ def _okapi(corpus: list[list[str]]) -> Any:
             size = self.corpus_size
             self.idf = {word: math.log(1 + (size - count + 0.5) / (count + 0.5)) for word, count in nd.items()}
 
-    return Okapi(corpus, k1=1.2, b=0.75)
+    return Okapi(corpus, k1=parameters.k1, b=parameters.b)

@@ -24,6 +24,7 @@ from rerank_plugin.store.analysis import VERSION, make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.keyword_query import KeywordQuery
+from rerank_plugin.store.keywords import KeywordSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,22 @@ class TantivyIndex:
 
     persistent = True
 
-    def __init__(self, folder: Path | None, language: str, *, stop_words: bool) -> None:
+    def __init__(self, settings: KeywordSettings, folder: Path | None) -> None:
         """
         Prepare an index; nothing is read or built before the first `sync`.
 
+        :param settings: What it is built and asked with.
         :param folder: Folder for the files; None for an index in memory.
-        :param language: A key of `analysis.STEMMERS`, or `simple`.
-        :param stop_words: Whether to leave stop words out.
         """
         self._folder = folder
-        self._analysis = {"language": language, "stop_words": stop_words, "version": VERSION}
+        self._analysis = {
+            "language": settings.language,
+            "stop_words": settings.stop_words,
+            "search_fields": dict(settings.search_fields.weights),
+            "version": VERSION,
+        }
         self._schema = _make_schema()
-        self._analyze = make_analyzer(language, stop_words=stop_words)
+        self._analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self._forget()
 
     def _forget(self) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from haystack.dataclasses import ByteStream, Document, SparseEmbedding
 
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.store.search_fields import SearchFields
 
 # SQLite's JSON functions cut a text at \u0000 and read whole numbers of more than 63 bits as floats. Rows that may hold
 # one of these are marked, and a filter is decided in Python for them.
@@ -51,11 +52,12 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
     return batch
 
 
-def encode(document: Document) -> Record:
+def encode(document: Document, search_fields: SearchFields) -> Record:
     """
     Return a document as a row, without its vector.
 
     :param document: The document.
+    :param search_fields: What keyword search looks at.
     :raises InvalidValueError: If its meta is no JSON, or a text is no valid Unicode.
     """
     meta = encode_meta(document.meta, document.id)
@@ -64,7 +66,7 @@ def encode(document: Document) -> Record:
     blob, sparse = document.blob, document.sparse_embedding
     return Record(
         id=document.id,
-        has_text=bool(searchable_text(document.meta, document.content)),
+        has_text=bool(search_fields.text(document.meta, document.content)),
         plain=_NOT_PLAIN.search(meta) is None,
         meta=meta,
         content=document.content,
@@ -115,18 +117,6 @@ def decode(columns: Sequence[Any], score: float | None, embedding_dim: int | Non
         sparse_embedding=None if sparse is None else SparseEmbedding.from_dict(json.loads(sparse)),
         embedding=None if embedding is None else decode_vector(embedding, embedding_dim).tolist(),
     )
-
-
-def searchable_text(meta: dict[str, Any], content: str | None) -> str:
-    """
-    Return what keyword search looks at: the title and the content, empty if there is neither.
-
-    :param meta: Meta of the document; its `title` counts if it is a text.
-    :param content: Content of the document.
-    """
-    title = meta.get("title")
-    parts = [title if isinstance(title, str) else "", content or ""]
-    return "\n".join(part for part in parts if part and not part.isspace())
 
 
 def encode_vectors(documents: Sequence[Document], embedding_dim: int | None) -> tuple[int | None, list[bytes | None]]:

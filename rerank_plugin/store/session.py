@@ -11,6 +11,7 @@ from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.handles import Handle
+from rerank_plugin.store.keywords import BM25Parameters
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.vectors import VectorIndex
 
@@ -18,14 +19,17 @@ from rerank_plugin.store.vectors import VectorIndex
 class Session:
     """What one store uses: a shared handle on a folder, or a database in memory of its own."""
 
-    def __init__(self, path: str | Path | None, asked: Settings, vector_index: str) -> None:
+    def __init__(self, path: str | Path | None, asked: Settings, vector_index: str, bm25: BM25Parameters) -> None:
         """
         Prepare; nothing is opened.
 
         :param path: Folder of the index, None for one in memory.
         :param asked: What the store was set to.
         :param vector_index: One of `settings.VECTOR_INDEXES`.
+        :param bm25: The parameters of BM25.
         """
+        bm25.check_engine(asked.keyword_engine)
+        self._bm25 = bm25
         self._vector_index = vector_index
         self._folder = None if path is None else Path(path).expanduser()
         self._asked = asked
@@ -65,7 +69,7 @@ class Session:
 
         :param handle: A lent handle.
         """
-        return handle.keywords(self._engine)
+        return handle.keywords(self._engine, self._bm25)
 
     def vectors(self, handle: Handle) -> VectorIndex:
         """
@@ -80,7 +84,7 @@ class Session:
         try:
             if self._is_behind and self._folder is not None:
                 with self._lent(create=False) as handle:
-                    keywords = handle.keywords(self._engine)
+                    keywords = handle.keywords(self._engine, self._bm25)
                     if keywords.persistent:
                         keywords.sync(handle.database)
                     self.vectors(handle).complete(handle.database)
@@ -120,6 +124,7 @@ class Session:
             self._release = weakref.finalize(self, handles.release, handle)
             try:
                 self._engine = self._asked.met_by(handle.settings, str(self._folder)).keyword_engine or ""
+                self._bm25.check_engine(self._engine)
             except StoreError:
                 self._detach()
                 raise
@@ -130,6 +135,8 @@ class Session:
             self._memory = Handle(None, self._asked)
             weakref.finalize(self, self._memory.close)
         self._engine = self._memory.settings.keyword_engine or ""
+        if self._folder is None:  # otherwise the index that is still to come says which engine it is
+            self._bm25.check_engine(self._engine)
         return self._memory
 
     def _detach(self) -> None:

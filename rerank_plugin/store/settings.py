@@ -5,6 +5,7 @@ from typing import Any
 
 from rerank_plugin.errors import InvalidValueError, StoreError
 from rerank_plugin.store.analysis import SIMPLE, STEMMERS, STOP_WORDS
+from rerank_plugin.store.search_fields import SearchFields
 
 CHOICES = {
     "similarity": ("cosine", "dot_product", "l2"),
@@ -25,6 +26,7 @@ class Settings:
     :param language: Language of the texts: chooses stemmer and stop words; `simple` for neither.
     :param stop_words: Whether frequent function words are left out of the keyword index.
     :param embedding_dim: Length of the vectors; `None` until the first vector is written.
+    :param search_fields: What keyword search looks at.
     """
 
     similarity: str | None = None
@@ -32,6 +34,7 @@ class Settings:
     language: str | None = None
     stop_words: bool | None = None
     embedding_dim: int | None = None
+    search_fields: SearchFields | None = None
 
     def __post_init__(self) -> None:
         """Reject values that no index can have."""
@@ -48,7 +51,7 @@ class Settings:
     def with_defaults(self) -> "Settings":
         """Return the settings of a new index: every choice that was left open gets its default, the first one."""
         open_choices: dict[str, Any] = {n: c[0] for n, c in CHOICES.items() if getattr(self, n) is None}
-        return replace(self, **open_choices)
+        return replace(self, **open_choices, search_fields=self.search_fields or SearchFields())
 
     def met_by(self, stored: "Settings", place: str) -> "Settings":
         """
@@ -61,7 +64,7 @@ class Settings:
         :param place: The index, for the message.
         :raises StoreError: If a setting was given and the index was built with another.
         """
-        for name in ("similarity", "language", "stop_words", "embedding_dim"):
+        for name in ("similarity", "language", "stop_words", "embedding_dim", "search_fields"):
             asked, has = getattr(self, name), getattr(stored, name)
             if asked is not None and has is not None and asked != has:
                 raise StoreError(
@@ -72,7 +75,8 @@ class Settings:
 
     def to_rows(self) -> dict[str, Any]:
         """Return the settings as names and values that SQLite can hold."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**rows, "search_fields": self.search_fields and self.search_fields.to_json()}
 
     @classmethod
     def from_rows(cls, rows: dict[str, Any]) -> "Settings":
@@ -83,6 +87,7 @@ class Settings:
         """
         known = {field.name: rows.get(field.name) for field in fields(cls)}
         known["stop_words"] = bool(known["stop_words"])
+        known["search_fields"] = SearchFields.from_json(known["search_fields"])
         return cls(**known)
 
 

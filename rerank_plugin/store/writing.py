@@ -10,6 +10,10 @@ from haystack.document_stores.types import DuplicatePolicy
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.records import Record, check_dimension, encode, encode_vectors
+from rerank_plugin.store.search_fields import SearchFields
+
+# What an index is searched by is known once it is open; the documents are checked before that.
+_DEFAULT = SearchFields()
 
 Entry = tuple[int | None, Record, bytes | None]
 
@@ -29,7 +33,8 @@ class Batch:
         if not isinstance(policy, DuplicatePolicy):
             raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
         self._policy = policy
-        self._records = [encode(document) for document in documents]
+        self._documents = documents
+        self._records = [encode(document, _DEFAULT) for document in documents]
         self._embedding_dim, self._vectors = encode_vectors(documents, embedding_dim)
 
     def store(self, database: Database) -> int:
@@ -41,6 +46,12 @@ class Batch:
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         :raises InvalidValueError: If the vectors have another length than those of the index.
         """
+        fields = database.settings().search_fields or _DEFAULT
+        if fields != _DEFAULT:
+            self._records = [
+                record._replace(has_text=bool(fields.text(document.meta, document.content)))
+                for record, document in zip(self._records, self._documents, strict=True)
+            ]
         entries = self._resolve(database.rows_of([record.id for record in self._records]))
         self._claim_dimension(database)
         if entries:

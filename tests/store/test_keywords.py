@@ -101,7 +101,82 @@ def test_titles_count_and_need_not_be_texts(engine):
     ]
     store.write_documents(documents)
     assert sorted(ranking(store, "lighthouse")) == ["a", "b", "c"]
-    assert ranking(store, "7") == []
+    assert ranking(store, "7") == ["c"], "a number is found by its digits"
+
+
+FIELDS = [
+    Document(id="author", content="on stones", meta={"authors": ["Reed", "Marsh"], "journal": {"name": "Pond"}}),
+    Document(id="title", content="on water", meta={"title": "The reed"}),
+    Document(id="text", content="a reed by the pond", meta={"title": "Plants", "year": 1971}),
+    Document(id="none", meta={"title": "Nothing"}),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_chosen_fields_are_searched_and_weighed(engine, tmp_path):
+    """A word in a field of weight 3 counts as three words, in frequency and in length."""
+    weights = {"meta.authors": 3, "content": 1, "journal.name": 1, "year": 1}
+    store = HybridDocumentStore(tmp_path, keyword_engine=engine, search_fields=weights)
+    store.write_documents(FIELDS)
+    plain = HybridDocumentStore(keyword_engine=engine)
+    repeated = {
+        "author": "Reed Marsh Reed Marsh Reed Marsh on stones Pond",
+        "title": "on water",
+        "text": FIELDS[2].content + " 1971",
+    }
+    plain.write_documents([Document(id=key, content=text) for key, text in repeated.items()])
+    for query in ("reed", "pond", "1971 marsh", "on"):
+        ours, theirs = ([(document.id, document.score) for document in s.bm25_retrieval(query)] for s in (store, plain))
+        assert ours
+        assert [key for key, _ in ours] == [key for key, _ in theirs]
+        assert [score for _, score in ours] == pytest.approx([score for _, score in theirs])
+    store.update_by_filter({"field": "id", "operator": "==", "value": "none"}, {"authors": "Reed"})
+    assert sorted(ranking(store, "reed")) == ["author", "none", "text"], "what was not searchable has become so"
+    store.close()
+    again = HybridDocumentStore(tmp_path, search_fields={"year": 1, "journal.name": 1, "authors": 3, "content": 1})
+    assert sorted(ranking(again, "reed")) == ["author", "none", "text"], (
+        "the order in which fields are named does not matter"
+    )
+    assert again.settings()["search_fields"] == {"authors": 3, "journal.name": 1, "year": 1, "content": 1}
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"search_fields": {}}, "search_fields must map names"),
+        ({"search_fields": ["title"]}, "search_fields must map names"),
+        ({"search_fields": {"": 1}}, "'' is no name"),
+        ({"search_fields": {"title": 1.5}}, "weight of 'title' must be a whole number from 1 to 20, got 1.5"),
+        ({"search_fields": {"title": 21}}, "whole number from 1 to 20, got 21"),
+        ({"bm25_parameters": {"k": 1}}, "k1, b or both, got {'k': 1}"),
+        ({"bm25_parameters": {"b": 1.1}}, "b must be a number from 0 to 1, got 1.1"),
+        ({"bm25_parameters": {"k1": -1}}, "k1 must be a number from 0 to 100, got -1"),
+        ({"bm25_parameters": {"k1": 0.9}, "keyword_engine": "tantivy"}, "tantivy.* cannot change that"),
+    ],
+)
+def test_settings_that_make_no_sense(parameters, message):
+    with pytest.raises(InvalidValueError, match=message):
+        HybridDocumentStore(**parameters)
+
+
+def test_parameters_of_bm25(tmp_path):
+    """By hand: idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean length))."""
+    texts = {"a": "fox fox fox", "b": "fox", "c": "hen house"}
+    store = make_store(texts, path=tmp_path, keyword_engine="rank_bm25", bm25_parameters={"k1": 0.5, "b": 0.0})
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    found = store.bm25_retrieval("fox")
+    assert [document.score for document in found] == pytest.approx([idf * 3 * 1.5 / 3.5, idf * 1 * 1.5 / 1.5])
+    usual = HybridDocumentStore(tmp_path)
+    assert usual.bm25_retrieval("fox")[0].score != found[0].score, "they belong to the store, not to the index"
+    store.close()
+    usual.close()
+    other = HybridDocumentStore(tmp_path / "other")
+    other.write_documents([Document(content="fox")])
+    contradicting = HybridDocumentStore(tmp_path / "other", bm25_parameters={"b": 0.5})
+    with pytest.raises(InvalidValueError, match="choose keyword_engine 'rank_bm25'"):
+        contradicting.bm25_retrieval("fox")
+    other.close()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
