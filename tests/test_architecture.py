@@ -25,8 +25,8 @@ LAYERS = [
 STRANGERS = [("scoring", "store"), ("store", "scoring"), ("training", "evaluation"), ("evaluation", "training")]
 HOMES = {
     "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},
-    "tantivy": {"store/keywords_tantivy.py"},
-    "rank_bm25": {"store/keywords_rank_bm25.py"},
+    "tantivy": {f"store/keywords/{name}.py" for name in ("tantivy_index", "tantivy_search")},
+    "rank_bm25": {"store/keywords/rank_bm25_index.py"},
     "openvino": {"scoring/backends/openvino_backend.py"},
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {"cli.py"},

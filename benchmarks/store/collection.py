@@ -16,7 +16,8 @@ import numpy as np
 from haystack import Document
 
 DIMENSIONS = 384
-SENTENCES_A_PASSAGE = 5
+# About 350 characters, as the passages of MS MARCO have.
+SENTENCES_A_PASSAGE = 3
 # 200 groups of documents, so that a filter for one of them lets 0.5 % through.
 GROUPS = 200
 BATCH = 5000
@@ -51,6 +52,8 @@ class Vectors:
 
     def part(self, first: int, count: int) -> np.ndarray:
         """
+        Return some of them.
+
         :param first: Number of the first vector; a multiple of BATCH, so that a vector does not depend on how it is asked for.
         """
         draw = np.random.default_rng(first)

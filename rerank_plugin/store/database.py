@@ -21,8 +21,10 @@ from haystack.dataclasses import Document
 
 from rerank_plugin.store import schema
 from rerank_plugin.store.filters import RowFilter
-from rerank_plugin.store.records import SINGLE, Record, decode, decode_vector
-from rerank_plugin.store.search_fields import SearchFields
+from rerank_plugin.store.keywords.fields import SearchFields
+from rerank_plugin.store.lookups import lookups
+from rerank_plugin.store.meta_indexes import MetaIndexes
+from rerank_plugin.store.records import Record, decode, decode_vectors
 from rerank_plugin.store.settings import Settings
 
 _BUSY_SECONDS = 60.0
@@ -60,6 +62,7 @@ class Database:
             if not self.is_blank and self.setting("format") < schema.FORMAT:
                 with self.transaction():
                     schema.migrate(self._connection)
+            self._meta_indexes = MetaIndexes(self._connection)
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         except BaseException:
             self._connection.close()
@@ -97,6 +100,7 @@ class Database:
         if self._connection.in_transaction:
             yield
             return
+        self._meta_indexes.make_wanted()
         with self._begin("BEGIN"):
             yield
 
@@ -304,11 +308,14 @@ class Database:
 
         :param row_filter: The filter.
         """
+        looked_up = lookups(row_filter.filters)
+        table, parameters = self._meta_indexes.narrowed(looked_up)
         found = self._connection.execute(
-            f"SELECT d.row, d.plain AND ({row_filter.surely}) FROM documents d "  # noqa: S608 - values are parameters
+            f"SELECT d.row, d.plain AND ({row_filter.surely}) FROM {table} "  # noqa: S608 - values are parameters
             f"WHERE NOT d.plain OR ({row_filter.maybe}) ORDER BY d.row",
-            row_filter.parameters,
+            {**row_filter.parameters, **parameters},
         ).fetchall()
+        self._meta_indexes.count_scan(looked_up, int(self.setting("last_row")))
         doubtful = [row for row, sure in found if not sure]
         passed = {
             row
@@ -337,6 +344,18 @@ class Database:
         for row, meta, content in self._connection.execute(query, (since,)):
             yield row, fields.text(json.loads(meta), content)
 
+    def sample_texts(self, count: int) -> Iterator[str]:
+        """
+        Read what keyword search looks at, of some documents from all over the index.
+
+        :param count: About how many.
+        """
+        fields = self.settings().search_fields or SearchFields()
+        step = max(1, self.count(searchable=True) // count)
+        query = "SELECT meta, content FROM documents WHERE row % ? = 0 AND has_text"
+        for meta, content in self._connection.execute(query, (step,)):
+            yield fields.text(json.loads(meta), content)
+
     def vectors(self, since: int) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         """
         Read the vectors of the documents that were written after a change, in portions.
@@ -347,7 +366,7 @@ class Database:
         query = (
             "SELECT v.row, v.embedding FROM vectors v JOIN documents d ON d.row = v.row WHERE d.changed > ? ORDER BY v.row"
         )
-        yield from self._matrices(self._connection.execute(query, (since,)))
+        yield from decode_vectors(self._connection.execute(query, (since,)), self.setting("embedding_dim"))
 
     def vectors_of(self, rows: Sequence[int] | None) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         """
@@ -358,18 +377,7 @@ class Database:
         """
         for where, parameters in _chunks(rows):
             query = f"SELECT d.row, d.embedding FROM vectors d {where} ORDER BY d.row"  # noqa: S608 - our own names
-            yield from self._matrices(self._connection.execute(query, parameters))
-
-    def _matrices(self, cursor: sqlite3.Cursor) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-        dim = self.setting("embedding_dim")
-        while part := cursor.fetchmany(_CHUNK):
-            blobs = [blob for _, blob in part]
-            joined = b"".join(blobs)
-            if len(joined) == len(part) * dim * SINGLE.itemsize:
-                matrix = np.frombuffer(joined, dtype=SINGLE).reshape(len(part), dim)
-            else:
-                matrix = np.stack([decode_vector(blob, dim) for blob in blobs]).astype(np.float32)
-            yield [row for row, _ in part], matrix
+            yield from decode_vectors(self._connection.execute(query, parameters), self.setting("embedding_dim"))
 
     def vector_rows(self) -> npt.NDArray[np.int64]:
         """Return the rows that have a vector, in ascending order."""

@@ -60,12 +60,12 @@ class RowFilter:
         small = len(translator.parameters) <= _MAX_PARAMETERS
         self.surely, self.maybe = bounds if small else _UNDECIDED
         self.parameters = translator.parameters if small else {}
-        self._filters = filters
+        self.filters = filters
 
     @property
     def needs_embedding(self) -> bool:
         """Whether `matches` looks at a field that only documents read with their embedding have."""
-        return "'embedding'" in repr(self._filters)
+        return "'embedding'" in repr(self.filters)
 
     def matches(self, document: Document) -> bool:
         """
@@ -75,9 +75,9 @@ class RowFilter:
         :raises FilterError: If its values cannot be compared with those of the filter.
         """
         try:
-            return document_matches_filter(self._filters, document)
+            return document_matches_filter(self.filters, document)
         except TypeError as error:
-            raise FilterError(f"filters {self._filters} do not suit document {document.id!r}: {error}") from error
+            raise FilterError(f"filters {self.filters} do not suit document {document.id!r}: {error}") from error
 
 
 def _check(node: Any, depth: int) -> None:
@@ -142,15 +142,10 @@ class _Translator:
         """Return the SQL for a field, None if only Haystack knows what the field means."""
         if field in ("id", "content"):
             return Column(f"d.{field}", f"typeof(d.{field})")
-        keys = field.split(".")
-        if keys[0] == "meta" and len(keys) > 1:
-            keys = keys[1:]
-        elif len(keys) > 1 or field in {f.name for f in fields(Document)}:
+        found = json_path(field)
+        if found is None:
             return None
-        # In a path of SQLite a key stands as JSON writes it: one that JSON has to escape cannot be asked for.
-        if any(not key or json.dumps(key, ensure_ascii=False) != f'"{key}"' or not _is_unicode(key) for key in keys):
-            return None
-        path = self._bind("$" + "".join(f'."{key}"' for key in keys))
+        path = self._bind(found)
         return Column(f"json_extract(d.meta, {path})", f"json_type(d.meta, {path})")
 
     def _equal(self, column: Column, value: Any) -> Bounds:
@@ -168,25 +163,25 @@ class _Translator:
         dated = f"{column.type} = 'text' AND {self._glob(column, _DAY + '*')}"
         if isinstance(value, datetime):
             return _between("0", dated)
-        if not _is_unicode(value):
+        if not is_unicode(value):
             return _UNDECIDED
         equal = f"{column.type} = 'text' AND {column.value} = {self._bind(value)}"
-        return _between(equal, f"({equal}) OR {dated}") if _may_be_date(value) else _exactly(equal)
+        return _between(equal, f"({equal}) OR {dated}") if may_be_date(value) else _exactly(equal)
 
     def _equal_number(self, column: Column, value: float) -> Bounds:
-        if not _fits(value):
+        if not fits_sqlite(value):
             return _UNDECIDED
         whole = f"{column.type} IN {_WHOLE} AND {column.value} = {self._bind(value)}"
-        low, high = (self._bind(bound) for bound in _around(value))
+        low, high = (self._bind(bound) for bound in around(value))
         return _between(whole, f"({whole}) OR {column.type} = 'real' AND {column.value} BETWEEN {low} AND {high}")
 
     def _member(self, column: Column, values: list[Any]) -> Bounds:
         """Return the bounds of "equals one of the values"; plain texts and whole numbers are looked up in one go."""
         texts, whole, others = [], [], []
         for value in values:
-            if isinstance(value, str) and not _may_be_date(value) and "\0" not in value and _is_unicode(value):
+            if isinstance(value, str) and not may_be_date(value) and "\0" not in value and is_unicode(value):
                 texts.append(value)
-            elif isinstance(value, int) and _fits(value):
+            elif isinstance(value, int) and fits_sqlite(value):
                 whole.append(int(value))
             else:
                 others.append(value)
@@ -204,8 +199,8 @@ class _Translator:
         if value is None:
             return Bounds("0", "0")
         # Whatever cannot be ordered beside the value stays in question, so that Haystack raises its FilterError for it.
-        if isinstance(value, (bool, int, float)) and _fits(value):
-            low, high = (self._bind(bound) for bound in _around(value))
+        if isinstance(value, (bool, int, float)) and fits_sqlite(value):
+            low, high = (self._bind(bound) for bound in around(value))
             strict, loose = (high, low) if operator.startswith(">") else (low, high)
             whole = f"{column.type} IN {_WHOLE} AND {column.value} {operator} {self._bind(value)}"
             real = f"{column.type} = 'real' AND {column.value} {operator}"
@@ -234,6 +229,23 @@ class _Translator:
         return f":{name}"
 
 
+def json_path(field: str) -> str | None:
+    """
+    Return where a field stands in the meta, as SQLite writes it; None if it is no field of the meta, or has no such path.
+
+    :param field: Name of the field in a filter.
+    """
+    keys = field.split(".")
+    if keys[0] == "meta" and len(keys) > 1:
+        keys = keys[1:]
+    elif len(keys) > 1 or field in {f.name for f in fields(Document)}:
+        return None
+    # In a path of SQLite a key stands as JSON writes it: one that JSON has to escape cannot be asked for.
+    if any(not key or json.dumps(key, ensure_ascii=False) != f'"{key}"' or not is_unicode(key) for key in keys):
+        return None
+    return "$" + "".join(f'."{key}"' for key in keys)
+
+
 def _exactly(condition: str) -> Bounds:
     return _between(condition, condition)
 
@@ -260,18 +272,31 @@ def _join(operator: str, conditions: list[str]) -> str:
     return f"({_join(operator, conditions[:middle])}{operator}{_join(operator, conditions[middle:])})"
 
 
-def _fits(value: float) -> bool:
-    """Whether SQLite can hold a number as it is."""
+def fits_sqlite(value: float) -> bool:
+    """
+    Return whether SQLite can hold a number as it is.
+
+    :param value: The number.
+    """
     return -(2**63) <= value < 2**63 if isinstance(value, int) else math.isfinite(value)
 
 
-def _around(value: float) -> tuple[float, float]:
-    """Return numbers just below and above: SQLite may read a float from JSON a little off."""
+def around(value: float) -> tuple[float, float]:
+    """
+    Return numbers just below and above: SQLite may read a float from JSON a little off.
+
+    :param value: The number.
+    """
     margin = abs(float(value)) * 1e-12 + 1e-300
     return float(value) - margin, float(value) + margin
 
 
-def _may_be_date(text: str) -> bool:
+def may_be_date(text: str) -> bool:
+    """
+    Return whether Haystack may take a text for a date, so that other texts can be equal to it.
+
+    :param text: The text.
+    """
     return text[4:5] == "-" and text[7:8] == "-"
 
 
@@ -288,7 +313,12 @@ def _day(value: Any) -> str | None:
     return date.date().isoformat() if isinstance(date, datetime) else None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """
+    Return whether a text can be stored as UTF-8.
+
+    :param text: The text.
+    """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

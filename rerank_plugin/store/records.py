@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,14 +11,18 @@ import numpy.typing as npt
 from haystack.dataclasses import ByteStream, Document, SparseEmbedding
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.search_fields import SearchFields
+from rerank_plugin.store.keywords.fields import SearchFields
 
 # SQLite's JSON functions cut a text at \u0000 and read whole numbers of more than 63 bits as floats. Rows that may hold
 # one of these are marked, and a filter is decided in Python for them.
 _NOT_PLAIN = re.compile(r"\\u0000|\d{19}")
 
+# What json.loads calls in the end: a query returns a hundred documents, whose meta we have written ourselves.
+_read_json: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
 SINGLE = np.dtype("<f4")
 DOUBLE = np.dtype("<f8")
+_VECTORS_AT_A_TIME = 4096
 
 
 class Record(NamedTuple):
@@ -111,7 +116,7 @@ def decode(columns: Sequence[Any], score: float | None, embedding_dim: int | Non
     return Document(
         id=document_id,
         content=content,
-        meta=json.loads(meta),
+        meta=_read_json(meta, 0)[0],
         score=score,
         blob=stream,
         sparse_embedding=None if sparse is None else SparseEmbedding.from_dict(json.loads(sparse)),
@@ -185,6 +190,24 @@ def decode_vector(blob: bytes, embedding_dim: int | None) -> npt.NDArray[Any]:
     :param embedding_dim: Length of the vectors of this index: tells float32 from float64.
     """
     return np.frombuffer(blob, dtype=SINGLE if len(blob) == SINGLE.itemsize * (embedding_dim or 0) else DOUBLE)
+
+
+def decode_vectors(cursor: sqlite3.Cursor, embedding_dim: int) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+    """
+    Read vectors in portions.
+
+    :param cursor: Gives a row and a vector as bytes each time.
+    :param embedding_dim: Length of the vectors of this index.
+    :returns: Rows, and a matrix with one line per row.
+    """
+    while part := cursor.fetchmany(_VECTORS_AT_A_TIME):
+        blobs = [blob for _, blob in part]
+        joined = b"".join(blobs)
+        if len(joined) == len(part) * embedding_dim * SINGLE.itemsize:
+            matrix = np.frombuffer(joined, dtype=SINGLE).reshape(len(part), embedding_dim)
+        else:
+            matrix = np.stack([decode_vector(blob, embedding_dim) for blob in blobs]).astype(np.float32)
+        yield [row for row, _ in part], matrix
 
 
 def _check_unicode(text: str, document_id: str) -> None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from rerank_plugin.errors import InvalidValueError, StoreError
-from rerank_plugin.store.analysis import SIMPLE, STEMMERS, STOP_WORDS
-from rerank_plugin.store.search_fields import SearchFields
+from rerank_plugin.store.keywords.analysis import SIMPLE, STEMMERS, STOP_WORDS
+from rerank_plugin.store.keywords.fields import SearchFields
 
 CHOICES = {
     "similarity": ("cosine", "dot_product", "l2"),

@@ -1,5 +1,6 @@
 """Filters mean what `document_matches_filter` of Haystack says they mean."""
 
+import sqlite3
 from datetime import datetime, timezone
 
 import pytest
@@ -9,7 +10,7 @@ from haystack.utils.filters import document_matches_filter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store import HybridDocumentStore, meta_indexes
 
 DATES = [
     "2024-05-06",
@@ -73,6 +74,17 @@ def ask_haystack(filters, document):
         return None
 
 
+def check_matches(store, filters, expected):
+    try:
+        found = {document.id for document in store.filter_documents(filters)}
+    except FilterError:
+        assert None in expected.values()
+    else:
+        # What Haystack cannot compare may be decided here by another condition of the same filter.
+        assert {key for key, matches in expected.items() if matches} <= found
+        assert not {key for key, matches in expected.items() if matches is False} & found
+
+
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENTS, FILTERS)
 @example([Document(id="0", meta={"a": 0.1 + 0.2})], {"field": "a", "operator": "==", "value": 0.30000000000000004})
@@ -82,17 +94,14 @@ def ask_haystack(filters, document):
 @example([Document(id="0", meta={"a": 2**63 + 1})], {"field": "a", "operator": "==", "value": 2**63})
 @example([Document(id="0", meta={})], {"operator": "NOT", "conditions": [{"field": "a", "operator": ">", "value": 1}]})
 def test_agrees_with_haystack(documents, filters):
+    expected = {document.id: ask_haystack(filters, document) for document in documents}
     store = HybridDocumentStore()
     store.write_documents(documents)
-    expected = {document.id: ask_haystack(filters, document) for document in documents}
-    try:
-        found = {document.id for document in store.filter_documents(filters)}
-    except FilterError:
-        assert None in expected.values()
-    else:
-        # What Haystack cannot compare may be decided here by another condition of the same filter.
-        assert {key for key, matches in expected.items() if matches} <= found
-        assert not {key for key, matches in expected.items() if matches is False} & found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 0)
+        patch.setattr(meta_indexes, "_SCANS", 1)
+        check_matches(store, filters, expected)
+        check_matches(store, filters, expected)  # now with an index on the field, if that can help
 
 
 @pytest.mark.parametrize(
@@ -168,3 +177,52 @@ def test_deleting_or_updating_with_empty_filters_is_an_error(filters):
     with pytest.raises(FilterError, match="empty"):
         store.update_by_filter(filters, {"a": 1})
     assert store.count_documents() == 1
+
+
+def plan(folder):
+    """Return which indexes an index folder has on fields of the meta."""
+    connection = sqlite3.connect(folder / "documents.sqlite")
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name GLOB 'meta:*' ORDER BY name")]
+    connection.close()
+    return names
+
+
+def test_a_field_that_is_filtered_often_gets_an_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents([Document(id=str(i), meta={"group": i % 50, "kind": {"name": f"it's {i}"}}) for i in range(200)])
+    for i in range(5):
+        conditions = [
+            {"field": "meta.group", "operator": "<", "value": 50 - i},
+            {"field": "meta.kind.name", "operator": "in", "value": [f"it's {i}", f"it's {i + 100}", "none"]},
+        ]
+        assert plan(tmp_path) == ([] if i < 4 else ['meta:$."kind"."name"']), "a value is more telling than a range"
+        found = store.filter_documents({"operator": "AND", "conditions": conditions})
+        assert [document.id for document in found] == [str(i), str(i + 100)]
+    for i in range(5):
+        assert store.count_documents_by_filter({"field": "meta.group", "operator": ">=", "value": 45 + i}) == 4 * (5 - i)
+        assert store.count_documents_by_filter({"operator": "NOT", "conditions": [conditions[0]]}) == 4 * 4
+    assert plan(tmp_path) == ['meta:$."group"', 'meta:$."kind"."name"']
+    store.close()
+    reopened = HybridDocumentStore(tmp_path)
+    reopened.write_documents([Document(id="new", meta={"group": 49.0})])
+    assert reopened.count_documents_by_filter({"field": "group", "operator": "==", "value": 49}) == 5
+    reopened.close()
+
+
+def test_who_searches_does_not_wait_for_an_index(tmp_path, monkeypatch):
+    """While somebody writes, no index can be made; the filter works all the same, and the index comes later."""
+    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents([Document(id=str(i), meta={"group": i}) for i in range(200)])
+    writer = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    for i in range(5):
+        assert store.count_documents_by_filter({"field": "group", "operator": "==", "value": i}) == 1
+    assert plan(tmp_path) == []
+    writer.execute("COMMIT")
+    writer.close()
+    for i in range(5):
+        assert store.count_documents_by_filter({"field": "group", "operator": "==", "value": i}) == 1
+    assert plan(tmp_path) == ['meta:$."group"']
+    store.close()

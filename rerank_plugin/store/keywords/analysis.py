@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from itertools import chain
 
-from rerank_plugin.store.stop_words import ENGLISH, RUSSIAN
+from rerank_plugin.store.keywords.stop_words import ENGLISH, RUSSIAN
 
 SIMPLE = "simple"
 # The languages with a Snowball stemmer, by ISO 639-1.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.derived import DerivedIndex
-from rerank_plugin.store.search_fields import SearchFields
+from rerank_plugin.store.keywords.fields import SearchFields
 
 
 class KeywordIndex(DerivedIndex, Protocol):
@@ -88,9 +88,9 @@ def open_keyword_index(settings: KeywordSettings, folder: Path | None) -> Keywor
     :param folder: Where an engine with files may keep them; None for an index in memory.
     """
     if settings.engine == "rank_bm25":
-        from rerank_plugin.store.keywords_rank_bm25 import RankBM25Index
+        from rerank_plugin.store.keywords.rank_bm25_index import RankBM25Index
 
         return RankBM25Index(settings)
-    from rerank_plugin.store.keywords_tantivy import TantivyIndex
+    from rerank_plugin.store.keywords.tantivy_index import TantivyIndex
 
     return TantivyIndex(settings, folder)

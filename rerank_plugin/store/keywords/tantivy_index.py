@@ -15,27 +15,31 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tantivy
 from haystack import logging
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.analysis import VERSION, make_analyzer
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
-from rerank_plugin.store.keyword_query import KeywordQuery
-from rerank_plugin.store.keywords import KeywordSettings
+from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
+from rerank_plugin.store.keywords.choice import KeywordSettings
+from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
+from rerank_plugin.store.keywords.query import KeywordQuery
+from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, TermQuery, column_name, rows_query
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 STATE = "state.json"
 
+# Memory for new documents before they are written as a segment.
 _HEAP_BYTES = 64_000_000
+_MOST_HEAP_BYTES = 1_000_000_000
+_BYTES_A_DOCUMENT = 1_000
+# Documents that frequent words are looked for in.
+_SAMPLE = 5_000
 _TOKENIZER = "whitespace"  # the terms are made in `analysis`; tantivy only has to take them apart
 _CHUNK = 10_000
-# Up to this share of all documents, tantivy looks the allowed rows up; beyond it, most of the best hits are allowed.
-_FEW = 0.1
 
 
 class TantivyIndex:
@@ -57,15 +61,16 @@ class TantivyIndex:
             "search_fields": dict(settings.search_fields.weights),
             "version": VERSION,
         }
-        self._schema = _make_schema()
         self._analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self._forget()
 
     def _forget(self) -> None:
         self._counter = 0
         self._place = ""
+        self._frequent = FrequentTerms()
+        self._schema = _make_schema(0)
         self._index: tantivy.Index | None = None
-        self._searcher: tantivy.Searcher | None = None
+        self._search: TantivySearch | None = None
 
     def reset(self) -> None:
         """Forget everything, on disk too; the next `sync` starts from nothing."""
@@ -114,47 +119,14 @@ class TantivyIndex:
         :returns: Hits, best first.
         :raises DamagedIndexError: If tantivy cannot read its files.
         """
-        searcher, wanted = self._searcher, self._translate(query)
-        if wanted is None or searcher is None:
-            return []
-        with _damage():
-            if allowed is None:
-                return _search(searcher, wanted, limit)
-            return self._search_allowed(searcher, wanted, limit, allowed)
-
-    def _translate(self, query: KeywordQuery) -> tantivy.Query | None:
-        """Return the query in tantivy's form, None if it holds no word to look for."""
         required, excluded = (
-            [terms for terms in map(self._analyze, phrases) if terms] for phrases in (query.required, query.excluded)
+            tuple(terms for terms in map(self._analyze, phrases) if terms) for phrases in (query.required, query.excluded)
         )
         scored = Counter(self._analyze(query.text) + [term for terms in required for term in terms])
-        if not scored:
-            return None
-        any_term = _any_of(self._schema, scored)
-        if not required and not excluded:
-            return any_term
-        clauses = [(tantivy.Occur.Must, any_term)]
-        # Worth nothing in themselves: their words count in `any_term` already, as in a query without operators.
-        clauses += [
-            (tantivy.Occur.Must, tantivy.Query.const_score_query(_phrase(self._schema, terms), 0.0)) for terms in required
-        ]
-        clauses += [(tantivy.Occur.MustNot, _phrase(self._schema, terms)) for terms in excluded]
-        return tantivy.Query.boolean_query(clauses)
-
-    def _search_allowed(
-        self, searcher: tantivy.Searcher, wanted_query: tantivy.Query, limit: int, allowed: Rows
-    ) -> list[Hit]:
-        share = allowed.size / max(searcher.num_docs, 1)
-        if share > _FEW:
-            wanted = int(limit / share * 1.5) + 50
-            hits = _search(searcher, wanted_query, wanted)
-            rows = np.fromiter((hit.row for hit in hits), dtype=np.int64, count=len(hits))
-            kept = [hits[i] for i in np.flatnonzero(np.isin(rows, allowed))]
-            if len(kept) >= limit or len(hits) < wanted:
-                return kept[:limit]
-        among = tantivy.Query.const_score_query(_rows_query(self._schema, allowed.tolist()), 0.0)
-        both = [(tantivy.Occur.Must, wanted_query), (tantivy.Occur.Must, among)]
-        return _search(searcher, tantivy.Query.boolean_query(both), limit)
+        if not scored or self._search is None:
+            return []
+        with _damage():
+            return self._search.best(TermQuery(scored, required, excluded), limit, allowed)
 
     def _load(self, database: Database) -> bool:
         """
@@ -170,7 +142,7 @@ class TantivyIndex:
             return False
         with _damage():
             if state["place"] != self._place:
-                self._open(state["place"])
+                self._open(state["place"], FrequentTerms(state["columns"], state["chosen_at"]))
             self._reload()
         is_complete = bool(state["counter"] == database.counter)
         if is_complete:
@@ -184,19 +156,23 @@ class TantivyIndex:
         path = self._folder / STATE
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            found, counter, place = int(state["format"]), int(state["counter"]), str(state["place"])
+            found, counter = int(state["format"]), int(state["counter"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedIndexError(f"{path} cannot be read: {error}") from error
         if found > FORMAT:
             raise IndexFormatError(f"{path} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
-        same = state.get("index_id") == database.setting("index_id") and state.get("analysis") == self._analysis
+        same = (
+            found == FORMAT
+            and state.get("index_id") == database.setting("index_id")
+            and state.get("analysis") == self._analysis
+        )
         usable = same and database.replayable(counter) > 0
-        return {"counter": counter, "place": place} if usable else None
+        return state if usable else None
 
     def _check_size(self, database: Database) -> None:
-        found, expected = self._searcher.num_docs if self._searcher else 0, database.count(searchable=True)
+        found, expected = self._search.count if self._search else 0, database.count(searchable=True)
         if found != expected:
             raise DamagedIndexError(f"{self._where} holds {found} documents instead of {expected}")
 
@@ -210,15 +186,19 @@ class TantivyIndex:
 
     def _replay(self, database: Database, since: int) -> None:
         """Write the changes after `since` into the index; from nothing if that is 0."""
-        counter = database.counter
+        counter, count = database.counter, database.count(searchable=True)
+        if self._frequent.outgrown(count):
+            since = 0
         with _damage():
             if since == 0:
-                self._open(uuid.uuid4().hex[:8])
+                self._open(uuid.uuid4().hex[:8], self._choose_frequent(database, count))
             assert self._index is not None
-            writer = self._index.writer(_HEAP_BYTES, 1)
+            # From nothing: room for all in one segment, which is searched faster than several.
+            heap = min(_MOST_HEAP_BYTES, max(_HEAP_BYTES, count * _BYTES_A_DOCUMENT)) if since == 0 else _HEAP_BYTES
+            writer = self._index.writer(heap, 1)
             changed = database.changed_rows(since) if since else []
             for start in range(0, len(changed), _CHUNK):
-                writer.delete_documents_by_query(_rows_query(self._schema, changed[start : start + _CHUNK]))
+                writer.delete_documents_by_query(rows_query(self._schema, changed[start : start + _CHUNK]))
             for document in self._documents(database, since):
                 writer.add_document(document)
             writer.commit()
@@ -230,23 +210,34 @@ class TantivyIndex:
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         for row, text in database.texts(since):
+            terms = self._analyze(text)
             document = tantivy.Document()
-            document.add_unsigned("row", row)
-            document.add_text("text", " ".join(self._analyze(text)))
+            document.add_unsigned(ROW, row)
+            document.add_text(TEXT, " ".join(terms))
+            document.add_unsigned(LENGTH, rounded_length(len(terms)))
+            for column, frequency in self._frequent.frequencies(terms).items():
+                document.add_unsigned(column_name(column), frequency)
             yield document
 
-    def _open(self, place: str) -> None:
+    def _choose_frequent(self, database: Database, count: int) -> FrequentTerms:
+        if count < FEWEST_DOCUMENTS:
+            return FrequentTerms()
+        return FrequentTerms.choose(map(self._analyze, database.sample_texts(_SAMPLE)), count)
+
+    def _open(self, place: str, frequent: FrequentTerms) -> None:
         path = None
         if self._folder is not None:
             (self._folder / place).mkdir(parents=True, exist_ok=True)
             path = str(self._folder / place)
+        self._frequent = frequent
+        self._schema = _make_schema(len(frequent.columns))
         self._index = tantivy.Index(self._schema, path=path)
         self._place = place
 
     def _reload(self) -> None:
         assert self._index is not None
         self._index.reload()
-        self._searcher = self._index.searcher()
+        self._search = TantivySearch(self._schema, self._index.searcher(), self._frequent)
 
     def _write_state(self, database: Database) -> None:
         if self._folder is None:
@@ -257,6 +248,8 @@ class TantivyIndex:
             "analysis": self._analysis,
             "counter": self._counter,
             "place": self._place,
+            "columns": self._frequent.columns,
+            "chosen_at": self._frequent.chosen_at,
         }
         temporary = self._folder / "state.tmp"
         temporary.write_text(json.dumps(state), encoding="utf-8")
@@ -279,32 +272,11 @@ def _damage() -> Iterator[None]:
         raise
 
 
-def _make_schema() -> tantivy.Schema:
+def _make_schema(columns: int) -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
-    builder.add_unsigned_field("row", indexed=True, fast=True)
-    builder.add_text_field("text", tokenizer_name=_TOKENIZER, index_option="position")
+    builder.add_unsigned_field(ROW, indexed=True, fast=True)
+    builder.add_text_field(TEXT, tokenizer_name=_TOKENIZER, index_option="position")
+    builder.add_unsigned_field(LENGTH, fast=True)
+    for column in range(columns):
+        builder.add_unsigned_field(column_name(column), fast=True)
     return builder.build()
-
-
-def _any_of(schema: tantivy.Schema, terms: Counter[str]) -> tantivy.Query:
-    clauses = []
-    for term, count in terms.items():
-        query = tantivy.Query.term_query(schema, "text", term, "freq")
-        clauses.append((tantivy.Occur.Should, query if count == 1 else tantivy.Query.boost_query(query, float(count))))
-    return tantivy.Query.boolean_query(clauses)
-
-
-def _phrase(schema: tantivy.Schema, terms: list[str]) -> tantivy.Query:
-    if len(terms) == 1:
-        return tantivy.Query.term_query(schema, "text", terms[0], "freq")
-    return tantivy.Query.phrase_query(schema, "text", list(terms))
-
-
-def _rows_query(schema: tantivy.Schema, rows: list[int]) -> tantivy.Query:
-    return tantivy.Query.term_set_query(schema, "row", rows)
-
-
-def _search(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> list[Hit]:
-    found = searcher.search(query, limit=min(limit, max(searcher.num_docs, 1)), count=False).hits
-    rows = searcher.fast_field_values("row", [address for _, address in found])
-    return [Hit(int(row or 0), score) for (score, _), row in zip(found, rows, strict=True)]

@@ -1,0 +1,1 @@
+"""Keyword search: the analysis of texts, two engines, and what a query means to both."""
