@@ -117,12 +117,37 @@ def test_auto_changes_to_a_trained_index_and_back(tmp_path, monkeypatch):
     vectors, query = clustered(3000, 11), clustered(1, 12)[0]
     store = HybridDocumentStore(tmp_path)
     store.write_documents(documents(vectors))
-    store.embedding_retrieval(query.tolist())
+    assert store.describe_vectors()["reason"].startswith("ivf_sq8 will be built when the store is closed (auto: 3,000")
+    assert store.describe_vectors()["kind"] == "flat", "a query does not wait for it"
+    store.close()
     assert json.loads((tmp_path / "vectors" / "auto" / "state.json").read_text())["kind"] == "ivf_sq8"
+    assert store.describe_vectors()["trained"] == 3000
     store.delete_documents([f"{i:06}" for i in range(1000)])
     truth = HybridDocumentStore(vector_index="flat")
     truth.write_documents(documents(vectors[1000:], first=1000))
     assert agreement(store, truth, [query], top_k=50) == 1.0
+
+
+def test_auto_does_not_compare_very_many_vectors_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr("rerank_plugin.store.vectors.kinds.EXACT_UP_TO", 1200)
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(documents(clustered(1500, 11)))
+    assert store.describe_vectors()["trained"] == 0
+    store.write_documents(documents(clustered(1000, 12), first=1500))
+    assert store.describe_vectors()["trained"] == 2500, "twice as many as are searched fast: now a query waits"
+    store.close()
+
+
+def test_a_trained_index_that_cannot_be_saved_stays_in_memory(tmp_path, caplog):
+    vectors, query = clustered(2500, 13), clustered(1, 14)[0]
+    (tmp_path / "vectors").write_text("in the way")
+    store = HybridDocumentStore(tmp_path, vector_index="ivf")
+    store.write_documents(documents(vectors))
+    truth = HybridDocumentStore(vector_index="flat")
+    truth.write_documents(documents(vectors))
+    assert agreement(store, truth, [query], top_k=10) >= 0.9
+    assert "stays in memory, as it cannot be saved" in caplog.text
+    store.close()
 
 
 def test_two_kinds_on_one_folder_find_the_same(tmp_path):

@@ -24,6 +24,9 @@ _FEW_ALLOWED = 20_000
 # A trained index is brought up to date when the flat part beside it, or what is marked as gone, has grown to this share.
 _STALE_SHARE = 0.2
 _STALE_LEAST = 20_000
+# With `auto`, a query does not wait for the first training before there are so many times as many vectors as exact search
+# is fast for: who writes them closes the store at some time, which is the time to train.
+_PATIENCE = 2
 # At the end of a session it is done sooner, as nobody waits for a query then.
 _TIDY_SHARE = 0.02
 # Cells that were trained on far fewer vectors than there are now are too full.
@@ -70,27 +73,27 @@ class VectorIndex:
 
     def sync(self, database: Database) -> None:
         """
-        Replay what was written since the last call, and train where that is due.
+        Replay what was written since the last call, and train where that cannot wait any longer.
 
         :param database: The truth.
-        :raises DamagedIndexError: If the files cannot be read or written.
+        :raises IndexFormatError: If a newer version wrote the files.
         """
         if self._database is database and database.counter == self._counter:
             return  # as before most queries
-        self._replay(database)
-        self._bring_up_to_date(database, share=_STALE_SHARE, least=_STALE_LEAST)
+        self._replay(database, patience=_PATIENCE)
+        self._bring_up_to_date(database, patience=_PATIENCE, share=_STALE_SHARE, least=_STALE_LEAST)
 
     def complete(self, database: Database) -> None:
         """
         Bring the files up to date, so that the next process opens them with little to replay.
 
         :param database: The truth.
-        :raises DamagedIndexError: If the files cannot be read or written.
+        :raises IndexFormatError: If a newer version wrote the files.
         """
         self._replay(database)
-        self._bring_up_to_date(database, share=_TIDY_SHARE, least=kinds.TRAINED_FROM)
+        self._bring_up_to_date(database, patience=1, share=_TIDY_SHARE, least=kinds.TRAINED_FROM)
 
-    def _replay(self, database: Database) -> None:
+    def _replay(self, database: Database, *, patience: int = 1) -> None:
         self._database = database
         if database.counter == self._counter:
             return
@@ -98,6 +101,8 @@ class VectorIndex:
             counter = database.counter
             if self._counter == 0:
                 self._open(database)
+                if self._trained is None and self._choose(database.count_vectors(), patience).kind != "flat":
+                    self._build(database)
             since = database.replayable(self._counter)
             if since == 0:
                 self._forget()
@@ -111,7 +116,7 @@ class VectorIndex:
             self._counter = counter
 
     def _open(self, database: Database) -> None:
-        choice = kinds.choose(self._asked, database.count_vectors())
+        choice = self._choose(database.count_vectors())
         if self._folder is None or choice.kind == "flat":
             return
         try:
@@ -123,30 +128,48 @@ class VectorIndex:
         if found is not None:
             self._trained, self._counter = found
 
-    def _bring_up_to_date(self, database: Database, *, share: float, least: int) -> None:
-        count = len(self)
-        choice = kinds.choose(self._asked, count)
-        if choice.kind == "flat":
-            if self._trained is not None:  # it has shrunk
-                self._forget()
-                self._replay(database)
-            return
-        present = self._trained
-        if present is not None and max(len(self._rest), present.buried) <= max(least, int(share * len(present))):
-            return
-        extendable = present is not None and present.buried <= _STALE_SHARE * len(present)
-        fresh = present is None or count > _RETRAIN_FACTOR * present.facts.trained_on
-        with database.snapshot():
-            counter = database.counter
-            if present is not None and extendable and not fresh:
-                built = self._extend(present, database)
-            else:
-                logger.info("Building the vector index {kind}: {reason}", kind=choice.kind, reason=choice.reason)
-                built = TrainedIndex.build(database, choice.kind, self._similarity)
-            if self._folder is not None:
+    def _choose(self, count: int, patience: int = 1) -> kinds.Choice:
+        return kinds.choose(self._asked, count // patience if self._asked == "auto" else count)
+
+    def _build(self, database: Database) -> None:
+        """Build a trained index of all vectors; belongs into a snapshot."""
+        choice = self._choose(database.count_vectors())
+        logger.info("Building the vector index {kind}: {reason}", kind=choice.kind, reason=choice.reason)
+        self._use(TrainedIndex.build(database, choice.kind, self._similarity), database)
+
+    def _use(self, built: TrainedIndex, database: Database) -> None:
+        """Go on with an index that holds everything of the present snapshot."""
+        counter = database.counter
+        if self._folder is not None:
+            try:
                 files.save(built, self._folder, database, counter)
+            except DamagedIndexError as error:
+                logger.warning("The vector index stays in memory, as it cannot be saved: {error}", error=error)
         self._forget()
         self._trained, self._counter = built, counter
+
+    def _bring_up_to_date(self, database: Database, *, patience: int, share: float, least: int) -> None:
+        count, present = len(self), self._trained
+        if present is None:
+            if self._choose(count, patience).kind != "flat":
+                with database.snapshot():
+                    self._build(database)
+                self._replay(database)
+            return
+        if self._choose(count).kind == "flat":  # it has shrunk
+            self._forget()
+            self._replay(database)
+            return
+        if max(len(self._rest), present.buried) <= max(least, int(share * len(present))):
+            return
+        extendable = present.buried <= _STALE_SHARE * len(present) and count <= _RETRAIN_FACTOR * present.facts.trained_on
+        with database.snapshot():
+            if extendable:
+                # What was written by others since the last replay is in neither part yet.
+                self._replay(database)
+                self._use(self._extend(present, database), database)
+            else:
+                self._build(database)
         self._replay(database)
 
     def _extend(self, present: TrainedIndex, database: Database) -> TrainedIndex:
@@ -161,8 +184,9 @@ class VectorIndex:
 
     def describe(self) -> dict[str, Any]:
         """Return the kind in use and why, how many vectors there are, and how many of them stand in the trained index."""
-        choice = kinds.choose(self._asked, len(self))
-        trained = len(self) - len(self._rest)
+        choice, trained = self._choose(len(self)), len(self) - len(self._rest)
+        if choice.kind != "flat" and self._trained is None:
+            choice = kinds.Choice("flat", f"{choice.kind} will be built when the store is closed ({choice.reason})")
         return {"kind": choice.kind, "reason": choice.reason, "vectors": len(self), "trained": trained}
 
     def recall(self, limit: int, queries: int) -> float | None:
