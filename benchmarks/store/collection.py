@@ -16,8 +16,6 @@ import numpy as np
 from haystack import Document
 
 DIMENSIONS = 384
-# About 350 characters, as the passages of MS MARCO have.
-SENTENCES_A_PASSAGE = 3
 # 200 groups of documents, so that a filter for one of them lets 0.5 % through.
 GROUPS = 200
 BATCH = 5000
@@ -85,6 +83,12 @@ def embed(dataset: Path, file: Path) -> None:
     np.savez(file, sentences=known, near=near.astype(np.int32), queries=asked)
 
 
+def passage(known: list[str], draw: random.Random) -> str:
+    """Two sentences that follow each other and one from elsewhere: about 350 characters, as the passages of MS MARCO have."""
+    first = draw.randrange(len(known) - 1)
+    return ". ".join([*known[first : first + 2], draw.choice(known)])
+
+
 def documents(dataset: Path, vectors: Vectors | None, first: int, count: int) -> Iterator[list[Document]]:
     """Documents in batches; `first` is a multiple of BATCH."""
     known = sentences(dataset)
@@ -96,7 +100,7 @@ def documents(dataset: Path, vectors: Vectors | None, first: int, count: int) ->
             Document(
                 id=str(start + i),
                 # A word of its own, as real collections keep finding new words, too.
-                content=". ".join([*draw.choices(known, k=SENTENCES_A_PASSAGE), f"Number {start + i}"]),
+                content=f"{passage(known, draw)}. Number {start + i}",
                 meta={"group": (start + i) % GROUPS, "title": f"Passage {start + i}"},
                 embedding=None if matrix is None else matrix[i].tolist(),
             )

@@ -16,14 +16,15 @@ from rerank_plugin.store.keywords.frequent import FrequentTerms
 
 TEXT, ROW, LENGTH = "text", "row", "length"
 
-# Up to this share of all documents, tantivy looks the allowed rows up; beyond it, most of the best hits are allowed.
-_FEW = 0.1
+# A filter is applied to the best hits, if no more than these have to be looked at to find enough that it allows. With a
+# narrower filter tantivy looks the allowed rows up, which takes longer the more there are.
+_MOST_FILTERED = 10_000
 # Words in at least this share of the documents are left out at first, the most frequent ones before others, as long as they
 # can add no more than this to a score: the more they can add, the more documents have to be looked at.
 _FREQUENT = 0.1
 _MOST_ADDED = 2.5
 # How many times the wanted hits are looked at, until it is certain that none is missing.
-_FACTORS = (3, 12, 64)
+_FACTORS = (4, 16, 64)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,8 @@ class TantivySearch:
         """
         if allowed is None:
             return self._best(query, limit)
-        share = allowed.size / max(self.count, 1)
-        if share > _FEW:
-            wanted = int(limit / share * 1.5) + 50
+        wanted = int(1.5 * limit * self.count / max(allowed.size, 1)) + 50
+        if wanted <= _MOST_FILTERED:
             hits = self._best(query, wanted)
             rows = np.fromiter((hit.row for hit in hits), dtype=np.int64, count=len(hits))
             kept = [hits[i] for i in np.flatnonzero(np.isin(rows, allowed))]
