@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rerank_plugin.components import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever
+    from rerank_plugin.components import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever, IncrementalDocumentEmbedder
     from rerank_plugin.pipelines import load_pipeline
     from rerank_plugin.store import HybridDocumentStore
 
@@ -20,6 +20,7 @@ __all__ = [
     "CrossEncoderRanker",
     "EmbeddingRetriever",
     "HybridDocumentStore",
+    "IncrementalDocumentEmbedder",
     "__version__",
     "load_pipeline",
 ]
@@ -29,6 +30,7 @@ _HOMES = {
     "CrossEncoderRanker": "rerank_plugin.components",
     "EmbeddingRetriever": "rerank_plugin.components",
     "HybridDocumentStore": "rerank_plugin.store",
+    "IncrementalDocumentEmbedder": "rerank_plugin.components",
     "load_pipeline": "rerank_plugin.pipelines",
 }
 

@@ -8,8 +8,9 @@ from haystack.core.serialization_security import allow_deserialization_module
 
 from rerank_plugin.components.bm25_retriever import BM25Retriever
 from rerank_plugin.components.embedding_retriever import EmbeddingRetriever
+from rerank_plugin.components.incremental_embedder import IncrementalDocumentEmbedder
 from rerank_plugin.components.ranker import CrossEncoderRanker
 
 allow_deserialization_module("rerank_plugin")
 
-__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever"]
+__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever", "IncrementalDocumentEmbedder"]

@@ -1,0 +1,102 @@
+"""IncrementalDocumentEmbedder: embed only what the document store has no embedding of yet."""
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+from haystack import Document, component, default_from_dict, default_to_dict
+
+from rerank_plugin.errors import InvalidValueError
+
+# Parameters of embedders that change how they work, and not what comes out.
+_WITHOUT_EFFECT = frozenset(
+    {"api_key", "batch_size", "device", "local_files_only", "max_retries", "progress_bar", "timeout", "token"}
+)
+
+
+@component
+class IncrementalDocumentEmbedder:
+    """
+    Embeds documents with another embedder, and takes the embeddings of texts that have not changed from a document store.
+
+    Beside each embedding it writes into `meta["embedded_as"]` what it was made from: a hash of the embedder's parameters,
+    the content, and the meta fields that are embedded with it. When documents are written again, those whose hash is in
+    the store need not be embedded, however their ids, their order or the rest of their meta have changed. Any document
+    store whose filters know `in` will do.
+
+    `pipelines/indexing.yaml` has one.
+
+    :param embedder: A document embedder: a component that takes and returns `documents`.
+    :param document_store: Where the documents are written to.
+    :raises InvalidValueError: If one of them is not that.
+    """
+
+    def __init__(self, embedder: Any, document_store: Any) -> None:
+        if not hasattr(embedder, "run") or not hasattr(embedder, "to_dict"):
+            raise InvalidValueError(f"embedder must be a document embedder, got {type(embedder).__name__}")
+        if not hasattr(document_store, "filter_documents"):
+            raise InvalidValueError(f"document_store must be a document store, got {type(document_store).__name__}")
+        self.embedder = embedder
+        self.document_store = document_store
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
+        return default_to_dict(self, embedder=self.embedder.to_dict(), document_store=self.document_store.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "IncrementalDocumentEmbedder":
+        """
+        Return the component that `to_dict` described.
+
+        :param data: The dictionary.
+        """
+        return default_from_dict(cls, data)
+
+    def warm_up(self) -> None:
+        """Load the embedder's model."""
+        if hasattr(self.embedder, "warm_up"):
+            self.embedder.warm_up()
+
+    def close(self) -> None:
+        """Close the document store, where it has files; the next use opens them again."""
+        if hasattr(self.document_store, "close"):
+            self.document_store.close()
+
+    @component.output_types(documents=list[Document], reused=int)
+    def run(self, documents: list[Document]) -> dict[str, Any]:
+        """
+        Embed documents.
+
+        :param documents: The documents; they are not changed.
+        :returns: `documents`: new documents with embeddings, in the same order; `reused`: how many of them were not embedded
+            anew.
+        """
+        keys = self._keys(documents)
+        known = self._known(keys)
+        missing = {key: document for key, document in zip(keys, documents, strict=True) if key not in known}
+        if missing:
+            embedded = self.embedder.run(documents=list(missing.values()))["documents"]
+            known.update({key: document.embedding for key, document in zip(missing, embedded, strict=True)})
+        with_embeddings = [
+            replace(document, embedding=known[key], meta={**document.meta, "embedded_as": key})
+            for key, document in zip(keys, documents, strict=True)
+        ]
+        return {"documents": with_embeddings, "reused": len(documents) - len(missing)}
+
+    def _keys(self, documents: list[Document]) -> list[str]:
+        described = self.embedder.to_dict()
+        effective = {
+            name: value for name, value in described.get("init_parameters", {}).items() if name not in _WITHOUT_EFFECT
+        }
+        how = json.dumps([described.get("type"), effective], sort_keys=True, default=str)
+        fields = getattr(self.embedder, "meta_fields_to_embed", None) or []
+        texts = ([document.content, [document.meta.get(field) for field in fields]] for document in documents)
+        return [hashlib.sha256(f"{how}\0{json.dumps(text, default=str)}".encode()).hexdigest()[:32] for text in texts]
+
+    def _known(self, keys: list[str]) -> dict[str, list[float] | None]:
+        if not keys:
+            return {}
+        same = {"field": "meta.embedded_as", "operator": "in", "value": sorted(set(keys))}
+        found = self.document_store.filter_documents(same)
+        return {document.meta["embedded_as"]: document.embedding for document in found if document.embedding is not None}
