@@ -20,6 +20,7 @@ import numpy.typing as npt
 from haystack.dataclasses import Document
 
 from rerank_plugin.store import schema
+from rerank_plugin.store.connection import connect
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.lookups import lookups
@@ -27,7 +28,6 @@ from rerank_plugin.store.meta_indexes import MetaIndexes
 from rerank_plugin.store.records import Record, decode, decode_vectors
 from rerank_plugin.store.settings import Settings
 
-_BUSY_SECONDS = 60.0
 _CHUNK = 4096
 
 _PUT = (
@@ -48,15 +48,14 @@ class Database:
 
     def __init__(self, file: Path | None) -> None:
         """
-        Open the file; SQLite creates it if it is missing.
+        Open the file; SQLite creates it if it is missing. Where it cannot be written, it can still be read.
 
         :param file: The file, `None` for a database in memory.
         :raises IndexFormatError: If it is no index, or a newer version wrote it.
+        :raises StoreError: If it cannot be written, and the last writer has not closed it.
         """
         self.file = file
-        self._connection = sqlite3.connect(
-            file or ":memory:", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        self._connection = connect(file)
         try:
             self.is_blank = not schema.check(self._connection, file)
             if not self.is_blank and self.setting("format") < schema.FORMAT:

@@ -1,5 +1,6 @@
 """A store's hold on an index: opened by the first use, given back by `close`, opened again when needed."""
 
+import errno
 import sqlite3
 import threading
 import weakref
@@ -108,7 +109,7 @@ class Session:
             finally:
                 handle.lock.release()
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"the index in {place} cannot be used: {error}") from error
+            raise StoreError(f"the index in {place} {_explained(error)}") from error
 
     def _attach(self, *, create: bool) -> Handle:
         with self._guard:
@@ -143,3 +144,15 @@ class Session:
         if self._release is not None:
             self._release()
         self._shared = self._release = None
+
+
+def _explained(error: sqlite3.Error | OSError) -> str:
+    """Say what a failure of the database or of the disk means, and what to do."""
+    reason = str(error)
+    if "malformed" in reason or "not a database" in reason:
+        return f"is damaged ({reason}): put a backup in its place, or index the documents again into a new folder"
+    if "is full" in reason or getattr(error, "errno", None) == errno.ENOSPC:
+        return f"cannot be written ({reason}): make room on the disk; nothing of this write was stored"
+    if "readonly" in reason or isinstance(error, PermissionError):
+        return f"cannot be written ({reason}): the folder or a file in it is read-only"
+    return f"cannot be used: {reason}"

@@ -6,8 +6,10 @@ it is complete. The folder is filled first and the state is replaced afterwards:
 changes are replayed once more, which changes nothing.
 """
 
+import atexit
 import json
 import shutil
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ from typing import Any
 import tantivy
 from haystack import logging
 
-from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.errors import IndexFormatError, StoreError
+from rerank_plugin.store.connection import is_writable
 from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
@@ -36,6 +39,8 @@ STATE = "state.json"
 _HEAP_BYTES = 64_000_000
 _MOST_HEAP_BYTES = 1_000_000_000
 _BYTES_A_DOCUMENT = 1_000
+# With less room on the disk, it is full: tantivy does not always say so.
+_LEAST_ROOM = 1_000_000
 # Documents that frequent words are looked for in.
 _SAMPLE = 5_000
 _TOKENIZER = "whitespace"  # the terms are made in `analysis`; tantivy only has to take them apart
@@ -125,7 +130,7 @@ class TantivyIndex:
         scored = Counter(self._analyze(query.text) + [term for terms in required for term in terms])
         if not scored or self._search is None:
             return []
-        with _damage():
+        with self._damage():
             return self._search.best(TermQuery(scored, required, excluded), limit, allowed)
 
     def _load(self, database: Database) -> bool:
@@ -140,7 +145,7 @@ class TantivyIndex:
         state = self._read_state(database)
         if state is None:
             return False
-        with _damage():
+        with self._damage():
             if state["place"] != self._place:
                 self._open(state["place"], FrequentTerms(state["columns"], state["chosen_at"]))
             self._reload()
@@ -180,6 +185,20 @@ class TantivyIndex:
     def _where(self) -> str:
         return str(self._folder or "the keyword index in memory")
 
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        """Turn what tantivy raises about its files into one error; a full disk is no damage."""
+        try:
+            yield
+        except BaseException as error:
+            # A broken file can make tantivy panic, and a panic does not derive from Exception.
+            if not isinstance(error, (ValueError, OSError)) and type(error).__name__ != "PanicException":
+                raise
+            message = f"the keyword index cannot be read or written: {error}"
+            if self._folder is not None and shutil.disk_usage(self._folder.parent).free < _LEAST_ROOM:
+                raise StoreError(f"{message}: make room on the disk; the documents are safe") from error
+            raise DamagedIndexError(message) from error
+
     def _start_again(self, error: DamagedIndexError) -> None:
         logger.warning("The keyword index is damaged and will be built again: {error}", error=error)
         self.reset()
@@ -189,7 +208,7 @@ class TantivyIndex:
         counter, count = database.counter, database.count(searchable=True)
         if self._frequent.outgrown(count):
             since = 0
-        with _damage():
+        with self._damage():
             if since == 0:
                 self._open(uuid.uuid4().hex[:8], self._choose_frequent(database, count))
             assert self._index is not None
@@ -227,8 +246,9 @@ class TantivyIndex:
     def _open(self, place: str, frequent: FrequentTerms) -> None:
         path = None
         if self._folder is not None:
-            (self._folder / place).mkdir(parents=True, exist_ok=True)
-            path = str(self._folder / place)
+            if not (self._folder / place).is_dir():
+                (self._folder / place).mkdir(parents=True)
+            path = str(_to_read(self._folder / place))
         self._frequent = frequent
         self._schema = _make_schema(len(frequent.columns))
         self._index = tantivy.Index(self._schema, path=path)
@@ -260,16 +280,17 @@ class TantivyIndex:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def _damage() -> Iterator[None]:
-    """Turn what tantivy raises about its files into one error."""
-    try:
-        yield
-    except BaseException as error:
-        # A broken file can make tantivy panic, and a panic does not derive from Exception.
-        if isinstance(error, (ValueError, OSError)) or type(error).__name__ == "PanicException":
-            raise DamagedIndexError(f"the keyword index cannot be read or written: {error}") from error
-        raise
+def _to_read(folder: Path) -> Path:
+    """Return a folder with the files of an index that tantivy can open: it makes a file there, even for reading."""
+    if is_writable(folder):
+        return folder
+    links = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, links, ignore_errors=True)
+    for file in folder.iterdir():
+        if file.suffix == ".lock":
+            continue
+        (links / file.name).symlink_to(file.resolve())
+    return links
 
 
 def _make_schema(columns: int) -> tantivy.Schema:
