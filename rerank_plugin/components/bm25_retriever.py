@@ -30,6 +30,8 @@ class BM25Retriever:
     :param filter_policy: Whether filters at run time replace these filters or are merged with them.
     :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded; for people
         who type queries, not for questions that a program passes on.
+    :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
+        `[first position, position after the last]`.
     :raises TypeError: If the store is no HybridDocumentStore.
     :raises InvalidValueError: If `top_k` is less than 1.
     """
@@ -42,6 +44,7 @@ class BM25Retriever:
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
         operators: bool = False,
+        highlights: bool = False,
     ) -> None:
         if not isinstance(document_store, HybridDocumentStore):
             raise TypeError(
@@ -56,6 +59,7 @@ class BM25Retriever:
             filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
         )
         self.operators = operators
+        self.highlights = highlights
 
     def to_dict(self) -> dict[str, Any]:
         """Return the component as a dictionary, as a pipeline's YAML keeps it."""
@@ -66,6 +70,7 @@ class BM25Retriever:
             filters=self.filters,
             filter_policy=self.filter_policy.value,
             operators=self.operators,
+            highlights=self.highlights,
         )
 
     @classmethod
@@ -101,6 +106,7 @@ class BM25Retriever:
             filters=apply_filter_policy(self.filter_policy, self.filters, filters),
             top_k=self.top_k if top_k is None else top_k,
             operators=self.operators,
+            highlights=self.highlights,
         )
         return {"documents": documents}
 

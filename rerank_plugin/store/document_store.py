@@ -1,7 +1,7 @@
 """HybridDocumentStore: the Haystack face of an index."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.fields import SearchFields
+from rerank_plugin.store.keywords.highlights import Span, find_spans
 from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
 from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.metadata_queries import MetadataQueries
@@ -205,7 +206,13 @@ class HybridDocumentStore(MetadataQueries):
             return handle.database.count() if rows is None else len(rows)
 
     def bm25_retrieval(
-        self, query: str, *, filters: Filters | None = None, top_k: int = 10, operators: bool = False
+        self,
+        query: str,
+        *,
+        filters: Filters | None = None,
+        top_k: int = 10,
+        operators: bool = False,
+        highlights: bool = False,
     ) -> list[Document]:
         """
         Return the documents that suit the words of a query best, by BM25 over the `search_fields`: title and content.
@@ -215,6 +222,8 @@ class HybridDocumentStore(MetadataQueries):
         :param top_k: How many; as many come back if so many match and hold a word of the query.
         :param operators: Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded. No text is an
             error.
+        :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
+            `[first position, position after the last]`.
         :returns: New documents without embeddings, best first, equal scores by id.
         :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
         """
@@ -224,7 +233,13 @@ class HybridDocumentStore(MetadataQueries):
         with self._session.reading() as handle:
             keywords = self._session.keywords(handle)
             wanted = parse_operators(query) if operators else KeywordQuery(query)
-            return retrieve(handle.database, keywords, handle.filters, wanted, filters, top_k)
+            documents = retrieve(handle.database, keywords, handle.filters, wanted, filters, top_k)
+            if not highlights:
+                return documents
+            terms = keywords.analyze(" ".join((wanted.text, *wanted.required)))
+            return [
+                _highlighted(document, find_spans(document.content or "", terms, keywords.analyze)) for document in documents
+            ]
 
     def embedding_retrieval(
         self, query_embedding: Sequence[float], *, filters: Filters | None = None, top_k: int = 10
@@ -351,6 +366,10 @@ def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
 def _refuse_empty(filters: Filters, remedy: str) -> None:
     if not filters:
         raise FilterError(f"the filters are empty: {remedy}")
+
+
+def _highlighted(document: Document, spans: list[Span]) -> Document:
+    return replace(document, meta={**document.meta, "highlights": [list(span) for span in spans]})
 
 
 def _merged(document: Document, meta: dict[str, Any]) -> Document:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
-from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.handles import Handle
-from rerank_plugin.store.keywords.choice import BM25Parameters
+from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.vectors import VectorIndex
 
@@ -64,7 +63,7 @@ class Session:
             self._is_behind = True
             yield handle
 
-    def keywords(self, handle: Handle) -> DerivedIndex:
+    def keywords(self, handle: Handle) -> KeywordIndex:
         """
         Return the keyword index of the engine that this store uses.
 

@@ -118,6 +118,8 @@ def test_a_store_survives_its_dictionary(tmp_path):
         "keyword_engine": "rank_bm25",
         "language": "ru",
         "stop_words": True,
+        "search_fields": {"title": 2, "content": 1},
+        "bm25_parameters": {"k1": 0.9},
     }
     data = HybridDocumentStore(**parameters).to_dict()
     assert data["init_parameters"] == parameters

@@ -8,8 +8,12 @@ from haystack import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rerank_plugin import BM25Retriever
+from rerank_plugin.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.keywords.analysis import make_analyzer
+from rerank_plugin.store.keywords.highlights import find_spans
 
 ENGINES = ["tantivy", "rank_bm25"]
 
@@ -233,6 +237,76 @@ def test_both_engines_rank_a_real_corpus_alike():
         # tantivy rounds lengths of more than 40 words, which moves a score by a few percent.
         assert tantivy[0].score == pytest.approx(rank_bm25[0].score, rel=0.05)
     assert sum(overlaps) / len(overlaps) > 0.9
+
+
+def rank_biased_overlap(one, other, p=0.9):
+    """Extrapolated RBO of two rankings of like length (Webber, Moffat and Zobel 2010, equation 23)."""
+    depth = min(len(one), len(other))
+    agreement = [len(set(one[:d]) & set(other[:d])) / d for d in range(1, depth + 1)]
+    if not agreement:
+        return float(len(one) == len(other))
+    return agreement[-1] * p**depth + (1 - p) / p * sum(a * p**d for d, a in enumerate(agreement, start=1))
+
+
+def test_rank_biased_overlap():
+    assert rank_biased_overlap("abcd", "abcd") == pytest.approx(1)
+    assert rank_biased_overlap("abcd", "efgh") == 0
+    # by hand: agreements 0, 1, 1
+    assert rank_biased_overlap("abc", "bac", p=0.5) == pytest.approx(1 / 8 + 1 * (1 / 4 + 1 / 8))
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_both_engines_rank_the_sample_corpus_alike(repository, language):
+    dataset = BeirDataset(repository / "sample_corpus")
+    documents = [Document(id=d.id, content=d.text, meta={"title": d.title}) for d in dataset.documents()]
+    stores = [HybridDocumentStore(keyword_engine=engine, language=language) for engine in ENGINES]
+    for store in stores:
+        store.write_documents(documents)
+    queries = [query.text for query in dataset.queries("test").values() if query.metadata["lang"] == language]
+    overlaps = [rank_biased_overlap(*(ranking(store, query, top_k=50) for store in stores)) for query in queries]
+    assert len(overlaps) >= 50
+    # tantivy rounds the length of a document of more than 40 words, so that near ties change places.
+    assert sum(overlaps) / len(overlaps) > 0.97
+    assert min(overlaps) > 0.8
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("language", "text", "query", "expected"),
+    [
+        ("en", "Foxes hunt. A fox's den; the FOX!", "hunting fox", ["Foxes", "hunt", "fox", "FOX"]),
+        ("en", "A state-of-the-art well-known art.", "art", ["art", "art"]),
+        ("en", "A state-of-the-art art.", "stateoftheart", ["state-of-the-art"]),
+        ("en", "It cost 12,500 pounds, 12 and 500", "12500", ["12,500"]),
+        ("en", "No match here", "match", ["match"]),
+        ("en", "A soft­ware and café or café", "software café", ["soft­ware", "café", "café"]),
+        ("ru", "Ёлка стои́т, ёлки стоят у дома", "елка дом", ["Ёлка", "ёлки", "дома"]),
+        ("simple", "東京都は日本の首都です", "東京 日本", ["東京", "日本"]),
+        ("simple", "東京都は日本の首都です", "東京都", ["東京都"]),
+        ("hi", "हिन्दी भाषा", "भाषा", ["भाषा"]),
+    ],
+)
+def test_highlights(engine, language, text, query, expected):
+    store = HybridDocumentStore(keyword_engine=engine, language=language)
+    store.write_documents([Document(id="a", content=text, meta={"title": query}), Document(id="b", meta={"title": query})])
+    found = {document.id: document.meta["highlights"] for document in store.bm25_retrieval(query, highlights=True)}
+    assert [text[start:end] for start, end in found["a"]] == expected
+    assert found["b"] == [], "there is no content"
+    assert "highlights" not in store.filter_documents()[0].meta
+    retriever = BM25Retriever.from_dict(BM25Retriever(store, highlights=True, operators=True).to_dict())
+    assert retriever.highlights
+    retriever.document_store = store
+    found = retriever.run(query=f"+{query.split()[0]}")["documents"]
+    assert any(document.meta["highlights"] for document in found)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=60), st.text(min_size=1, max_size=10))
+def test_highlights_of_any_text_are_in_it(text, query):
+    spans = find_spans(text, make_analyzer("en", stop_words=False)(query), make_analyzer("en", stop_words=False))
+    flat = [position for span in spans for position in span]
+    assert flat == sorted(flat)
+    assert all(0 <= start < end <= len(text) for start, end in spans)
 
 
 @pytest.fixture(scope="module")

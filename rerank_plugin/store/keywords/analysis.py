@@ -53,10 +53,10 @@ MAX_TOKEN_BYTES = 256
 Analyzer = Callable[[str], list[str]]
 
 # Letters of scripts that are written without spaces, or with particles that cling to the word.
-_CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
+CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
 # The comma comes first, so that the search jumps from comma to comma.
-_THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
-_HYPHENS = re.compile("[-\u2010\u2011]")
+THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
+HYPHENS = re.compile("[-\u2010\u2011]")
 # It starts at a word's first letter only: anywhere in it, a word of 100,000 letters would be read 100,000 times.
 _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
 # Few words make up most of any text, so what becomes of them is kept; a collection has more rare ones than are worth it.
@@ -68,13 +68,13 @@ class _Separators(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         letter = chr(code)
-        self[code] = kept = code if unicodedata.category(letter)[0] in "LNM" or _HYPHENS.match(letter) else " "
+        self[code] = kept = code if unicodedata.category(letter)[0] in "LNM" or HYPHENS.match(letter) else " "
         return kept
 
 
-_SEPARATORS = _Separators()
+SEPARATORS = _Separators()
 # The same for ASCII, with small letters, in the form that `bytes.translate` takes.
-_ASCII = bytes(ord(chr(code).lower()) if _SEPARATORS[code] == code else ord(" ") for code in range(128)) + bytes(128)
+_ASCII = bytes(ord(chr(code).lower()) if SEPARATORS[code] == code else ord(" ") for code in range(128)) + bytes(128)
 
 
 class _Terms(dict[str, tuple[str, ...]]):
@@ -87,9 +87,9 @@ class _Terms(dict[str, tuple[str, ...]]):
 
     def __missing__(self, word: str) -> tuple[str, ...]:
         parts = [word]
-        if _HYPHENS.search(word):
-            text = _COMPOUND.sub(lambda found: f"{found.group()} {_HYPHENS.sub('', found.group())}", word)
-            parts = _HYPHENS.sub(" ", text).split()
+        if HYPHENS.search(word):
+            text = _COMPOUND.sub(lambda found: f"{found.group()} {HYPHENS.sub('', found.group())}", word)
+            parts = HYPHENS.sub(" ", text).split()
         fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
         terms = tuple(self._stem(fitting))
         if len(word) < MAX_TOKEN_BYTES:
@@ -133,12 +133,12 @@ def _words(text: str, language: str) -> list[str]:
         text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
         if language == "ru":
             text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
-        text = _CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
+        text = CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
     if language in ("en", SIMPLE):
-        text = _THOUSANDS.sub("", text)
+        text = THOUSANDS.sub("", text)
     if is_ascii:
         return text.encode().translate(_ASCII).decode().split()
-    return text.lower().translate(_SEPARATORS).split()
+    return text.lower().translate(SEPARATORS).split()
 
 
 def _pairs(letters: str) -> str:

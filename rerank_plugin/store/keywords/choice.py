@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.derived import DerivedIndex
+from rerank_plugin.store.keywords.analysis import Analyzer
 from rerank_plugin.store.keywords.fields import SearchFields
 
 
@@ -15,6 +16,8 @@ class KeywordIndex(DerivedIndex, Protocol):
 
     # Whether the index stays on disk, so that it is worth completing before a store is closed.
     persistent: bool
+    # From text to the terms that are searched for.
+    analyze: Analyzer
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ class RankBM25Index:
         :param settings: What it is built and asked with.
         """
         self._bm25_parameters = settings.bm25
-        self._analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
+        self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self.reset()
 
     def reset(self) -> None:
@@ -45,7 +45,7 @@ class RankBM25Index:
         with database.snapshot():
             counter, texts = database.counter, list(database.texts(0))
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
-        self._corpus = corpus = [self._analyze(text) for _, text in texts]
+        self._corpus = corpus = [self.analyze(text) for _, text in texts]
         # rank-bm25 divides by the mean length, so there has to be a word.
         self._bm25 = _okapi(corpus, self._bm25_parameters) if any(corpus) else None
         self._counter = counter
@@ -59,8 +59,8 @@ class RankBM25Index:
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
-        required, excluded = ([t for t in map(self._analyze, part) if t] for part in (query.required, query.excluded))
-        terms = self._analyze(query.text) + [term for phrase in required for term in phrase]
+        required, excluded = ([t for t in map(self.analyze, part) if t] for part in (query.required, query.excluded))
+        terms = self.analyze(query.text) + [term for phrase in required for term in phrase]
         if self._bm25 is None or not terms:
             return []
         positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))

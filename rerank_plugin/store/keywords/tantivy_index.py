@@ -66,7 +66,7 @@ class TantivyIndex:
             "search_fields": dict(settings.search_fields.weights),
             "version": VERSION,
         }
-        self._analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
+        self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self._forget()
 
     def _forget(self) -> None:
@@ -125,9 +125,9 @@ class TantivyIndex:
         :raises DamagedIndexError: If tantivy cannot read its files.
         """
         required, excluded = (
-            tuple(terms for terms in map(self._analyze, phrases) if terms) for phrases in (query.required, query.excluded)
+            tuple(terms for terms in map(self.analyze, phrases) if terms) for phrases in (query.required, query.excluded)
         )
-        scored = Counter(self._analyze(query.text) + [term for terms in required for term in terms])
+        scored = Counter(self.analyze(query.text) + [term for terms in required for term in terms])
         if not scored or self._search is None:
             return []
         with self._damage():
@@ -215,6 +215,8 @@ class TantivyIndex:
             # From nothing: room for all in one segment, which is searched faster than several.
             heap = min(_MOST_HEAP_BYTES, max(_HEAP_BYTES, count * _BYTES_A_DOCUMENT)) if since == 0 else _HEAP_BYTES
             writer = self._index.writer(heap, 1)
+            # What a killed process left behind would stand in the way: file names come from counters that begin again.
+            writer.garbage_collect_files()
             changed = database.changed_rows(since) if since else []
             for start in range(0, len(changed), _CHUNK):
                 writer.delete_documents_by_query(rows_query(self._schema, changed[start : start + _CHUNK]))
@@ -229,7 +231,7 @@ class TantivyIndex:
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         for row, text in database.texts(since):
-            terms = self._analyze(text)
+            terms = self.analyze(text)
             document = tantivy.Document()
             document.add_unsigned(ROW, row)
             document.add_text(TEXT, " ".join(terms))
@@ -241,7 +243,7 @@ class TantivyIndex:
     def _choose_frequent(self, database: Database, count: int) -> FrequentTerms:
         if count < FEWEST_DOCUMENTS:
             return FrequentTerms()
-        return FrequentTerms.choose(map(self._analyze, database.sample_texts(_SAMPLE)), count)
+        return FrequentTerms.choose(map(self.analyze, database.sample_texts(_SAMPLE)), count)
 
     def _open(self, place: str, frequent: FrequentTerms) -> None:
         path = None

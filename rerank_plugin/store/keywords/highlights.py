@@ -1,0 +1,55 @@
+"""Where the words of a query stand in a text."""
+
+import re
+from collections.abc import Iterable
+
+from rerank_plugin.store.keywords.analysis import CJK, HYPHENS, SEPARATORS, THOUSANDS, Analyzer
+
+_WORD = re.compile(r"\S+")
+_PART = re.compile(f"[^{HYPHENS.pattern[1:-1]}]+")
+
+Span = tuple[int, int]
+
+
+def find_spans(text: str, terms: Iterable[str], analyze: Analyzer) -> list[Span]:
+    """
+    Return where a text holds terms, as first and last position (the last one not included), in the order of the text.
+
+    A compound counts where it is found in one word, its parts where they are. Neighbours that touch are one span.
+
+    :param text: The text.
+    :param terms: The terms of a query.
+    :param analyze: What made them.
+    """
+    wanted = set(terms)
+    # One character for each, so that positions stay: a comma between thousands and a soft hyphen are no gaps.
+    joined = THOUSANDS.sub("0", text).replace("\u00ad", "-")
+    found: list[Span] = []
+    for match in _WORD.finditer(joined.translate(SEPARATORS)):
+        found += _in_word(text, match.span(), wanted, analyze)
+    return found
+
+
+def _in_word(text: str, span: Span, wanted: set[str], analyze: Analyzer) -> list[Span]:
+    first, last = span
+    word = text[first:last]
+    if wanted.isdisjoint(analyze(word)):
+        return []
+    if CJK.search(word):
+        pairs = [(i, i + 2) for i in range(len(word)) if not wanted.isdisjoint(analyze(word[i : i + 2]))]
+        return [(first + start, min(first + end, last)) for start, end in _merged(pairs)]
+    parts = [part.span() for part in _PART.finditer(word)]
+    held = [part for part in parts if not wanted.isdisjoint(analyze(word[slice(*part)]))]
+    if not held or len(held) == len(parts):
+        return [span]
+    return [(first + start, first + end) for start, end in held]
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    merged: list[Span] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    return merged
