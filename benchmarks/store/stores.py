@@ -3,7 +3,7 @@ What is measured of one store, in a process of its own: prints one line of JSON.
 
     python stores.py STORE STEP FOLDER DATASET VECTORS PASSAGES QUERIES
 
-STORE is `ours`, `faiss_haystack` or `in_memory`; STEP is `write` or `search` (`in_memory` has only `search`, as it cannot be
+STORE is `ours` (with the vector index `auto`), `ours-hnsw` or another kind, `faiss_haystack` or `in_memory`; STEP is `write` or `search` (`in_memory` has only `search`, as it cannot be
 opened again). It runs in the peer's environment too, so each store is imported where it is used.
 """
 
@@ -37,14 +37,18 @@ class Data(NamedTuple):
 class Ours:
     """HybridDocumentStore."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str) -> None:
         from rerank_plugin import HybridDocumentStore
 
-        self._store = HybridDocumentStore(folder / "index")
+        self._store = HybridDocumentStore(folder / "index", vector_index=kind or "auto")
 
     def write(self, documents: list[Any]) -> None:
         """Write documents."""
         self._store.write_documents(documents)
+
+    def delete(self, ids: list[str]) -> None:
+        """Delete documents."""
+        self._store.delete_documents(ids)
 
     def commit(self) -> None:
         """Make everything found, by words and by vectors; it is on the disk already."""
@@ -54,9 +58,9 @@ class Ours:
         """Complete the files."""
         self._store.close()
 
-    def by_words(self, query: str) -> list[Any]:
+    def by_words(self, query: str, filters: dict[str, Any] | None = None) -> list[Any]:
         """Search by words."""
-        return self._store.bm25_retrieval(query, top_k=TOP_K)
+        return self._store.bm25_retrieval(query, filters=filters, top_k=TOP_K)
 
     def by_vector(self, query: list[float], filters: dict[str, Any] | None, top_k: int) -> list[Any]:
         """Search by a vector."""
@@ -68,7 +72,7 @@ class FaissHaystack:
 
     by_words = None
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, _: str) -> None:
         from haystack_integrations.document_stores.faiss import FAISSDocumentStore
 
         self._path = folder / "index"
@@ -77,6 +81,10 @@ class FaissHaystack:
     def write(self, documents: list[Any]) -> None:
         """Write documents."""
         self._store.write_documents(documents)
+
+    def delete(self, ids: list[str]) -> None:
+        """Delete documents."""
+        self._store.delete_documents(ids)
 
     def commit(self) -> None:
         """Save; without it everything is lost with the process."""
@@ -95,7 +103,7 @@ class InMemory:
 
     by_vector = None
 
-    def __init__(self, _: Path) -> None:
+    def __init__(self, _: Path, __: str) -> None:
         from haystack.document_stores.in_memory import InMemoryDocumentStore
 
         self._store = InMemoryDocumentStore()
@@ -104,9 +112,9 @@ class InMemory:
         """Write documents."""
         self._store.write_documents(documents)
 
-    def by_words(self, query: str) -> list[Any]:
+    def by_words(self, query: str, filters: dict[str, Any] | None = None) -> list[Any]:
         """Search by words."""
-        return self._store.bm25_retrieval(query, top_k=TOP_K)
+        return self._store.bm25_retrieval(query, filters=filters, top_k=TOP_K)
 
 
 def peak_mb() -> float:
@@ -129,7 +137,7 @@ def latency(name: str, calls: list[Callable[[], object]]) -> Figures:
 
 
 def write(make: Callable[[Path], Any], folder: Path, data: Data, passages: int, _: int) -> Figures:
-    """Write a collection, make it searchable and durable, then the same with 1,000 more documents."""
+    """Write a collection, make it searchable and durable; then write and delete 1,000 more documents."""
     store = make(folder)
     writing = 0.0
     for batch in collection.documents(data.texts, data.vectors, 0, passages):
@@ -137,12 +145,18 @@ def write(make: Callable[[Path], Any], folder: Path, data: Data, passages: int, 
     committing = seconds(store.commit)
     (more,) = collection.documents(data.texts, data.vectors, passages, ADDED)
     adding = seconds(lambda: store.write(more)) + seconds(store.commit)
+    ids = [document.id for document in more]
+    deleting = seconds(lambda: store.delete(ids)) + seconds(store.commit)
+    gone = set(ids)
+    found = [store.by_vector(document.embedding, None, TOP_K) for document in more[:20]]
+    assert not gone & {hit.id for hits in found for hit in hits}, "a deleted document was found"
     closing = seconds(store.close)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     return {
         "write s": writing,
         "commit s": committing,
         "1,000 more s": adding,
+        "1,000 deleted s": deleting,
         "close s": closing,
         "disk MB": size,
         "write MB peak": peak_mb(),
@@ -161,8 +175,10 @@ def search(make: Callable[[Path], Any], folder: Path, data: Data, passages: int,
         for batch in collection.documents(data.texts, None, 0, passages):
             store.write(batch)
     if store.by_words is not None:
+        only = {"field": "meta.group", "operator": "==", "value": GROUP}
         figures["first keyword s"] = seconds(lambda: store.by_words(words[0]))
         figures |= latency("keyword", [lambda query=query: store.by_words(query) for query in words])
+        figures |= latency("filtered keyword", [lambda query=query: store.by_words(query, only) for query in words])
     if store.by_vector is not None:
         figures["first dense s"] = seconds(lambda: store.by_vector(asked[0].tolist(), None, TOP_K))
         figures |= latency("dense", [lambda v=v: store.by_vector(v.tolist(), None, TOP_K) for v in asked])
@@ -183,7 +199,7 @@ def filtered(store: Any, asked: np.ndarray) -> Figures:
 
 def quality(store: Any, vectors: collection.Vectors, asked: np.ndarray, passages: int) -> Figures:
     """Compare with an exact scan: recall of a search, and of a search in 0.5 % of the documents."""
-    parts = [*((start, collection.BATCH) for start in range(0, passages, collection.BATCH)), (passages, ADDED)]
+    parts = [(start, collection.BATCH) for start in range(0, passages, collection.BATCH)]
     scores = np.concatenate([asked @ vectors.part(*part).T for part in parts], axis=1)
     only = {"field": "meta.group", "operator": "==", "value": GROUP}
     group = np.arange(GROUP, scores.shape[1], collection.GROUPS)
@@ -204,11 +220,12 @@ def quality(store: Any, vectors: collection.Vectors, asked: np.ndarray, passages
 
 def main() -> None:
     """Run one step."""
-    store, step, folder, texts, vectors, passages, count = sys.argv[1:]
-    make = {"ours": Ours, "faiss_haystack": FaissHaystack, "in_memory": InMemory}[store]
+    name, step, folder, texts, vectors, passages, count = sys.argv[1:]
+    name, _, kind = name.partition("-")
+    store = {"ours": Ours, "faiss_haystack": FaissHaystack, "in_memory": InMemory}[name]
     run = {"write": write, "search": search}[step]
     data = Data(Path(texts), collection.Vectors(Path(vectors)))
-    print(json.dumps(run(make, Path(folder), data, int(passages), int(count))))
+    print(json.dumps(run(lambda place: store(place, kind), Path(folder), data, int(passages), int(count))))
 
 
 if __name__ == "__main__":
