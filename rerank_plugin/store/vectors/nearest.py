@@ -33,11 +33,16 @@ class Nearest:
         :param rows: Their rows.
         :param vectors: Prepared vectors, one a line.
         """
-        values = np.stack([compare(query, vectors, self._similarity) for query in self.queries])
-        values = -values if self._similarity == "l2" else values
+        if self._similarity == "l2":
+            values = -np.stack([compare(query, vectors, self._similarity) for query in self.queries])
+        else:
+            values = self.queries @ vectors.T
         together = np.concatenate([self._values, values], axis=1)
         ids = np.concatenate([self.rows, np.broadcast_to(rows, values.shape)], axis=1)
-        best = np.argsort(-together, axis=1)[:, : self._count]
+        if together.shape[1] > self._count:
+            best = np.argpartition(-together, self._count - 1, axis=1)[:, : self._count]
+        else:
+            best = np.broadcast_to(np.arange(together.shape[1]), together.shape)
         self._values, self.rows = np.take_along_axis(together, best, axis=1), np.take_along_axis(ids, best, axis=1)
 
     def share_in(self, found: list[Rows]) -> float:

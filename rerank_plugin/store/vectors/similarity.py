@@ -14,7 +14,8 @@ def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float3
     :param similarity: `cosine`, `dot_product` or `l2`.
     """
     if similarity == "cosine":
-        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        # Large values would overflow in single precision when squared.
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, np.newaxis]
         # A vector of zeros points nowhere: it is left as it is, and its cosine is 0.
         vectors = np.divide(vectors, lengths, where=lengths > 0, out=np.zeros(vectors.shape))
     return np.ascontiguousarray(vectors, dtype=np.float32)
