@@ -25,7 +25,7 @@ from rerank_plugin.store.vectors import kinds
 
 # Processes fork from one that has imported everything and used nothing: they start in a hundredth of a second.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([__name__, "faiss", "tantivy", "Stemmer"])
+_PROCESSES.set_forkserver_preload(["rerank_plugin.store", "faiss", "tantivy", "Stemmer"])
 _TRAINED_FROM = 60
 _KINDS = ("flat", "ivf_sq8", "hnsw")
 
