@@ -362,6 +362,9 @@ class Database:
         :param since: Number of the change.
         :returns: Rows, and a matrix with one line per row.
         """
+        if since == 0:
+            yield from self.vectors_of(None)
+            return
         query = (
             "SELECT v.row, v.embedding FROM vectors v JOIN documents d ON d.row = v.row WHERE d.changed > ? ORDER BY v.row"
         )

@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+# Lengths up to here, and their inverses, are exact enough in single precision.
+_LARGE = 1e30
+
 
 def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float32]:
     """
@@ -14,10 +17,12 @@ def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float3
     :param similarity: `cosine`, `dot_product` or `l2`.
     """
     if similarity == "cosine":
-        # Large values would overflow in single precision when squared.
+        # Large values would overflow in single precision when squared, and a length in the end, too.
         lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, np.newaxis]
         # A vector of zeros points nowhere: it is left as it is, and its cosine is 0.
-        vectors = np.divide(vectors, lengths, where=lengths > 0, out=np.zeros(vectors.shape))
+        lengths[lengths == 0] = 1
+        usual = lengths.size and lengths.max() < _LARGE and lengths.min() > 1 / _LARGE
+        vectors = vectors / (lengths.astype(vectors.dtype) if usual else lengths)
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
