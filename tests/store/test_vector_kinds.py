@@ -138,6 +138,50 @@ def test_auto_does_not_compare_very_many_vectors_for_long(tmp_path, monkeypatch)
     store.close()
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot_product", "l2"])
+def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, similarity):
+    monkeypatch.setattr("rerank_plugin.store.vectors.kinds.FLAT_FILE_FROM", 1000)
+    vectors, queries = clustered(1500, 21), clustered(5, 22)
+    store = HybridDocumentStore(tmp_path, similarity=similarity)
+    truth = HybridDocumentStore(similarity=similarity)
+    for each in (store, truth):
+        each.write_documents(documents(vectors))
+    store.warm_up()
+    assert not (tmp_path / "vectors").exists(), "nobody waits for it"
+    store.close()
+    (file,) = (tmp_path / "vectors" / "auto").glob("*.faiss")
+    later = clustered(30, 23)
+    for each in (store, truth):  # the file is not written again for so few, nor for so few that are gone
+        each.write_documents(documents(later, first=1500))
+        each.delete_documents([f"{i:06}" for i in range(5)])
+        each.write_documents(documents(later[:3] * 2, first=10), policy=DuplicatePolicy.OVERWRITE)
+    store.close()
+    assert file.exists()
+    store = HybridDocumentStore(tmp_path, similarity=similarity)
+    assert store.describe_vectors() == {
+        "kind": "flat",
+        "reason": truth.describe_vectors()["reason"],
+        "vectors": 1525,
+        "trained": 0,
+    }
+    for top_k, filters in ((10, None), (2000, None), (10, {"field": "meta.n", "operator": "<", "value": 300})):
+        for query in queries:
+            expected = found(truth, query, top_k=top_k, filters=filters)
+            ours = found(store, query, top_k=top_k, filters=filters)
+            assert [key for key, _ in ours] == [key for key, _ in expected]
+            assert dict(ours) == pytest.approx(dict(expected), abs=1e-6)
+    for each in (store, truth):
+        each.write_documents(documents(clustered(2100, 24), first=5000))
+    store.close()
+    assert not file.exists(), "now it was time"
+    reopened = HybridDocumentStore(tmp_path, similarity=similarity)
+    assert [key for key, _ in found(reopened, queries[0], top_k=50)] == [
+        key for key, _ in found(truth, queries[0], top_k=50)
+    ]
+    assert reopened.recall(top_k=20) == 1.0
+    reopened.close()
+
+
 def test_a_trained_index_that_cannot_be_saved_stays_in_memory(tmp_path, caplog):
     vectors, query = clustered(2500, 13), clustered(1, 14)[0]
     (tmp_path / "vectors").write_text("in the way")

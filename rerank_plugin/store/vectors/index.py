@@ -117,7 +117,7 @@ class VectorIndex:
 
     def _open(self, database: Database) -> None:
         choice = self._choose(database.count_vectors())
-        if self._folder is None or choice.kind == "flat":
+        if self._folder is None:
             return
         try:
             found = files.load(self._folder, database, choice.kind, self._similarity)
@@ -149,28 +149,33 @@ class VectorIndex:
         self._trained, self._counter = built, counter
 
     def _bring_up_to_date(self, database: Database, *, patience: int, share: float, least: int) -> None:
-        count, present = len(self), self._trained
-        if present is None:
-            if self._choose(count, patience).kind != "flat":
-                with database.snapshot():
-                    self._build(database)
-                self._replay(database)
-            return
-        if self._choose(count).kind == "flat":  # it has shrunk
+        count, present, is_flat = len(self), self._trained, self._is_flat
+        target = self._choose(count, patience if is_flat else 1).kind
+        if target == "flat" and not is_flat:  # it has shrunk
             self._forget()
             self._replay(database)
             return
-        if max(len(self._rest), present.buried) <= max(least, int(share * len(present))):
+        # A flat index is as good in memory: its file is written when nobody waits.
+        if target == "flat" and (patience > 1 or self._folder is None or count < kinds.FLAT_FILE_FROM):
             return
-        extendable = present.buried <= _STALE_SHARE * len(present) and count <= _RETRAIN_FACTOR * present.facts.trained_on
+        same = present if present is not None and present.facts.kind == target else None
+        if same is not None and max(len(self._rest), same.buried) <= max(least, int(share * len(same))):
+            return
         with database.snapshot():
-            if extendable:
+            if same is not None and self._can_be_extended(same):
                 # What was written by others since the last replay is in neither part yet.
                 self._replay(database)
-                self._use(self._extend(present, database), database)
+                self._use(self._extend(same, database), database)
             else:
                 self._build(database)
         self._replay(database)
+
+    @property
+    def _is_flat(self) -> bool:
+        return self._trained is None or self._trained.facts.kind == "flat"
+
+    def _can_be_extended(self, present: TrainedIndex) -> bool:
+        return present.buried <= _STALE_SHARE * len(present) and len(self) <= _RETRAIN_FACTOR * present.facts.trained_on
 
     def _extend(self, present: TrainedIndex, database: Database) -> TrainedIndex:
         rows = self._rest.rows.tolist()
@@ -184,8 +189,8 @@ class VectorIndex:
 
     def describe(self) -> dict[str, Any]:
         """Return the kind in use and why, how many vectors there are, and how many of them stand in the trained index."""
-        choice, trained = self._choose(len(self)), len(self) - len(self._rest)
-        if choice.kind != "flat" and self._trained is None:
+        choice, trained = self._choose(len(self)), 0 if self._is_flat else len(self) - len(self._rest)
+        if choice.kind != "flat" and self._is_flat:
             choice = kinds.Choice("flat", f"{choice.kind} will be built when the store is closed ({choice.reason})")
         return {"kind": choice.kind, "reason": choice.reason, "vectors": len(self), "trained": trained}
 

@@ -7,6 +7,8 @@ from typing import Any
 
 # A flat scan of so many vectors of 384 numbers takes about 20 ms on one core, and nobody needs better than exact before.
 EXACT_UP_TO = 100_000
+# From so many vectors on, a flat index is kept in a file too, which is opened at once; fewer are read from the database.
+FLAT_FILE_FROM = 20_000
 # Fewer vectors than this make no cells worth training.
 TRAINED_FROM = 2_000
 _NEIGHBOURS = 32
@@ -55,10 +57,10 @@ def sample_size(kind: str, count: int) -> int:
     """
     Return how many vectors an index is trained on.
 
-    :param kind: A kind but `auto` and `flat`.
+    :param kind: A kind but `auto`.
     :param count: How many vectors there are.
     """
-    if kind == "hnsw":
+    if kind in ("flat", "hnsw"):
         return 1  # nothing to train
     wanted = _PER_CELL * cells(count) if kind.startswith("ivf") else 50_000
     return min(count, max(wanted, 2_000))
@@ -68,7 +70,7 @@ def make(kind: str, dim: int, similarity: str, count: int) -> Any:
     """
     Make an untrained FAISS index.
 
-    :param kind: A kind but `auto` and `flat`.
+    :param kind: A kind but `auto`.
     :param dim: Length of the vectors.
     :param similarity: `cosine`, `dot_product` or `l2`.
     :param count: How many vectors it will hold.
@@ -77,6 +79,7 @@ def make(kind: str, dim: int, similarity: str, count: int) -> Any:
 
     metric = faiss.METRIC_L2 if similarity == "l2" else faiss.METRIC_INNER_PRODUCT
     shape = {
+        "flat": "Flat",
         "hnsw": f"HNSW{_NEIGHBOURS},Flat",
         "hnsw_sq8": f"HNSW{_NEIGHBOURS},SQ8",
         "ivf": f"IVF{cells(count)},Flat",
@@ -85,7 +88,7 @@ def make(kind: str, dim: int, similarity: str, count: int) -> Any:
     index: Any = faiss.index_factory(dim, shape, metric)
     if kind.startswith("hnsw"):
         index.hnsw.efConstruction = _BUILD_EFFORT
-    else:
+    elif kind.startswith("ivf"):
         index.cp.niter = 10  # more move no centroid to speak of
     return index
 
@@ -106,11 +109,13 @@ def parameters(kind: str, effort: int, selector: Any) -> Any:
     """
     Return FAISS's parameters of a search.
 
-    :param kind: A kind but `auto` and `flat`.
+    :param kind: A kind but `auto`.
     :param effort: See `efforts`.
     :param selector: Which positions may be returned.
     """
     faiss: Any = import_module("faiss")  # its type hints do not know the parameters
+    if kind == "flat":
+        return faiss.SearchParameters(sel=selector)
     if kind.startswith("ivf"):
         return faiss.SearchParametersIVF(sel=selector, nprobe=effort)
     return faiss.SearchParametersHNSW(sel=selector, efSearch=effort)

@@ -1,4 +1,4 @@
-"""An approximate FAISS index: it finds candidates, whose exact scores come from the vectors in the database."""
+"""A FAISS index in a file, mostly an approximate one: it finds candidates, whose exact scores come from the database."""
 
 import copy
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Trained:
     """
     What is known about an index, apart from its vectors.
 
-    :param kind: A kind but `auto` and `flat`.
+    :param kind: A kind but `auto`.
     :param similarity: `cosine`, `dot_product` or `l2`.
     :param effort: Cells or nodes that a search looks at.
     :param recall: Share of the true 100 nearest that were found with this effort, for a sample of its own vectors.
@@ -133,7 +133,7 @@ class TrainedIndex:
         Build an index of all vectors; belongs into a snapshot.
 
         :param database: The truth.
-        :param kind: A kind but `auto` and `flat`.
+        :param kind: A kind but `auto`.
         :param similarity: `cosine`, `dot_product` or `l2`.
         """
         rows = database.vector_rows()
@@ -144,13 +144,15 @@ class TrainedIndex:
         index.train(vectors)
         chosen = np.sort(draw.choice(rows, min(_QUERIES, rows.size), replace=False))
         queries = np.concatenate([part for _, part in database.vectors_of(chosen.tolist())])
-        truth = Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
+        truth = None if kind == "flat" else Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
         for added, part in database.vectors_of(None):
             prepared = prepare(part, similarity)
             index.add(prepared)
-            truth.add(np.array(added, dtype=np.int64), prepared)
-        facts = Trained(kind, similarity, 0, 0.0, int(rows.size))
-        return cls(index, rows, np.ones(rows.size, dtype=np.bool_), facts)._tuned(truth)
+            if truth is not None:
+                truth.add(np.array(added, dtype=np.int64), prepared)
+        facts = Trained(kind, similarity, effort=1, recall=1.0, trained_on=int(rows.size))
+        built = cls(index, rows, np.ones(rows.size, dtype=np.bool_), facts)
+        return built if truth is None else built._tuned(truth)
 
     def _tuned(self, truth: Nearest) -> "TrainedIndex":
         import faiss
