@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Callable
-from itertools import chain
 
 from rerank_plugin.store.keywords.stop_words import ENGLISH, RUSSIAN
 
@@ -77,21 +76,21 @@ SEPARATORS = _Separators()
 _ASCII = bytes(ord(chr(code).lower()) if SEPARATORS[code] == code else ord(" ") for code in range(128)) + bytes(128)
 
 
-class _Terms(dict[str, tuple[str, ...]]):
-    """The terms of each word between two separators, worked out when it is first met."""
+class _Terms(dict[str, str]):
+    """The terms of each word between two separators, with spaces between them; worked out when it is first met."""
 
     def __init__(self, language: str, ignored: frozenset[str]) -> None:
         super().__init__()
         self._ignored = ignored
         self._stem = _stemmer(language)
 
-    def __missing__(self, word: str) -> tuple[str, ...]:
+    def __missing__(self, word: str) -> str:
         parts = [word]
         if HYPHENS.search(word):
             text = _COMPOUND.sub(lambda found: f"{found.group()} {HYPHENS.sub('', found.group())}", word)
             parts = HYPHENS.sub(" ", text).split()
         fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
-        terms = tuple(self._stem(fitting))
+        terms = " ".join(self._stem(fitting))
         if len(word) < MAX_TOKEN_BYTES:
             if len(self) >= _KEPT_WORDS:
                 self.clear()
@@ -113,7 +112,7 @@ def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     terms = _Terms(language, STOP_WORDS[language] if stop_words else frozenset[str]())
 
     def analyze(text: str) -> list[str]:
-        return list(chain.from_iterable(map(terms.__getitem__, _words(text, language))))
+        return " ".join(map(terms.__getitem__, _words(text, language))).split()
 
     return analyze
 

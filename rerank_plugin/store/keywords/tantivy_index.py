@@ -230,6 +230,7 @@ class TantivyIndex:
             self._write_state(database)
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
+        names = [column_name(column) for column in range(len(self._frequent.columns))]
         for row, text in database.texts(since):
             terms = self.analyze(text)
             document = tantivy.Document()
@@ -237,7 +238,7 @@ class TantivyIndex:
             document.add_text(TEXT, " ".join(terms))
             document.add_unsigned(LENGTH, rounded_length(len(terms)))
             for column, frequency in self._frequent.frequencies(terms).items():
-                document.add_unsigned(column_name(column), frequency)
+                document.add_unsigned(names[column], frequency)
             yield document
 
     def _choose_frequent(self, database: Database, count: int) -> FrequentTerms:
