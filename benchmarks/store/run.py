@@ -94,11 +94,11 @@ def plot(results: Results, file: Path) -> None:
     names = {"ours": "HybridDocumentStore", "faiss_haystack": "faiss-haystack", "in_memory": "InMemoryDocumentStore"}
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     for axis, (title, needed) in zip(axes.flat, panels.items(), strict=True):
-        for store, marker in zip(names, "osD", strict=True):
+        for number, (store, marker) in enumerate(zip(names, "osD", strict=True)):
             mine = [r for r in results if r["store"] == store and needed <= r.keys()]  # not every store can do everything
             points = [(r["passages"], sum(r[name] for name in needed)) for r in mine]
             if points:
-                axis.plot(*zip(*sorted(points), strict=True), marker=marker, label=names[store])
+                axis.plot(*zip(*sorted(points), strict=True), marker=marker, color=f"C{number}", label=names[store])
         axis.set(title=title, xscale="log", yscale="log", xlabel="passages")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
