@@ -11,9 +11,7 @@ from rerank_plugin.store.vectors.similarity import prepare, scores
 
 class FlatIndex:
     """
-    Vectors in a flat FAISS index.
-
-    It has no file: reading 100,000 vectors from SQLite takes about as long as reading a FAISS file of them.
+    Vectors in a flat FAISS index: all of a small collection, or those that are not yet in the file of a large one.
     """
 
     def __init__(self, similarity: str) -> None:
