@@ -10,9 +10,7 @@ from rerank_plugin.store.vectors.similarity import prepare, scores
 
 
 class FlatIndex:
-    """
-    Vectors in a flat FAISS index: all of a small collection, or those that are not yet in the file of a large one.
-    """
+    """Vectors in a flat FAISS index: all of a small collection, or those that are not yet in the file of a large one."""
 
     def __init__(self, similarity: str) -> None:
         """
