@@ -25,6 +25,8 @@ _FREQUENT = 0.1
 _MOST_ADDED = 2.5
 # How many times the wanted hits are looked at, until it is certain that none is missing.
 _FACTORS = (4, 16, 64)
+# For more hits than these, looking at every document costs less than handing over several times as many candidates.
+_MOST_IN_STEPS = 1_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class TantivySearch:
         return self._hits(*self._found(tantivy.Query.boolean_query(both), limit))
 
     def _best(self, query: TermQuery, limit: int) -> list[Hit]:
-        left_out = self._left_out(query.scored)
+        left_out = self._left_out(query.scored) if limit <= _MOST_IN_STEPS else {}
         if left_out:
             hits = self._best_in_two_steps(query, left_out, limit)
             if hits is not None:
