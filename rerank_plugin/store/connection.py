@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from rerank_plugin.errors import StoreError
@@ -19,6 +20,25 @@ def connect(file: Path | None) -> sqlite3.Connection:
     :raises StoreError: If it cannot be written, and the last writer has not closed it.
     """
     return sqlite3.connect(_address(file), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """
+    Let readers go on while one process writes.
+
+    :param connection: The open database.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:  # noqa: PERF203 - a retry is meant
+            # Of several processes that make an index at once, SQLite lets one change the mode, and the others do not wait.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def is_writable(folder: Path) -> bool:

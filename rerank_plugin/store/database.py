@@ -20,7 +20,7 @@ import numpy.typing as npt
 from haystack.dataclasses import Document
 
 from rerank_plugin.store import schema
-from rerank_plugin.store.connection import connect
+from rerank_plugin.store.connection import connect, use_write_ahead_log
 from rerank_plugin.store.filters import RowFilter
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.lookups import lookups
@@ -73,7 +73,7 @@ class Database:
 
         :param settings: What the index is set to.
         """
-        self._connection.execute("PRAGMA journal_mode = WAL")  # readers go on while one process writes
+        use_write_ahead_log(self._connection)
         with self.transaction():
             if self._connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
                 for statement in schema.TABLES:

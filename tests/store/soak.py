@@ -234,6 +234,26 @@ def read_and_write(folder: Path, seconds: float, readers: int = 8, writers: int 
     return sum(counts), sum(written)
 
 
+def create(folder: Path, number: int) -> None:
+    """Write one document, into an index that may not be there yet."""
+    store = HybridDocumentStore(folder)
+    store.write_documents([signed(0, 0, number)])
+    store.close()
+
+
+def create_together(folder: Path, processes: int = 6) -> None:
+    """Let processes make one and the same index at the same moment."""
+    made = [_PROCESSES.Process(target=create, args=(folder, number)) for number in range(processes)]
+    for process in made:
+        process.start()
+    for process in made:
+        process.join()
+    assert [process.exitcode for process in made] == [0] * processes
+    store = HybridDocumentStore(folder)
+    assert {document.id for document in store.filter_documents()} == {f"0-0-{number}" for number in range(processes)}
+    store.close()
+
+
 def main() -> None:
     """Run both for long."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

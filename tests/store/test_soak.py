@@ -15,3 +15,8 @@ def test_readers_and_writers_do_not_disturb_each_other(tmp_path):
     rounds, batches = soak.read_and_write(tmp_path / "index", seconds=3, readers=4)
     assert rounds > 0
     assert batches > 0
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_processes_may_make_an_index_at_once(tmp_path, number):
+    soak.create_together(tmp_path / f"index{number}")
