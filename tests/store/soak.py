@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
@@ -234,16 +235,18 @@ def read_and_write(folder: Path, seconds: float, readers: int = 8, writers: int 
     return sum(counts), sum(written)
 
 
-def create(folder: Path, number: int) -> None:
+def create(folder: Path, number: int, together: Any) -> None:
     """Write one document, into an index that may not be there yet."""
     store = HybridDocumentStore(folder)
+    together.wait()
     store.write_documents([signed(0, 0, number)])
     store.close()
 
 
 def create_together(folder: Path, processes: int = 6) -> None:
     """Let processes make one and the same index at the same moment."""
-    made = [_PROCESSES.Process(target=create, args=(folder, number)) for number in range(processes)]
+    together = _PROCESSES.Barrier(processes)
+    made = [_PROCESSES.Process(target=create, args=(folder, number, together)) for number in range(processes)]
     for process in made:
         process.start()
     for process in made:

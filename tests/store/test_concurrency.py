@@ -164,3 +164,17 @@ def test_a_writer_waits_for_another_writer(index):
     assert store.count_documents() == 11
     connection.close()
     store.close()
+
+
+def test_an_index_is_made_after_whoever_is_at_work_on_the_file(folder):
+    """SQLite does not wait by itself when the mode of a file is changed while another process writes to it."""
+    folder.mkdir(parents=True)
+    connection = sqlite3.connect(folder / "documents.sqlite", isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("CREATE TABLE anything (value)")
+    threading.Timer(0.3, connection.execute, ["ROLLBACK"]).start()
+    store = HybridDocumentStore(folder)
+    store.write_documents(make_documents(0, 2))
+    check_whole(store, ids(make_documents(0, 2)))
+    connection.close()
+    store.close()
