@@ -236,7 +236,7 @@ class HybridDocumentStore(MetadataQueries):
             documents = retrieve(handle.database, keywords, handle.filters, wanted, filters, top_k)
             if not highlights:
                 return documents
-            terms = keywords.analyze(" ".join((wanted.text, *wanted.required)))
+            terms = wanted.analyzed(keywords.analyze).scored
             return [
                 _highlighted(document, find_spans(document.content or "", terms, keywords.analyze)) for document in documents
             ]

@@ -1,10 +1,28 @@
 """What a keyword query asks for."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
+
+from rerank_plugin.store.keywords.analysis import Analyzer
 
 # A sign and quotes, or a sign and a word; a sign counts only at the start of a word, so that "wi-fi" and "C++" are words.
 _PART = re.compile(r'(?:(?<=\s)|^)([+-]?)"([^"]+)"|(?:(?<=\s)|^)([+-])(?=\w)(\S+)|(\S+)')
+
+
+@dataclass(frozen=True)
+class TermQuery:
+    """
+    A query in the terms of the index.
+
+    :param scored: The terms, and how often each stands in the query.
+    :param required: Phrases, each of which has to occur.
+    :param excluded: Phrases that must not occur.
+    """
+
+    scored: Counter[str]
+    required: tuple[list[str], ...] = ()
+    excluded: tuple[list[str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,18 @@ class KeywordQuery:
     text: str
     required: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+
+    def analyzed(self, analyze: Analyzer) -> TermQuery:
+        """
+        Return the query in terms; a phrase without a term is left out.
+
+        :param analyze: What the texts of the index were taken apart with.
+        """
+        required, excluded = (
+            tuple(terms for terms in map(analyze, phrases) if terms) for phrases in (self.required, self.excluded)
+        )
+        scored = Counter(analyze(self.text) + [term for terms in required for term in terms])
+        return TermQuery(scored, required, excluded)
 
 
 def parse_operators(text: str) -> KeywordQuery:

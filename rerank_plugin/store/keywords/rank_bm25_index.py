@@ -9,7 +9,7 @@ from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.keywords.analysis import make_analyzer
 from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordSettings
-from rerank_plugin.store.keywords.query import KeywordQuery
+from rerank_plugin.store.keywords.query import KeywordQuery, TermQuery
 
 
 class RankBM25Index:
@@ -59,22 +59,22 @@ class RankBM25Index:
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
-        required, excluded = ([t for t in map(self.analyze, part) if t] for part in (query.required, query.excluded))
-        terms = self.analyze(query.text) + [term for phrase in required for term in phrase]
-        if self._bm25 is None or not terms:
+        terms = query.analyzed(self.analyze)
+        if self._bm25 is None or not terms.scored:
             return []
         positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))
-        if required or excluded:
-            holds = (self._holds(position, required, excluded) for position in positions.tolist())
+        if terms.required or terms.excluded:
+            holds = (self._holds(position, terms) for position in positions.tolist())
             positions = positions[np.fromiter(holds, dtype=bool, count=positions.size)]
-        scores = np.array(self._bm25.get_batch_scores(terms, positions.tolist()))
+        scores = np.array(self._bm25.get_batch_scores(list(terms.scored.elements()), positions.tolist()))
         best = np.argsort(-scores, kind="stable")[:limit]
         # Every weight is positive (see `_okapi`): a score of 0 means that no word of the query occurs.
         return [Hit(int(self._rows[positions[i]]), float(scores[i])) for i in best if scores[i] > 0]
 
-    def _holds(self, position: int, required: list[list[str]], excluded: list[list[str]]) -> bool:
+    def _holds(self, position: int, query: TermQuery) -> bool:
         terms = self._corpus[position]
-        return all(_occurs(phrase, terms) for phrase in required) and not any(_occurs(phrase, terms) for phrase in excluded)
+        required = all(_occurs(phrase, terms) for phrase in query.required)
+        return required and not any(_occurs(phrase, terms) for phrase in query.excluded)
 
 
 def _occurs(phrase: list[str], terms: list[str]) -> bool:

@@ -11,7 +11,6 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,7 +27,7 @@ from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
 from rerank_plugin.store.keywords.choice import KeywordSettings
 from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
 from rerank_plugin.store.keywords.query import KeywordQuery
-from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, TermQuery, column_name, rows_query
+from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, column_name, rows_query
 
 logger = logging.getLogger(__name__)
 
@@ -124,14 +123,11 @@ class TantivyIndex:
         :returns: Hits, best first.
         :raises DamagedIndexError: If tantivy cannot read its files.
         """
-        required, excluded = (
-            tuple(terms for terms in map(self.analyze, phrases) if terms) for phrases in (query.required, query.excluded)
-        )
-        scored = Counter(self.analyze(query.text) + [term for terms in required for term in terms])
-        if not scored or self._search is None:
+        terms = query.analyzed(self.analyze)
+        if not terms.scored or self._search is None:
             return []
         with self._damage():
-            return self._search.best(TermQuery(scored, required, excluded), limit, allowed)
+            return self._search.best(terms, limit, allowed)
 
     def _load(self, database: Database) -> bool:
         """

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,7 @@ import tantivy
 from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.frequent import FrequentTerms
+from rerank_plugin.store.keywords.query import TermQuery
 
 TEXT, ROW, LENGTH = "text", "row", "length"
 
@@ -27,21 +28,6 @@ _MOST_ADDED = 2.5
 _FACTORS = (4, 16, 64)
 # For more hits than these, looking at every document costs less than handing over several times as many candidates.
 _MOST_IN_STEPS = 1_000
-
-
-@dataclass(frozen=True)
-class TermQuery:
-    """
-    A query in the terms of the index.
-
-    :param scored: The terms, and how often each stands in the query.
-    :param required: Phrases, each of which has to occur.
-    :param excluded: Phrases that must not occur.
-    """
-
-    scored: Counter[str]
-    required: tuple[list[str], ...] = ()
-    excluded: tuple[list[str], ...] = ()
 
 
 class TantivySearch:
