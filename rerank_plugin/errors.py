@@ -34,5 +34,9 @@ class IndexFormatError(StoreError):
     """An index on disk was written by a newer version, or is no index at all."""
 
 
+class ScoreCacheError(RerankError):
+    """A score cache on disk cannot be opened, read or written."""
+
+
 class MissingDependencyError(RerankError, ImportError):
     """An optional package is needed for what was asked."""

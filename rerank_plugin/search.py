@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from haystack import Document, Pipeline
 
-from rerank_plugin.components.ranker import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
+from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError, StoreError
 from rerank_plugin.pipelines import component_names
 from rerank_plugin.stopwatch import stopwatch
@@ -169,17 +168,8 @@ class Searcher:
             words = set(re.findall(r"\w+", query.lower()))
             return [[len(words & set(re.findall(r"\w+", text.lower()))) for text in sentences] for sentences in split]
         ranker = cast("CrossEncoderRanker", self._pipeline.get_component("ranker"))
-        documents = [
-            Document(id=f"{i}:{j}", content=text) for i, sentences in enumerate(split) for j, text in enumerate(sentences)
-        ]
-        if not documents:
-            return [[] for _ in split]
-        # Logits: with a threshold on probabilities in the YAML, a sentence could fall below it and be missing.
-        ranked = ranker.run(query=query, documents=documents, top_k=len(documents), scale_score=False, score_threshold=-inf)[
-            "documents"
-        ]
-        by_id = {document.id: float(document.score or 0.0) for document in ranked}
-        return [[by_id[f"{i}:{j}"] for j in range(len(sentences))] for i, sentences in enumerate(split)]
+        scores = iter(ranker.logits(query, [sentence for sentences in split for sentence in sentences]))
+        return [[next(scores) for _ in sentences] for sentences in split]
 
 
 def split_sentences(text: str) -> list[str]:

@@ -6,7 +6,12 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
+import tempfile
 from pathlib import Path
+
+# Converted models of one run of the tests; also for the processes that tests start.
+CONVERTED = tempfile.TemporaryDirectory(prefix="rerank-plugin-tests-")
+os.environ["RERANK_PLUGIN_CACHE"] = CONVERTED.name
 
 import pytest
 

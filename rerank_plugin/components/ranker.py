@@ -1,26 +1,23 @@
 """The second stage as a Haystack component."""
 
 import asyncio
-from dataclasses import replace
-from math import inf
+import inspect
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
 from haystack.utils.hf import deserialize_hf_model_kwargs, serialize_hf_model_kwargs
 
+from rerank_plugin.components.ranker_settings import check_settings
+from rerank_plugin.components.reranking import Overrides, Reranking
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import DEFAULT_MODEL, ModelSpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from rerank_plugin.scoring.scorer import PairScorer
-
-FIRST_STAGE_SCORE = "first_stage_score"
-FIRST_STAGE_RANK = "first_stage_rank"
+from rerank_plugin.scoring.models import DEFAULT_MODEL
 
 
 @component
@@ -51,20 +48,44 @@ class CrossEncoderRanker:
     :param document_suffix: Put behind each passage.
     :param meta_fields_to_embed: Metadata fields that are put before the content, `title` for example.
     :param embedding_separator: Stands between these fields and the content.
-    :param scale_score: `True`: scores are probabilities (sigmoid of the logit). `False`: scores are the logits.
-    :param score_threshold: Leave out documents with a score below this. `None` keeps all.
+    :param scale_score: `True`: scores are probabilities (sigmoid of the logit, calibrated if there is a calibration).
+        `False`: scores are the logits.
+    :param score_threshold: Leave out documents that the cross-encoder scores below this. `None` keeps all.
     :param trust_remote_code: Run code that comes with the model.
     :param model_kwargs: For `AutoModelForSequenceClassification.from_pretrained`.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
-    :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch`, `openvino`
-        or `onnx` (needs the extra `onnx`).
-    :param batch_size: Most pairs that are scored at once.
+    :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch`, `openvino` or `onnx` (needs the extra `onnx`).
+    :param batch_size: Most pairs that are scored at once; `None`: as many as `max_batch_tokens` lets in.
     :param max_batch_tokens: Most tokens that are scored at once, padding included: it bounds the memory of long passages.
-    :raises InvalidValueError: If `top_k`, `batch_size` or `max_batch_tokens` is below 1.
+        `None`: what is fastest on the backend.
+    :param precision: `auto` (bf16 in OpenVINO where the CPU has it, fp16 on a GPU, else fp32), `fp32`, `bf16`, `fp16`
+        (torch), or `int8` (OpenVINO with the extra `int8`, or ONNX).
+    :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
+    :param torch_compile: Compile the model, with the torch backend.
+    :param max_length: Most tokens of query and passage together; `None`: as many as the model reads.
+    :param window_aggregation: How the windows of a passage that is too long make one score: `max`, `mean_top_k`, or `first`;
+        `truncate` cuts the passage as the stock ranker does. `meta["window"]` says which characters of the content decided.
+    :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers).
+    :param window_top_k: Windows that `mean_top_k` takes the mean of.
+    :param calibration: `auto`: the calibration in the model's folder, if there is one; `none`; or the file that
+        `rerank calibrate` wrote.
+    :param score_cache: Remember scores in `memory` or in an SQLite file. `None`: score anew each time.
+    :param score_cache_size: Most scores that are remembered.
+    :param time_budget_ms: Milliseconds for a call. Candidates that it leaves unscored come last, in first-stage order and
+        without a score, marked by `meta["reranked"] = False`. `None`: take as long as it takes.
+    :param on_error: `raise`, or `keep_order`: if scoring fails, return the candidates as the first stage ranked them.
+    :param fusion: Rank by both stages: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own score is
+        then in `meta["second_stage_score"]`.
+    :param fusion_weight: Weight of the second stage, 0 to 1; `None`: the calibration's, or else 0.5.
+    :param adaptive_depth: Stop when the remaining candidates are, at this confidence (0 to 1), too deep to enter the result.
+        Needs a calibration. `None`: score all.
+    :param early_exit: Score all candidates with the first layers only, and this many of them with all layers. Needs a model
+        with an early-exit head. `None`: score all with all layers.
+    :raises InvalidValueError: If a value is none of those described.
     """
 
-    def __init__(  # noqa: PLR0913 - the parameters of the component that this one replaces
+    def __init__(  # noqa: PLR0913 - the parameters of the component that this one replaces, and its own
         self,
         *,
         model: str | Path = DEFAULT_MODEL,
@@ -84,11 +105,25 @@ class CrossEncoderRanker:
         tokenizer_kwargs: dict[str, Any] | None = None,
         config_kwargs: dict[str, Any] | None = None,
         backend: str = "auto",
-        batch_size: int = 16,
-        max_batch_tokens: int = 8192,
+        batch_size: int | None = None,
+        max_batch_tokens: int | None = None,
+        precision: str = "auto",
+        num_threads: int | None = None,
+        torch_compile: bool = False,
+        max_length: int | None = None,
+        window_aggregation: str = "max",
+        window_overlap: int = 64,
+        window_top_k: int = 3,
+        calibration: str | Path = "auto",
+        score_cache: str | Path | None = None,
+        score_cache_size: int = 100_000,
+        time_budget_ms: float | None = None,
+        on_error: str = "raise",
+        fusion: str = "none",
+        fusion_weight: float | None = None,
+        adaptive_depth: float | None = None,
+        early_exit: int | None = None,
     ) -> None:
-        for name, value in (("top_k", top_k), ("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
-            _check_positive(name, value)
         self.model = str(model)
         self.device = device
         self.token = token
@@ -108,40 +143,45 @@ class CrossEncoderRanker:
         self.backend = backend
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
-        self._scorer: PairScorer | None = None
+        self.precision = precision
+        self.num_threads = num_threads
+        self.torch_compile = torch_compile
+        self.max_length = max_length
+        self.window_aggregation = window_aggregation
+        self.window_overlap = window_overlap
+        self.window_top_k = window_top_k
+        self.calibration = str(calibration)
+        self.score_cache = None if score_cache is None else str(score_cache)
+        self.score_cache_size = score_cache_size
+        self.time_budget_ms = time_budget_ms
+        self.on_error = on_error
+        self.fusion = fusion
+        self.fusion_weight = fusion_weight
+        self.adaptive_depth = adaptive_depth
+        self.early_exit = early_exit
+        check_settings(self)
+        self._reranking = Reranking(self)
+        self._executor: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def warm_up(self) -> None:
         """
-        Load the model; a second call does nothing.
+        Load the model; a second call does nothing. With `on_error="keep_order"` a model that cannot be loaded is a warning.
 
         :raises ModelError: If the model cannot be found or is no cross-encoder.
-        :raises InvalidValueError: If the backend is unknown or does not run on the device.
+        :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
         """
-        self._warm_scorer()
-
-    def _warm_scorer(self) -> "PairScorer":
-        if self._scorer is None:
-            from rerank_plugin.scoring.scorer import load_scorer
-
-            spec = ModelSpec(
-                model=self.model,
-                device=ComponentDevice.resolve_device(self.device).to_torch_str(),
-                token=self.token.resolve_value() if self.token else None,
-                trust_remote_code=self.trust_remote_code,
-                model_kwargs=self.model_kwargs,
-                tokenizer_kwargs=self.tokenizer_kwargs,
-                config_kwargs=self.config_kwargs,
-            )
-            self._scorer = load_scorer(
-                spec, backend=self.backend, max_batch_tokens=self.max_batch_tokens, max_batch_pairs=self.batch_size
-            )
-        return self._scorer
+        self._reranking.warm_up()
 
     def close(self) -> None:
         """Let the model go. A later `run` loads it again."""
-        self._scorer = None
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(cancel_futures=True)
+        self._reranking.close()
 
-    @component.output_types(documents=list[Document])
+    @component.output_types(documents=list[Document], status=dict[str, Any])
     def run(
         self,
         *,
@@ -150,7 +190,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, list[Document]]:
+    ) -> dict[str, Any]:
         """
         Rank documents by how well they answer the query.
 
@@ -161,29 +201,17 @@ class CrossEncoderRanker:
         :param top_k: Most documents to return; `None` means as configured.
         :param scale_score: Probabilities or logits; `None` means as configured.
         :param score_threshold: Lowest score to return; `None` means as configured.
-        :returns: `documents`: copies, best first; equal scores are ordered by id.
-        :raises InvalidValueError: If the query is empty or `top_k` is below 1.
+        :returns: `documents`: copies, best first; equal scores are ordered by id. `status`: how the answer came about:
+            `state` (`complete`; `partial`: the time budget left candidates unscored; `fallback`: scoring failed, the
+            order is the first stage's), `candidates`, `scored`, `stopped_by` (`deadline`, `depth`, `early_exit` or `None`),
+            `cached` (scores from the cache), `milliseconds`, `backend` (such as `openvino bf16`) and `error`.
+        :raises InvalidValueError: If the query is empty, `top_k` is below 1, or a score is missing that `fusion` reads.
         :raises ModelError: If the model cannot be loaded or is no cross-encoder.
         """
-        if not query.strip():
-            raise InvalidValueError("query is empty: pass the text to rank by")
-        top_k = self.top_k if top_k is None else top_k
-        scale_score = self.scale_score if scale_score is None else scale_score
-        score_threshold = self.score_threshold if score_threshold is None else score_threshold
-        _check_positive("top_k", top_k)
-        if not documents:
-            return {"documents": []}
+        overrides = Overrides(top_k, scale_score, score_threshold)
+        return self._reranking.answer([query], [documents], overrides, began=time.perf_counter())[0]
 
-        candidates = _deduplicate(documents)
-        logits = self._warm_scorer().logits(
-            self.query_prefix + query + self.query_suffix, [self._passage(document) for document in candidates]
-        )
-        ranked = _ranked(candidates, logits.tolist(), _scores(logits, scale_score=scale_score))
-        if score_threshold is not None:
-            ranked = [document for document in ranked if (document.score or 0.0) >= score_threshold]
-        return {"documents": ranked[:top_k]}
-
-    @component.output_types(documents=list[Document])
+    @component.output_types(documents=list[Document], status=dict[str, Any])
     async def run_async(
         self,
         *,
@@ -192,9 +220,12 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, list[Document]]:
+    ) -> dict[str, Any]:
         """
-        Rank documents without blocking the event loop: the scoring runs in a thread.
+        Rank documents without blocking the event loop.
+
+        The scoring runs in a thread of the ranker's own, one call after the other: each uses all cores. The time that a call
+        waits counts towards its time budget. A call that is cancelled stops before its next batch.
 
         :param query: See `run`.
         :param documents: See `run`.
@@ -205,43 +236,67 @@ class CrossEncoderRanker:
         :raises InvalidValueError: See `run`.
         :raises ModelError: See `run`.
         """
-        result: dict[str, list[Document]] = await asyncio.to_thread(
-            self.run,
-            query=query,
-            documents=documents,
-            top_k=top_k,
-            scale_score=scale_score,
-            score_threshold=score_threshold,
+        overrides = Overrides(top_k, scale_score, score_threshold)
+        cancelled = threading.Event()
+        answer = partial(
+            self._reranking.answer,
+            [query],
+            [documents],
+            overrides,
+            began=time.perf_counter(),
+            should_stop=cancelled.is_set,
         )
-        return result
+        try:
+            return (await asyncio.get_running_loop().run_in_executor(self._own_thread(), answer))[0]
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    def rank_many(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[list[Document]],
+        *,
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """
+        Rank the candidates of several queries; their pairs share batches.
+
+        :param queries: The queries.
+        :param documents: For each query its candidates, in first-stage order.
+        :param top_k: See `run`.
+        :param scale_score: See `run`.
+        :param score_threshold: See `run`.
+        :returns: For each query what `run` would return; `milliseconds` are those of the whole call.
+        :raises InvalidValueError: See `run`; or if there are not as many lists of documents as queries.
+        :raises ModelError: See `run`.
+        """
+        if len(queries) != len(documents):
+            raise InvalidValueError(f"rank_many got {len(queries)} queries and {len(documents)} lists of documents")
+        overrides = Overrides(top_k, scale_score, score_threshold)
+        return self._reranking.answer(queries, documents, overrides, began=time.perf_counter())
+
+    def logits(self, query: str, passages: Sequence[str]) -> list[float]:
+        """
+        Score texts as they are, all of them: no ranking, fusion or time budget.
+
+        :param query: The query.
+        :param passages: The texts; prefixes and suffixes are put around them.
+        :returns: The logit of each text, in order.
+        :raises ModelError: If the model cannot be loaded or is no cross-encoder.
+        """
+        return self._reranking.logits(query, passages)
 
     def to_dict(self) -> dict[str, Any]:
         """Return type and init parameters, as Haystack's YAML wants them."""
-        data = default_to_dict(
-            self,
-            model=self.model,
-            device=self.device.to_dict() if self.device else None,
-            token=self.token,
-            top_k=self.top_k,
-            query_prefix=self.query_prefix,
-            query_suffix=self.query_suffix,
-            document_prefix=self.document_prefix,
-            document_suffix=self.document_suffix,
-            meta_fields_to_embed=self.meta_fields_to_embed,
-            embedding_separator=self.embedding_separator,
-            scale_score=self.scale_score,
-            score_threshold=self.score_threshold,
-            trust_remote_code=self.trust_remote_code,
-            model_kwargs=dict(self.model_kwargs) if self.model_kwargs is not None else None,
-            tokenizer_kwargs=self.tokenizer_kwargs,
-            config_kwargs=self.config_kwargs,
-            backend=self.backend,
-            batch_size=self.batch_size,
-            max_batch_tokens=self.max_batch_tokens,
-        )
-        if data["init_parameters"]["model_kwargs"] is not None:
-            serialize_hf_model_kwargs(data["init_parameters"]["model_kwargs"])
-        return data
+        values = {name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"}
+        values["device"] = self.device.to_dict() if self.device else None
+        if self.model_kwargs is not None:
+            values["model_kwargs"] = dict(self.model_kwargs)
+            serialize_hf_model_kwargs(values["model_kwargs"])
+        return default_to_dict(self, **values)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "CrossEncoderRanker":
@@ -256,46 +311,8 @@ class CrossEncoderRanker:
             deserialize_hf_model_kwargs(parameters["model_kwargs"])
         return default_from_dict(cls, data)
 
-    def _passage(self, document: Document) -> str:
-        fields = [str(document.meta[name]) for name in self.meta_fields_to_embed if document.meta.get(name) is not None]
-        text = self.embedding_separator.join([*fields, document.content or ""])
-        return self.document_prefix + text + self.document_suffix
-
-
-def _check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise InvalidValueError(f"{name} must be at least 1, got {value}")
-
-
-def _deduplicate(documents: list[Document]) -> list[Document]:
-    """Keep of each id the document with the highest score, in the place of the first."""
-    best: dict[str, Document] = {}
-    for document in documents:
-        kept = best.get(document.id)
-        if kept is None or _score_or_least(document) > _score_or_least(kept):
-            best[document.id] = document
-    return list(best.values())
-
-
-def _score_or_least(document: Document) -> float:
-    return -inf if document.score is None else document.score
-
-
-def _scores(logits: "NDArray[np.float32]", *, scale_score: bool) -> list[float]:
-    from rerank_plugin.scoring.activation import sigmoid
-
-    scores: list[float] = (sigmoid(logits) if scale_score else logits).tolist()
-    return scores
-
-
-def _ranked(documents: list[Document], logits: list[float], scores: list[float]) -> list[Document]:
-    # Ordered by logit, not by score: two large logits can share one probability.
-    order = sorted(range(len(documents)), key=lambda i: (-logits[i], documents[i].id))
-    return [
-        replace(
-            documents[i],
-            score=scores[i],
-            meta={**documents[i].meta, FIRST_STAGE_SCORE: documents[i].score, FIRST_STAGE_RANK: i + 1},
-        )
-        for i in order
-    ]
+    def _own_thread(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rerank")
+            return self._executor

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -25,6 +26,7 @@ class ModelSpec:
     :param model_kwargs: For `AutoModelForSequenceClassification.from_pretrained`.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
+    :param early_exit: Load the first layers under the model's early-exit head instead of the whole model.
     """
 
     model: str
@@ -34,6 +36,21 @@ class ModelSpec:
     model_kwargs: dict[str, Any] | None = None
     tokenizer_kwargs: dict[str, Any] | None = None
     config_kwargs: dict[str, Any] | None = None
+    early_exit: bool = False
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the model is a folder of this machine."""
+        return Path(resolve_model(self.model)).is_dir()
+
+    def loading_settings(self) -> dict[str, Any]:
+        """Return what, besides the model's files, decides about its outputs."""
+        return {
+            "model_kwargs": self.model_kwargs or {},
+            "tokenizer_kwargs": self.tokenizer_kwargs or {},
+            "config_kwargs": self.config_kwargs or {},
+            "early_exit": self.early_exit,
+        }
 
 
 def bundled_models() -> list[str]:
@@ -61,6 +78,27 @@ def resolve_model(model: str) -> str:
             "and a model of the Hub is written owner/name"
         )
     return model
+
+
+def find_config(spec: ModelSpec) -> Path:
+    """
+    Find the configuration of a model, without transformers and torch.
+
+    :param spec: Which model. Of a Hub id the newest commit is asked for, or without network the newest in the Hub's cache.
+    :returns: Its config.json; for a Hub id the folder around it is named after the commit.
+    :raises ModelError: If there is none.
+    """
+    source = resolve_model(spec.model)
+    _check_folder(source)
+    if Path(source).is_dir():
+        return Path(source) / "config.json"
+    from huggingface_hub import hf_hub_download
+
+    revision = (spec.model_kwargs or {}).get("revision")
+    try:
+        return Path(hf_hub_download(source, "config.json", revision=revision, token=spec.token))
+    except (OSError, ValueError) as error:
+        raise _not_loaded(spec, error) from error
 
 
 def load_cross_encoder(spec: ModelSpec) -> "CrossEncoder":
@@ -91,11 +129,17 @@ def load_cross_encoder(spec: ModelSpec) -> "CrossEncoder":
     except ModelError:
         raise
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"model {spec.model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
-        ) from error
+        raise _not_loaded(spec, error) from error
+    if spec.early_exit:
+        cut_to_exit(model, EarlyExitHead.load(Path(source)))
     return model.eval()
+
+
+def _not_loaded(spec: ModelSpec, error: Exception) -> ModelError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"model {spec.model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
+    )
 
 
 def _check_folder(source: str) -> None:

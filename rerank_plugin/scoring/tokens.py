@@ -1,76 +1,195 @@
-"""Query-passage pairs as token ids: each pair is tokenised once, and padded only inside its batch."""
+"""Texts as token ids: every text is tokenised once, and pairs are put together as arrays, padded only inside their batch."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from rerank_plugin.errors import ModelError
 
 Features = dict[str, NDArray[np.int64]]
+Tokens = NDArray[np.int32]
 
-PADDING = {"attention_mask": 0, "token_type_ids": 0}
+# Models without learned positions report a limit of 1e30 or none at all.
+LONGEST_INPUT = 8192
+# Texts that are tokenised in one go: the tokenizer's own result is some 100 bytes a token.
+TEXTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class EncodedPairs:
+class Pair:
     """
-    Token ids of pairs, not padded.
+    The token ids of one input of the model, without special tokens.
 
-    :param columns: For each input of the model (`input_ids`, `attention_mask`, perhaps `token_type_ids`) a list of ids
-        for each pair.
+    :param query: Ids of the query.
+    :param passage: Ids of the passage, or of a window of it.
+    """
+
+    query: Tokens
+    passage: Tokens
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """
+    How a model wants its input.
+
+    :param input_names: Names of the arrays that it reads: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
+    :param max_length: Most tokens of an input, special tokens included.
     :param pad_token_id: What fills `input_ids` up.
-    :param padding_side: `right` or `left`, as the tokenizer says.
+    :param padding_side: `right` or `left`.
     """
 
-    columns: dict[str, list[list[int]]]
+    input_names: tuple[str, ...]
+    max_length: int
     pad_token_id: int
     padding_side: str
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of each pair."""
-        return [len(ids) for ids in self.columns["input_ids"]]
 
-    def batch(self, positions: Sequence[int]) -> Features:
+class PairTokenizer:
+    """
+    Tokenises queries and passages apart, and joins them as the model wants to read them.
+
+    It needs the library tokenizers only: neither transformers nor torch.
+
+    :param tokenizer: The fast tokenizer.
+    :param form: How the model wants its input.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, form: InputForm) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self.form = form
+        # The special tokens around and between two texts, and the type of each token, show on an example.
+        example = tokenizer.encode("a", "a")
+        parts = example.sequence_ids
+        first, second = parts.index(0), parts.index(1)
+        last_of_first = second - 1 - parts[second - 1 :: -1].index(0)
+        last_of_second = len(parts) - 1 - parts[::-1].index(1)
+        ids, types = np.array(example.ids), np.array(example.type_ids)
+        self._special = [
+            (ids[a:b], types[a:b]) for a, b in ((0, first), (last_of_first + 1, second), (last_of_second + 1, len(parts)))
+        ]
+        self._types = (int(types[first]), int(types[second]))
+        self.special_tokens = sum(len(part) for part, _ in self._special)
+
+    @classmethod
+    def of(cls, tokenizer: Any, *, max_length: int | None) -> "PairTokenizer":
         """
-        Pad the chosen pairs to the longest among them.
+        Take over a tokenizer of transformers.
 
-        :param positions: Which pairs, in the order of the rows.
+        :param tokenizer: The tokenizer.
+        :param max_length: Most tokens of an input; `None` where the model has no limit.
+        :raises ModelError: If it has no fast version (library tokenizers).
+        """
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        if fast is None:
+            raise ModelError(
+                f"the tokenizer {type(tokenizer).__name__} has no fast version: "
+                "choose a model whose folder has a tokenizer.json"
+            )
+        form = InputForm(
+            input_names=tuple(tokenizer.model_input_names),
+            max_length=min(max_length or LONGEST_INPUT, LONGEST_INPUT),
+            pad_token_id=int(tokenizer.pad_token_id or 0),
+            padding_side=str(tokenizer.padding_side),
+        )
+        return cls(Tokenizer.from_str(fast.to_str()), form)
+
+    @classmethod
+    def load(cls, folder: Path) -> "PairTokenizer":
+        """Read what `save` wrote."""
+        form = json.loads((folder / "input.json").read_text(encoding="utf-8"))
+        form["input_names"] = tuple(form["input_names"])
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), InputForm(**form))
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer and form to a folder."""
+        self._tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "input.json").write_text(json.dumps(asdict(self.form)), encoding="utf-8")
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """
+        Tokenise texts, each on its own and whole.
+
+        :param texts: The texts.
+        :returns: The ids of each, without special tokens.
+        """
+        encoded: list[Tokens] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = self._tokenizer.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]), add_special_tokens=False)
+            encoded += [np.array(encoding.ids, dtype=np.int32) for encoding in part]
+        return encoded
+
+    def characters(self, text: str, start: int, stop: int) -> tuple[int, int]:
+        """
+        Find the characters that a range of tokens stands for.
+
+        :param text: The text.
+        :param start: First token.
+        :param stop: Token after the last.
+        :returns: First character, and character after the last.
+        """
+        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets[start:stop]
+        return (offsets[0][0], offsets[-1][1]) if offsets else (0, 0)
+
+    def length(self, pair: Pair) -> int:
+        """Count the tokens of a pair, special tokens included."""
+        return len(pair.query) + len(pair.passage) + self.special_tokens
+
+    def truncated(self, pair: Pair) -> Pair:
+        """
+        Cut a pair that is too long as transformers does: of the longer text first, evenly once both are equal.
+
+        :param pair: The pair.
+        :returns: A pair that fits.
+        """
+        room = max(0, self.form.max_length - self.special_tokens)
+        query, passage = len(pair.query), len(pair.passage)
+        if query + passage <= room:
+            return pair
+        shorter = min(query, passage)
+        if shorter > room // 2:
+            query, passage = (room // 2, room - room // 2) if query <= passage else (room - room // 2, room // 2)
+        elif query <= passage:
+            passage = room - query
+        else:
+            query = room - passage
+        return Pair(pair.query[:query], pair.passage[:passage])
+
+    def features(self, pairs: Sequence[Pair]) -> Features:
+        """
+        Join pairs with their special tokens, padded to the longest among them.
+
+        :param pairs: The pairs, in the order of the rows; at least one.
         :returns: Arrays of shape (pairs, longest pair), int64, by input name.
         """
-        width = max(len(self.columns["input_ids"][i]) for i in positions)
-        features: Features = {}
-        for name, rows in self.columns.items():
-            fill = self.pad_token_id if name == "input_ids" else PADDING.get(name, 0)
-            array = np.full((len(positions), width), fill, dtype=np.int64)
-            for row, i in enumerate(positions):
-                ids = rows[i]
-                if self.padding_side == "right":
-                    array[row, : len(ids)] = ids
-                else:
-                    array[row, width - len(ids) :] = ids
-            features[name] = array
-        return features
-
-
-def encode_pairs(tokenizer: Any, query: str, passages: Sequence[str], *, max_length: int) -> EncodedPairs:
-    """
-    Tokenise a query with each of the passages.
-
-    Pairs over the limit are cut as sentence-transformers cuts them: the longer of the two texts first.
-
-    :param tokenizer: A tokenizer of transformers.
-    :param query: The query.
-    :param passages: The passages; at least one.
-    :param max_length: Most tokens of a pair, special tokens included.
-    :returns: The token ids.
-    """
-    encoded = tokenizer(
-        [query] * len(passages), list(passages), truncation="longest_first", max_length=max_length, padding=False
-    )
-    return EncodedPairs(
-        columns={name: encoded[name] for name in tokenizer.model_input_names if name in encoded},
-        pad_token_id=int(tokenizer.pad_token_id or 0),
-        padding_side=str(tokenizer.padding_side),
-    )
+        width = max(map(self.length, pairs))
+        shape = (len(pairs), width)
+        arrays = {
+            "input_ids": np.full(shape, self.form.pad_token_id, dtype=np.int64),
+            "attention_mask": np.zeros(shape, dtype=np.int64),
+            "token_type_ids": np.zeros(shape, dtype=np.int64),
+        }
+        (before, types_before), (between, types_between), (after, types_after) = self._special
+        for row, pair in enumerate(pairs):
+            start = 0 if self.form.padding_side == "right" else width - self.length(pair)
+            for ids, types in (
+                (before, types_before),
+                (pair.query, self._types[0]),
+                (between, types_between),
+                (pair.passage, self._types[1]),
+                (after, types_after),
+            ):
+                stop = start + len(ids)
+                arrays["input_ids"][row, start:stop] = ids
+                arrays["token_type_ids"][row, start:stop] = types
+                arrays["attention_mask"][row, start:stop] = 1
+                start = stop
+        return {name: arrays[name] for name in self.form.input_names}

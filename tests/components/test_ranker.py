@@ -19,6 +19,9 @@ CPU = ComponentDevice.from_str("cpu")
 class OverlapBackend:
     """Logit = number of token ids that query and passage share."""
 
+    precision = "exact"
+    batch_tokens = 512
+
     def logits(self, features):
         pairs = zip(features["input_ids"], features["token_type_ids"], features["attention_mask"], strict=True)
         return np.array(
@@ -29,7 +32,7 @@ class OverlapBackend:
 @pytest.fixture
 def overlap(monkeypatch, cross_encoder):
     """Parameters of a ranker that counts shared words: its order can be worked out by hand."""
-    monkeypatch.setitem(BACKENDS, "overlap", lambda model: OverlapBackend())
+    monkeypatch.setitem(BACKENDS, "overlap", lambda source: OverlapBackend())
     return {"model": str(cross_encoder), "backend": "overlap", "device": CPU}
 
 
@@ -84,7 +87,7 @@ def test_of_documents_that_share_an_id_the_best_scored_stays(overlap):
 
 
 def test_no_documents_need_no_model():
-    assert CrossEncoderRanker(model="owner/not-there").run(query="fox", documents=[]) == {"documents": []}
+    assert CrossEncoderRanker(model="owner/not-there").run(query="fox", documents=[])["documents"] == []
 
 
 @pytest.mark.parametrize("query", ["", "  \n"])
@@ -135,7 +138,7 @@ def test_close_lets_the_model_go_and_run_loads_it_again(overlap):
     first = ranker.run(query="red fox", documents=[Document(content="fox")])
     ranker.close()
     ranker.close()
-    assert ranker.run(query="red fox", documents=[Document(content="fox")]) == first
+    assert ranker.run(query="red fox", documents=[Document(content="fox")])["documents"] == first["documents"]
 
 
 async def test_run_async_gives_the_same_and_leaves_the_loop_free(cross_encoder):
@@ -145,7 +148,7 @@ async def test_run_async_gives_the_same_and_leaves_the_loop_free(cross_encoder):
     results = await asyncio.gather(
         *(ranker.run_async(query="capital of france", documents=documents, top_k=3) for _ in range(8))
     )
-    assert all(result == expected for result in results)
+    assert all(result["documents"] == expected["documents"] for result in results)
 
 
 def test_survives_a_round_trip_through_yaml(cross_encoder):
@@ -181,12 +184,14 @@ def test_every_parameter_of_the_stock_ranker_is_there_with_its_default():
     stock = inspect.signature(SentenceTransformersSimilarityRanker.__init__).parameters
     ours = inspect.signature(CrossEncoderRanker.__init__).parameters
     assert set(stock) <= set(ours)
-    # The bundled model needs no network, and `auto` is torch wherever OpenVINO is no gain.
+    # The bundled model needs no network, `auto` is torch wherever OpenVINO is no gain, and batches go by tokens.
     differing = {name for name in stock if stock[name].default != ours[name].default}
-    assert differing == {"model", "backend"}
+    assert differing == {"model", "backend", "batch_size"}
 
 
-def test_gives_the_order_of_the_stock_ranker_for_the_same_yaml(cross_encoder):
+@pytest.mark.parametrize(("words", "extra"), [(40, ""), (90, "window_aggregation: truncate")])
+def test_gives_the_order_of_the_stock_ranker_for_the_same_yaml(cross_encoder, words, extra):
+    """Passages that fit need no change but the type; of longer ones the stock ranker reads only the beginning."""
     yaml = """
 components:
   ranker:
@@ -198,22 +203,23 @@ components:
       top_k: 20
       meta_fields_to_embed: [title]
       score_threshold: 0.05
+      {extra}
 connections: []
 """
     stock_type = (
         "haystack_integrations.components.rankers.sentence_transformers.sentence_transformers_similarity"
         ".SentenceTransformersSimilarityRanker"
     )
-    stock = Pipeline.loads(yaml.format(type=stock_type, model=cross_encoder))
+    stock = Pipeline.loads(yaml.format(type=stock_type, model=cross_encoder, extra=""))
     ours = Pipeline.loads(
-        yaml.format(type="rerank_plugin.components.ranker.CrossEncoderRanker", model=cross_encoder),
+        yaml.format(type="rerank_plugin.components.ranker.CrossEncoderRanker", model=cross_encoder, extra=extra),
         allowed_modules=["rerank_plugin"],
     )
     draw = random.Random(5)
     for _ in range(10):
         query = " ".join(draw.choices(WORDS, k=5))
         documents = [
-            Document(content=" ".join(draw.choices(WORDS, k=draw.randint(0, 90))), meta={"title": draw.choice(WORDS)})
+            Document(content=" ".join(draw.choices(WORDS, k=draw.randint(0, words))), meta={"title": draw.choice(WORDS)})
             for _ in range(30)
         ]
         data = {"ranker": {"query": query, "documents": documents}}

@@ -7,15 +7,20 @@ from conftest import SENTENCES
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError, ModelError
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
 from rerank_plugin.scoring.models import ModelSpec
-from rerank_plugin.scoring.scorer import PairScorer, load_scorer
+from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings, load_scorer
+from rerank_plugin.scoring.windows import WindowSettings
 
+TRUNCATE = WindowSettings("truncate")
 LONG = " ".join(SENTENCES * 6)
 PASSAGES = [*SENTENCES, "", LONG, "moon", SENTENCES[0] + " " + SENTENCES[5]]
 QUERY = "which city is the capital of france?"
 
 
-def scorer(folder, backend: str, *, tokens: int = 8192, pairs: int = 16) -> PairScorer:
-    return load_scorer(ModelSpec(str(folder)), backend=backend, max_batch_tokens=tokens, max_batch_pairs=pairs)
+def scorer(folder, backend: str, *, precision="fp32", tokens: int = 8192, pairs: int = 16, windows=TRUNCATE) -> PairScorer:
+    settings = ScorerSettings(
+        backend=backend, precision=precision, max_batch_tokens=tokens, max_batch_pairs=pairs, windows=windows
+    )
+    return load_scorer(ModelSpec(str(folder)), settings)
 
 
 def test_torch_gives_what_sentence_transformers_gives(cross_encoder):
@@ -54,6 +59,9 @@ def test_no_passages_give_no_logits(cross_encoder):
 
 
 class NotANumber:
+    precision = "exact"
+    batch_tokens = 512
+
     def logits(self, features):
         scores = np.zeros(len(features["input_ids"]), dtype=np.float32)
         scores[-1] = np.nan
@@ -61,9 +69,11 @@ class NotANumber:
 
 
 def test_a_score_that_is_no_number_is_an_error(cross_encoder, monkeypatch):
-    monkeypatch.setitem(BACKENDS, "broken", lambda model: NotANumber())
+    monkeypatch.setitem(BACKENDS, "broken", lambda source: NotANumber())
     with pytest.raises(ModelError, match="passage 2 with nan"):
-        scorer(cross_encoder, "broken").logits(QUERY, ["the sky is blue and red", "the moon is far", "dog"])
+        scorer(cross_encoder, "broken", precision="auto").logits(
+            QUERY, ["the sky is blue and red", "the moon is far", "dog"]
+        )
 
 
 def test_auto_means_openvino_on_a_cpu_and_torch_elsewhere():

@@ -1,34 +1,53 @@
-"""The cross-encoder in OpenVINO, converted in memory straight from torch."""
+"""The cross-encoder in OpenVINO."""
 
 import warnings
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from rerank_plugin.scoring.backends.registry import LoadedModel
-from rerank_plugin.scoring.backends.tracing import LogitsNetwork
+from rerank_plugin.scoring.source import ModelSource, available_processors
 from rerank_plugin.scoring.tokens import Features
+
+FILE = "model.xml"
+BATCH_TOKENS = 2048
 
 
 class OpenVINOBackend:
     """
-    Run the model in OpenVINO on the CPU, in float32.
+    Run the model in OpenVINO on the CPU.
 
-    :param model: The loaded model; only its weights and structure are used, not its device.
+    Precision `auto` is bf16 where the CPU has units for it, else fp32. The rest of an int8 network computes likewise.
+
+    :param source: The model. Its converted copy is read from disk where there is one.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
-        network = LogitsNetwork(model)
-        with warnings.catch_warnings():
-            # The tracer reports Python branches in transformers' mask code; the parity tests cover what they decide.
-            warnings.simplefilter("ignore")
-            converted = openvino.convert_model(network, example_input=network.example())
-        for port, name in zip(converted.inputs, model.input_names, strict=True):
-            port.get_tensor().set_names({name})
-        # Without the hint a CPU with bf16 units computes in bf16, and logits move by more than 1e-2.
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._compiled = openvino.Core().compile_model(converted, "CPU", options)
+    def __init__(self, source: ModelSource) -> None:
+        core = openvino.Core()
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
+        self.precision = {"auto": computing, "bf16": "bf16"}.get(source.precision, source.precision)
+        self.batch_tokens = BATCH_TOKENS
+        stored = "int8" if self.precision == "int8" else "fp32"
+
+        def write(folder: Path) -> None:
+            model = _convert(source)
+            if stored == "int8":
+                from rerank_plugin.scoring.backends.openvino_int8 import quantize
+
+                model = quantize(model, source)
+            openvino.save_model(model, folder / FILE, compress_to_fp16=False)
+
+        folder = source.converted("openvino", stored, f"openvino {openvino.__version__}", write)
+        options = {
+            # Left alone, OpenVINO takes bf16 wherever it can, whatever was asked for.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "fp32" and has_bf16 else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": source.num_threads or available_processors(),
+        }
+        self._compiled = core.compile_model(folder / FILE, "CPU", options)
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch. See `Backend.logits`."""
@@ -36,3 +55,17 @@ class OpenVINOBackend:
         request = self._compiled.create_infer_request()
         scores: NDArray[np.float32] = request.infer(features)[0].reshape(-1).astype(np.float32)
         return scores
+
+
+def _convert(source: ModelSource) -> Any:
+    from rerank_plugin.scoring.backends.tracing import LogitsNetwork
+
+    names = source.tokenizer.form.input_names
+    network = LogitsNetwork(source.cross_encoder, names)
+    with warnings.catch_warnings():
+        # The tracer reports Python branches in transformers' mask code; the parity tests cover what they decide.
+        warnings.simplefilter("ignore")
+        converted = openvino.convert_model(network, example_input=network.example())
+    for port, name in zip(converted.inputs, names, strict=True):
+        port.get_tensor().set_names({name})
+    return converted

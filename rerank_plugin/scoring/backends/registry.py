@@ -1,22 +1,28 @@
-"""Which backends there are, and which one `auto` means."""
+"""Which backends there are, which precisions they compute in, and what `auto` means."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from importlib.util import find_spec
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.source import ModelSource
 from rerank_plugin.scoring.tokens import Features
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
 
 
 class Backend(Protocol):
-    """Runs the network."""
+    """
+    Runs the network.
+
+    :ivar precision: What it computes in: `fp32`, `bf16`, `fp16` or `int8`.
+    :ivar batch_tokens: Tokens of a batch, padding included, at which it is fastest; more brings nothing but memory.
+    """
+
+    precision: str
+    batch_tokens: int
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """
@@ -27,54 +33,60 @@ class Backend(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class LoadedModel:
-    """
-    What a backend is made from.
-
-    :param cross_encoder: The model in torch, on the device that was asked for.
-    :param input_names: Names of the arrays that the model reads, in the tokenizer's order.
-    """
-
-    cross_encoder: "CrossEncoder"
-    input_names: tuple[str, ...]
+BackendFactory = Callable[[ModelSource], Backend]
 
 
-BackendFactory = Callable[[LoadedModel], Backend]
-
-
-def _torch(model: LoadedModel) -> Backend:
-    backend: Backend = import_module("rerank_plugin.scoring.backends.torch_backend").TorchBackend(model)
+def _torch(source: ModelSource) -> Backend:
+    backend: Backend = import_module("rerank_plugin.scoring.backends.torch_backend").TorchBackend(source)
     return backend
 
 
-def _openvino(model: LoadedModel) -> Backend:
-    backend: Backend = import_module("rerank_plugin.scoring.backends.openvino_backend").OpenVINOBackend(model)
+def _openvino(source: ModelSource) -> Backend:
+    backend: Backend = import_module("rerank_plugin.scoring.backends.openvino_backend").OpenVINOBackend(source)
     return backend
 
 
-def _onnx(model: LoadedModel) -> Backend:
-    backend: Backend = import_module("rerank_plugin.scoring.backends.onnx_backend").ONNXBackend(model)
+def _onnx(source: ModelSource) -> Backend:
+    backend: Backend = import_module("rerank_plugin.scoring.backends.onnx_backend").ONNXBackend(source)
     return backend
 
 
 BACKENDS: dict[str, BackendFactory] = {"torch": _torch, "openvino": _openvino, "onnx": _onnx}
 CPU_ONLY = ("openvino", "onnx")
+PRECISIONS = {
+    "torch": ("auto", "fp32", "bf16", "fp16"),
+    "openvino": ("auto", "fp32", "bf16", "int8"),
+    "onnx": ("auto", "fp32", "int8"),
+}
 
 
 def resolve_backend(name: str, *, device: str) -> str:
     """
     Say which backend a name means on a device.
 
-    :param name: A key of `BACKENDS`, or `auto`: OpenVINO on a CPU, torch elsewhere.
+    :param name: A key of `BACKENDS`, or `auto`: on a CPU OpenVINO if it is installed, else ONNX Runtime; torch elsewhere.
     :param device: The torch device, for example `cpu` or `cuda:0`.
     :returns: A key of `BACKENDS`.
     :raises InvalidValueError: If there is no such backend, or it cannot run on the device.
     """
     if name == "auto":
-        return "openvino" if device == "cpu" else "torch"
+        installed = (backend for backend, module in (("openvino", "openvino"), ("onnx", "onnxruntime")) if find_spec(module))
+        return next(installed, "torch") if device == "cpu" else "torch"
     if name not in BACKENDS:
         raise InvalidValueError(f"unknown backend {name!r}: choose one of {['auto', *sorted(BACKENDS)]}")
     if name in CPU_ONLY and device != "cpu":
         raise InvalidValueError(f"backend {name!r} runs on the CPU, not on {device!r}: choose 'torch', or device 'cpu'")
     return name
+
+
+def check_precision(precision: str, *, backend: str) -> None:
+    """
+    Check that a backend has a precision.
+
+    :param precision: What was asked for.
+    :param backend: A key of `BACKENDS`.
+    :raises InvalidValueError: If it has not.
+    """
+    choices = PRECISIONS.get(backend, ("auto",))
+    if precision not in choices:
+        raise InvalidValueError(f"backend {backend!r} does not compute in {precision!r}: choose one of {list(choices)}")

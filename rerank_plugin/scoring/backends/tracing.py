@@ -1,24 +1,31 @@
 """What the converted backends trace: the network with fixed inputs and the logits as its only output."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from rerank_plugin.scoring.backends.registry import LoadedModel
+from rerank_plugin.scoring.backends.first_token import shorten_last_layer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 
 class LogitsNetwork(torch.nn.Module):
     """
     The network with its inputs in a fixed order and the logits as only output, as tracing wants it.
 
-    :param model: The loaded model; it shares its weights.
+    Its last layer is computed for the first token only, where the architecture allows it (see `first_token`).
+
+    :param cross_encoder: The model; it shares its weights, and its last layer is changed. In float32 from here on.
+    :param input_names: Names of the inputs, in order.
     """
 
-    def __init__(self, model: LoadedModel) -> None:
+    def __init__(self, cross_encoder: "CrossEncoder", input_names: tuple[str, ...]) -> None:
         super().__init__()
-        self._network = cast("Any", model.cross_encoder[0]).model
-        self._input_names = model.input_names
+        self._network = cast("Any", cross_encoder[0]).model.float()
+        self._input_names = input_names
         self.eval()
+        shorten_last_layer(self._network, dict(zip(input_names, self.example(), strict=True)))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Return logits of shape (pairs, 1), for inputs of shape (pairs, tokens)."""

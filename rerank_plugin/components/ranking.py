@@ -1,0 +1,126 @@
+"""From scores to ranked documents: what comes back, in which order, with which score."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from haystack import Document
+
+from rerank_plugin.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rerank_plugin.scoring.calibration import Calibration
+    from rerank_plugin.scoring.second_stage import Scored
+
+FIRST_STAGE_SCORE = "first_stage_score"
+FIRST_STAGE_RANK = "first_stage_rank"
+SECOND_STAGE_SCORE = "second_stage_score"
+RERANKED = "reranked"
+
+
+@dataclass(frozen=True)
+class RankingRules:
+    """
+    How scores become a ranking.
+
+    :param top_k: Most documents.
+    :param scale_score: Probabilities instead of logits.
+    :param score_threshold: Lowest score of the cross-encoder; `None` keeps all.
+    :param fusion: `none`, `rrf` or `linear`.
+    :param fusion_weight: Of the second stage.
+    :param calibration: Turns logits into probabilities.
+    """
+
+    top_k: int
+    scale_score: bool
+    score_threshold: float | None
+    fusion: str
+    fusion_weight: float
+    calibration: "Calibration"
+
+
+def deduplicate(documents: list[Document]) -> list[Document]:
+    """Keep of each id the document with the highest score, in the place of the first."""
+    best: dict[str, Document] = {}
+    for document in documents:
+        kept = best.get(document.id)
+        if kept is None or _score_or_least(document) > _score_or_least(kept):
+            best[document.id] = document
+    return list(best.values())
+
+
+def _score_or_least(document: Document) -> float:
+    return -inf if document.score is None else document.score
+
+
+def first_stage_scores(documents: Sequence[Document]) -> "NDArray[np.float64]":
+    """Return the scores that documents came with, `nan` where there is none."""
+    return np.array([np.nan if d.score is None else d.score for d in documents], dtype=np.float64)
+
+
+def check_fusion(fusion: str, documents: Sequence[Document]) -> None:
+    """
+    Check that documents bring what a fusion reads.
+
+    :raises InvalidValueError: If `linear` shall read scores that are not there.
+    """
+    without = next((document.id for document in documents if document.score is None), None)
+    if fusion == "linear" and without is not None:
+        raise InvalidValueError(
+            f"fusion 'linear' needs the first stage's score of every document, {without!r} has none: use fusion 'rrf'"
+        )
+
+
+def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingRules) -> list[Document]:
+    """
+    Make the result.
+
+    Candidates that the deadline left unscored come last, in first-stage order, without a score, whatever the threshold;
+    those that were left out because they could not matter do not come at all.
+
+    :param candidates: In first-stage order.
+    :param scored: What the second stage found out about them.
+    :param rules: How to rank.
+    :returns: Copies, best first; equal ones are ordered by id.
+    """
+    known = np.flatnonzero(~np.isnan(scored.logits))
+    logits = scored.logits[known]
+    values = rules.calibration.probabilities(logits) if rules.scale_score else logits.astype(np.float64)
+    # Ordered by logit, not by score: two large logits can share one probability.
+    keys = logits.astype(np.float64)
+    if rules.fusion != "none" and len(known):
+        from rerank_plugin.scoring.fusion import fuse
+
+        firsts = first_stage_scores(candidates)[known]
+        keys = fuse(rules.fusion, rules.fusion_weight, logits, first_ranks=known + 1, first_scores=firsts)
+    order = sorted(range(len(known)), key=lambda i: (-keys[i], candidates[known[i]].id))
+    ranked = []
+    for i in order:
+        position = int(known[i])
+        if rules.score_threshold is not None and values[i] < rules.score_threshold:
+            continue
+        extra = {} if rules.fusion == "none" else {SECOND_STAGE_SCORE: float(values[i])}
+        score = float(values[i] if rules.fusion == "none" else keys[i])
+        ranked.append(_copy(candidates[position], position, score, extra))
+    if scored.stopped_by == "deadline":
+        ranked += [
+            _copy(candidates[position], int(position), None, {RERANKED: False})
+            for position in np.flatnonzero(np.isnan(scored.logits))
+        ]
+    return ranked[: rules.top_k]
+
+
+def keep_order(candidates: list[Document], top_k: int) -> list[Document]:
+    """Return the first candidates with their own scores, marked as not reranked: the answer where scoring failed."""
+    return [
+        _copy(document, position, document.score, {RERANKED: False}) for position, document in enumerate(candidates[:top_k])
+    ]
+
+
+def _copy(document: Document, position: int, score: float | None, extra: dict[str, Any]) -> Document:
+    meta = {**document.meta, FIRST_STAGE_SCORE: document.score, FIRST_STAGE_RANK: position + 1, **extra}
+    return replace(document, score=score, meta=meta)

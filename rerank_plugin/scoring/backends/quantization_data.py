@@ -1,0 +1,62 @@
+"""Real query-passage pairs on which the ranges of activations are measured for int8."""
+
+import json
+import random
+from itertools import cycle
+from pathlib import Path
+
+from rerank_plugin.errors import InputFileError
+from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer
+
+PAIRS = 128
+PAIRS_A_BATCH = 4
+
+
+def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
+    """
+    Make the inputs that static quantisation measures on.
+
+    Half of the pairs are of a query and a passage that answers it, half of a query and any passage: both ends of the scores
+    occur. Texts are those of the sample corpus, English and Russian, of all its lengths.
+
+    :param tokenizer: The model's tokenizer.
+    :returns: Batches, always the same.
+    """
+    draw = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    queries, passages, answers = _read_sample()
+    pairs: list[Pair] = []
+    for (query_id, query), wants_answer in zip(cycle(queries.items()), cycle([True, False]), strict=False):
+        if len(pairs) == PAIRS:
+            break
+        passage = draw.choice(answers.get(query_id) or list(passages)) if wants_answer else draw.choice(list(passages))
+        tokens = tokenizer.encode([query, passages[passage]])
+        pairs.append(tokenizer.truncated(Pair(*tokens)))
+    pairs.sort(key=tokenizer.length)
+    return [tokenizer.features(pairs[i : i + PAIRS_A_BATCH]) for i in range(0, len(pairs), PAIRS_A_BATCH)]
+
+
+def _folder() -> Path:
+    """Where the sample corpus lies: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[2]
+    installed = package / "sample_corpus"
+    return installed if installed.is_dir() else package.parent / "sample_corpus"
+
+
+def _read_sample() -> tuple[dict[str, str], dict[str, str], dict[str, list[str]]]:
+    folder = _folder()
+    try:
+        queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl")}
+        passages = {row["_id"]: f"{row['title']}\n{row['text']}" for row in _rows(folder / "documents.jsonl")}
+        judged = (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    except OSError as error:
+        raise InputFileError(f"the sample corpus is missing from the installation: {error}") from error
+    answers: dict[str, list[str]] = {}
+    for line in judged:
+        query, passage, grade = line.split("\t")
+        if int(grade) > 0:
+            answers.setdefault(query, []).append(passage)
+    return queries, passages, answers
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,0 +1,111 @@
+"""What judged data says about a model: scores that are probabilities, and how far to trust the first stage."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_plugin.errors import InputFileError
+from rerank_plugin.scoring.activation import sigmoid
+from rerank_plugin.scoring.depth import DepthModel
+
+FORMAT = 1
+FILE_NAME = "calibration.json"
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """
+    Facts about a model, fitted on judged queries.
+
+    :param scale: Probability = sigmoid(scale * logit + bias): Platt's method, or with no bias a temperature of 1 / scale.
+    :param bias: See `scale`.
+    :param fusion_weights: For `rrf` and `linear`, the weight of the second stage that was best.
+    :param depth: When to stop scoring; `None` where it could not be fitted.
+    :param fitted_on: Which data, which model and first stage, and what it brought: for people.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+    fusion_weights: dict[str, float] = field(default_factory=dict)
+    depth: DepthModel | None = None
+    fitted_on: dict[str, Any] = field(default_factory=dict)
+
+    def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Map logits of any shape to probabilities, in float64."""
+        return sigmoid(self.scale * logits.astype(np.float64) + self.bias)
+
+    def save(self, file: Path) -> None:
+        """Write a file, in one step."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, file)  # noqa: PTH105 - the word that says it replaces
+
+    @classmethod
+    def load(cls, file: Path) -> "Calibration":
+        """
+        Read what `save` wrote.
+
+        :param file: The file.
+        :raises InputFileError: If it cannot be read, or is no calibration.
+        """
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            if data.pop("format") > FORMAT:
+                raise InputFileError(f"{file} was written by a newer version of rerank-plugin: upgrade it")
+            if data["depth"] is not None:
+                data["depth"] = DepthModel(**{name: tuple(value) for name, value in data["depth"].items()})
+            return cls(**data)
+        except OSError as error:
+            raise InputFileError(f"calibration {file} cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputFileError):
+                raise
+            raise InputFileError(
+                f"{file} is no calibration ({error}): make one with `rerank calibrate DATASET --output {file}`"
+            ) from error
+
+
+def fit_probabilities(logits: NDArray[np.floating], relevant: NDArray[np.bool_], *, method: str) -> tuple[float, float]:
+    """
+    Fit the mapping from logits to probabilities.
+
+    Platt, "Probabilistic outputs for support vector machines" (1999); Guo et al., "On calibration of modern neural networks"
+    (2017) for the temperature.
+
+    :param logits: Shape (pairs,).
+    :param relevant: Whether each passage was judged relevant; both must occur.
+    :param method: `platt` (scale and bias) or `temperature` (scale only).
+    :returns: Scale and bias.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=np.inf, fit_intercept=method == "platt", max_iter=1000)
+    model.fit(logits.astype(np.float64).reshape(-1, 1), relevant)
+    return float(model.coef_[0, 0]), float(np.ravel(model.intercept_)[0])
+
+
+def calibration_error(probabilities: NDArray[np.float64], relevant: NDArray[np.bool_]) -> float:
+    """
+    Measure how far probabilities are from frequencies: expected calibration error (ECE) over ten bins of equal width.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015).
+
+    :param probabilities: Shape (pairs,).
+    :param relevant: What came true.
+    :returns: Mean distance, weighted by the pairs in each bin; 0 is perfect.
+    """
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    distances: Sequence[float] = [
+        abs(float(probabilities[bins == b].mean()) - float(relevant[bins == b].mean())) * int((bins == b).sum())
+        for b in range(BINS)
+        if (bins == b).any()
+    ]
+    return sum(distances) / len(probabilities)

@@ -1,0 +1,142 @@
+"""When the remaining candidates cannot enter the result any more: a rule fitted on judged queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_plugin.errors import InvalidValueError
+
+# Expected newcomers at which the fit tries to stop: from "nearly never wrong" to "often".
+THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 5.0, 40))
+STEP = 16
+
+
+@dataclass(frozen=True)
+class DepthModel:
+    """
+    How probable it is that a candidate that is not scored yet would enter the result.
+
+    A logistic regression on three facts: the logit to beat, the logarithm of the candidate's rank in the first stage, and
+    its first-stage score as a share of the best one. The probabilities of all that remain add up to the expected number of
+    newcomers; `confidences` says at which number to stop.
+
+    :param weights: Of the intercept and the three facts.
+    :param thresholds: Expected newcomers, rising.
+    :param confidences: For each threshold, the share of dev queries whose result was the same as with all scored; falling.
+    """
+
+    weights: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    confidences: tuple[float, ...]
+
+    def at(self, confidence: float) -> "DepthRule":
+        """
+        Choose how sure to be.
+
+        :param confidence: Share of queries whose result shall stay the same, between 0 and 1.
+        :returns: The rule that stops earliest among those that kept so many.
+        :raises InvalidValueError: If the confidence is not between 0 and 1.
+        """
+        if not 0.0 < confidence < 1.0:
+            raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}")
+        allowed = [t for t, kept in zip(self.thresholds, self.confidences, strict=True) if kept >= confidence]
+        return DepthRule(self.weights, max(allowed, default=0.0))
+
+
+@dataclass(frozen=True)
+class DepthRule:
+    """
+    Stops when fewer than so many newcomers are to be expected.
+
+    :param weights: See `DepthModel`.
+    :param threshold: Expected newcomers at which to stop; 0 never stops.
+    """
+
+    weights: tuple[float, ...]
+    threshold: float
+
+    def is_enough(self, to_beat: float, scored: int, first_scores: NDArray[np.float64] | None, total: int) -> bool:
+        """
+        Say whether to stop.
+
+        :param to_beat: The lowest logit in the result so far.
+        :param scored: Candidates that are scored, from the first.
+        :param first_scores: Scores of the first stage, shape (total,); `None` or `nan` where there is none.
+        :param total: All candidates.
+        :returns: Whether the rest can be left unscored.
+        """
+        ranks = np.arange(scored, total)
+        facts = _facts(np.full(len(ranks), to_beat), ranks, first_scores)
+        return expected(self.weights, facts) < self.threshold
+
+
+def expected(weights: Sequence[float], facts: NDArray[np.float64]) -> float:
+    """Add up the probabilities of candidates, given their facts of shape (candidates, 3)."""
+    return float((1.0 / (1.0 + np.exp(-np.clip(facts @ np.array(weights[1:]) + weights[0], -50, 50)))).sum())
+
+
+def _facts(
+    to_beat: NDArray[np.float64], ranks: NDArray[np.int64], first_scores: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    share = np.zeros(len(ranks))
+    if first_scores is not None and len(first_scores) and first_scores[0] > 0:
+        share = np.nan_to_num(first_scores[ranks] / first_scores[0])
+    return np.stack([to_beat, np.log1p(ranks), share], axis=1)
+
+
+def fit_depth(
+    logits: Sequence[NDArray[np.float32]], first_scores: Sequence[NDArray[np.float64]], *, top_k: int
+) -> DepthModel | None:
+    """
+    Fit a depth model on queries whose candidates are all scored.
+
+    :param logits: For each query the logits of its candidates, in first-stage order.
+    :param first_scores: For each query the first stage's scores.
+    :param top_k: Length of the result.
+    :returns: The model; `None` if no candidate behind the first chunk ever enters a result, or there are too few candidates.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows, labels = [], []
+    for values, firsts in zip(logits, first_scores, strict=True):
+        for scored in range(max(STEP, top_k), len(values), STEP):
+            to_beat = np.sort(values[:scored])[-top_k]
+            ranks = np.arange(scored, len(values))
+            rows.append(_facts(np.full(len(ranks), float(to_beat)), ranks, firsts))
+            labels.append(values[scored:] > to_beat)
+    if not rows or len(set(np.concatenate(labels).tolist())) < 2:
+        return None
+    model = LogisticRegression(C=1e3, max_iter=1000).fit(np.concatenate(rows), np.concatenate(labels))
+    weights = (float(model.intercept_[0]), *(float(w) for w in model.coef_[0]))
+    kept = [_share_kept(DepthRule(weights, t), logits, first_scores, top_k) for t in THRESHOLDS]
+    # More newcomers allowed can by chance keep more results; a confidence must not rise with it.
+    falling = np.minimum.accumulate(kept)
+    return DepthModel(weights, THRESHOLDS, tuple(float(x) for x in falling))
+
+
+def stopping_point(rule: DepthRule, logits: NDArray[np.float32], first_scores: NDArray[np.float64], *, top_k: int) -> int:
+    """
+    Say how many candidates a rule would have scored.
+
+    :param rule: The rule.
+    :param logits: Logits of all candidates of a query, in first-stage order.
+    :param first_scores: The first stage's scores.
+    :param top_k: Length of the result.
+    :returns: The number scored.
+    """
+    for scored in range(STEP, len(logits), STEP):
+        if scored >= top_k and rule.is_enough(float(np.sort(logits[:scored])[-top_k]), scored, first_scores, len(logits)):
+            return scored
+    return len(logits)
+
+
+def _share_kept(
+    rule: DepthRule, logits: Sequence[NDArray[np.float32]], first_scores: Sequence[NDArray[np.float64]], top_k: int
+) -> float:
+    kept = 0
+    for values, firsts in zip(logits, first_scores, strict=True):
+        scored = stopping_point(rule, values, firsts, top_k=top_k)
+        kept += set(np.argsort(-values, kind="stable")[:top_k]) == set(np.argsort(-values[:scored], kind="stable")[:top_k])
+    return kept / len(logits)

@@ -1,0 +1,78 @@
+"""A cheap first look: the logits of a head after the first layers, which decides who gets all layers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_plugin.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+FILE_NAME = "early_exit.safetensors"
+
+
+@dataclass(frozen=True)
+class EarlyExitHead:
+    """
+    A linear head on the first token after some of the layers.
+
+    :param layer: Layers that are computed, from the first.
+    :param weight: Shape (hidden,), float32.
+    :param bias: Added to the product.
+    """
+
+    layer: int
+    weight: NDArray[np.float32]
+    bias: float
+
+    def save(self, folder: Path) -> Path:
+        """Write the head beside the model's weights; return the file."""
+        from safetensors.numpy import save_file
+
+        file = folder / FILE_NAME
+        tensors = {"weight": self.weight.astype(np.float32), "bias": np.array([self.bias], dtype=np.float32)}
+        save_file(tensors, file, metadata={"layer": str(self.layer)})
+        return file
+
+    @classmethod
+    def load(cls, folder: Path) -> "EarlyExitHead":
+        """
+        Read the head of a model.
+
+        :param folder: The model's folder.
+        :raises ModelError: If it has none, or it cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        file = folder / FILE_NAME
+        if not file.is_file():
+            raise ModelError(f"model {folder} has no early-exit head ({FILE_NAME}): leave early_exit out")
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                layer = int(tensors.metadata()["layer"])
+                return cls(layer, tensors.get_tensor("weight"), float(tensors.get_tensor("bias")[0]))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{file} is no early-exit head: {error}") from error
+
+
+def cut_to_exit(model: "CrossEncoder", head: EarlyExitHead) -> None:
+    """
+    Leave of a model its first layers, under the head.
+
+    :param model: A model with the structure of BERT; changed in place.
+    :param head: The head.
+    :raises ModelError: If the model has another structure, or fewer layers.
+    """
+    from rerank_plugin.scoring.backends.exit_head import exit_network
+
+    network = cast("Any", model[0]).model
+    layers = getattr(getattr(network.base_model, "encoder", None), "layer", None)
+    if layers is None or not hasattr(network, "classifier"):
+        raise ModelError(f"early exit needs a model with the structure of BERT, not {type(network).__name__}")
+    if not 1 <= head.layer < len(layers):
+        raise ModelError(f"the early-exit head is for layer {head.layer}, the model has {len(layers)}")
+    exit_network(network, head.layer, head.weight, head.bias)

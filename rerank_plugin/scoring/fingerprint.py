@@ -1,0 +1,44 @@
+"""Tell models apart by what they compute, not by what they are called."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+# What decides about a model's outputs; not the model card, a calibration, or converted copies beside it.
+SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
+OTHERS = {"calibration.json"}
+FOLDERS_OF_OTHERS = ("checkpoint-", "onnx", "openvino", "runs")
+BLOCK = 1 << 20
+
+
+def fingerprint_folder(folder: Path, settings: dict[str, Any]) -> str:
+    """
+    Hash the files of a model.
+
+    :param folder: The model's folder.
+    :param settings: What else changes its outputs, such as keyword arguments of loading.
+    :returns: 32 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        is_other = relative.name in OTHERS or any(part.startswith(FOLDERS_OF_OTHERS) for part in relative.parts[:-1])
+        if file.suffix not in SUFFIXES or is_other or not file.is_file():
+            continue
+        digest.update(f"\0{relative.as_posix()}\0{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()[:32]
+
+
+def fingerprint_name(name: str, settings: dict[str, Any]) -> str:
+    """
+    Hash the name of a model that cannot change, such as a Hub id with its commit.
+
+    :param name: The name.
+    :param settings: See `fingerprint_folder`.
+    :returns: 32 hexadecimal digits.
+    """
+    return hashlib.sha256(json.dumps([name, settings], sort_keys=True, default=str).encode()).hexdigest()[:32]
