@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,16 +152,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure pipelines side by side: nDCG@10, RR@10, R@100, and milliseconds a query."""
-    from rerank_plugin.beir import BeirDataset
+    from rerank_plugin.evaluation.dataset import judged_queries
 
-    collection = BeirDataset(dataset)
-    qrels = collection.qrels(split)
-    judged = (
-        (id_, query)
-        for id_, query in collection.queries().items()
-        if id_ in qrels and (lang is None or query.metadata.get("lang") == lang)
-    )
-    queries = dict(islice(judged, limit))
+    queries, qrels = judged_queries(dataset, split=split, lang=lang, limit=limit)
     results = {}
     for name in pipeline or ["bm25", "bm25_rerank"]:
         with _quiet_libraries(), _progress_bar(name, hidden=as_json) as progress:
@@ -236,6 +228,54 @@ def train(
         typer.echo(json.dumps(summary))
     else:
         typer.echo(f"{summary['steps']} steps on {summary['pairs']} pairs, last loss {summary['loss']}: {output}")
+
+
+@app.command()
+def calibrate(
+    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout, indexed before with `rerank index`.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; by default calibration.json in the model's folder.")
+    ] = None,
+    index: IndexOption = DEFAULT_INDEX,
+    pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
+    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv. Not those that you report on.")] = "dev",
+    lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
+    candidates: Annotated[int, typer.Option(help="Candidates of the first stage.")] = 100,
+    method: Annotated[str, typer.Option(help="'platt' (slope and offset) or 'temperature' (slope only).")] = "platt",
+    embedding_model: EmbeddingModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Fit a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
+
+    CrossEncoderRanker finds the file in the model's folder by itself; of one elsewhere it is told by its parameter
+    `calibration`.
+    """
+    from rerank_plugin.evaluation.dataset import judged_queries
+
+    queries, qrels = judged_queries(dataset, split=split, lang=lang, limit=limit)
+    with _quiet_libraries(), _progress_bar("Scoring", hidden=as_json) as progress:
+        from rerank_plugin.evaluation.calibrate import calibrate as fit
+        from rerank_plugin.evaluation.calibrate import calibration_file
+        from rerank_plugin.evaluation.candidates import score_candidates
+        from rerank_plugin.pipelines import load_pipeline
+
+        loaded = load_pipeline(pipeline, index=index, embedding_model=embedding_model)
+        file = calibration_file(loaded, output)
+        judged = score_candidates(
+            loaded, queries, qrels, depth=candidates, progress=lambda done: progress(done, len(queries))
+        )
+    source = {"dataset": dataset.name, "split": split, "pipeline": pipeline, "candidates": candidates}
+    report = fit(judged, method=method, source=source)
+    report.calibration.save(file)
+    if as_json:
+        typer.echo(json.dumps({**report.lines, "file": str(file)}))
+        return
+    from rerank_plugin.display import show_facts
+
+    show_facts({f"{dataset.name}, {split}": report.lines})
+    typer.echo(f"written to {file}")
 
 
 @app.command()

@@ -147,12 +147,20 @@ class PairScorer:
     def _run(self, pairs: list[Pair], should_stop: ShouldStop | None) -> NDArray[np.float32]:
         logits = np.empty(len(pairs), dtype=np.float32)
         lengths = [self.tokenizer.length(pair) for pair in pairs]
-        most_pairs = self.settings.max_batch_pairs or len(pairs)
         with self._lock:
-            for batch in plan_batches(lengths, max_tokens=self._max_tokens, max_pairs=most_pairs):
+            batches = plan_batches(
+                lengths,
+                max_tokens=self._max_tokens,
+                max_pairs=self.settings.max_batch_pairs or len(pairs),
+                grid=self.backend.grid,
+                max_width=self.tokenizer.form.max_length,
+            )
+            for batch in batches:
                 if should_stop is not None and should_stop():
                     raise ScoringStoppedError
-                logits[batch] = self.backend.logits(self.tokenizer.features([pairs[i] for i in batch]))
+                chosen = [pairs[i] for i in batch.positions]
+                features = self.tokenizer.features(chosen, width=batch.width, rows=batch.rows)
+                logits[batch.positions] = self.backend.logits(features)[: len(chosen)]
         return logits
 
 

@@ -163,14 +163,16 @@ class PairTokenizer:
             query = room - passage
         return Pair(pair.query[:query], pair.passage[:passage])
 
-    def features(self, pairs: Sequence[Pair]) -> Features:
+    def features(self, pairs: Sequence[Pair], *, width: int, rows: int | None = None) -> Features:
         """
-        Join pairs with their special tokens, padded to the longest among them.
+        Join pairs with their special tokens, and pad them.
 
         :param pairs: The pairs, in the order of the rows; at least one.
-        :returns: Arrays of shape (pairs, longest pair), int64, by input name.
+        :param width: Tokens to which each is padded; at least as many as the longest has.
+        :param rows: Rows; those beyond the pairs repeat the last pair. `None`: as many as pairs.
+        :returns: Arrays of shape (rows, width), int64, by input name.
         """
-        width = max(map(self.length, pairs))
+        pairs = [*pairs, *[pairs[-1]] * ((rows or 0) - len(pairs))]
         shape = (len(pairs), width)
         arrays = {
             "input_ids": np.full(shape, self.form.pad_token_id, dtype=np.int64),

@@ -12,6 +12,7 @@ from haystack_integrations.components.rankers.sentence_transformers import Sente
 from rerank_plugin.components import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.backends import BACKENDS
+from rerank_plugin.scoring.batching import ShapeGrid
 
 CPU = ComponentDevice.from_str("cpu")
 
@@ -21,6 +22,7 @@ class OverlapBackend:
 
     precision = "exact"
     batch_tokens = 512
+    grid = ShapeGrid()
 
     def logits(self, features):
         pairs = zip(features["input_ids"], features["token_type_ids"], features["attention_mask"], strict=True)

@@ -6,6 +6,7 @@ from conftest import SENTENCES
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError, ModelError
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
+from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings, load_scorer
 from rerank_plugin.scoring.windows import WindowSettings
@@ -61,6 +62,7 @@ def test_no_passages_give_no_logits(cross_encoder):
 class NotANumber:
     precision = "exact"
     batch_tokens = 512
+    grid = ShapeGrid()
 
     def logits(self, features):
         scores = np.zeros(len(features["input_ids"]), dtype=np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import MissingDependencyError, ModelError
+from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource, available_processors
 from rerank_plugin.scoring.tokens import Features
 
@@ -34,6 +35,7 @@ class ONNXBackend:
     def __init__(self, source: ModelSource) -> None:
         self.precision = "int8" if source.precision == "int8" else "fp32"
         self.batch_tokens = BATCH_TOKENS
+        self.grid = ShapeGrid()
 
         def write(folder: Path) -> None:
             _export(source, folder / FILE)

@@ -8,11 +8,14 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource, available_processors
 from rerank_plugin.scoring.tokens import Features
 
 FILE = "model.xml"
 BATCH_TOKENS = 2048
+# OpenVINO compiles kernels for each shape that it has not seen, which takes a quarter of the time of a batch.
+GRID = ShapeGrid(width_step=16, powers_of_two=True)
 
 
 class OpenVINOBackend:
@@ -30,6 +33,7 @@ class OpenVINOBackend:
         computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
         self.precision = {"auto": computing, "bf16": "bf16"}.get(source.precision, source.precision)
         self.batch_tokens = BATCH_TOKENS
+        self.grid = GRID
         stored = "int8" if self.precision == "int8" else "fp32"
 
         def write(folder: Path) -> None:

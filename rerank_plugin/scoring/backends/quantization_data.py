@@ -32,7 +32,8 @@ def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
         tokens = tokenizer.encode([query, passages[passage]])
         pairs.append(tokenizer.truncated(Pair(*tokens)))
     pairs.sort(key=tokenizer.length)
-    return [tokenizer.features(pairs[i : i + PAIRS_A_BATCH]) for i in range(0, len(pairs), PAIRS_A_BATCH)]
+    batches = [pairs[i : i + PAIRS_A_BATCH] for i in range(0, len(pairs), PAIRS_A_BATCH)]
+    return [tokenizer.features(batch, width=tokenizer.length(batch[-1])) for batch in batches]
 
 
 def _folder() -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource
 from rerank_plugin.scoring.tokens import Features
 
@@ -19,10 +20,12 @@ class Backend(Protocol):
 
     :ivar precision: What it computes in: `fp32`, `bf16`, `fp16` or `int8`.
     :ivar batch_tokens: Tokens of a batch, padding included, at which it is fastest; more brings nothing but memory.
+    :ivar grid: Shapes of batches that it likes. A coarse one where a new shape costs time to prepare for.
     """
 
     precision: str
     batch_tokens: int
+    grid: ShapeGrid
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource
 from rerank_plugin.scoring.tokens import Features
 
@@ -35,6 +36,7 @@ class TorchBackend:
         dtype = next(self._model.parameters()).dtype
         self.precision = NAMES.get(dtype, str(dtype))
         self.batch_tokens = CPU_BATCH_TOKENS if self._device.type == "cpu" else GPU_BATCH_TOKENS
+        self.grid = ShapeGrid()
         if source.compile_torch:
             self._model.compile(dynamic=True)
 
