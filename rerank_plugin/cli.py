@@ -1,20 +1,15 @@
 """The command line `rerank`. Nothing heavy is imported before a command runs, so that `--help` answers at once."""
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rerank_plugin import __version__
 from rerank_plugin.errors import InvalidValueError, RerankError
-
-if TYPE_CHECKING:
-    from rerank_plugin.indexing import Progress
+from rerank_plugin.terminal import progress_bar, quiet_libraries
 
 app = typer.Typer(
     name="rerank",
@@ -74,7 +69,7 @@ def index(
 
     Unchanged files are skipped, changed ones replaced; an interrupted run goes on where it broke off.
     """
-    with _quiet_libraries(), _progress_bar("Indexing", hidden=as_json) as progress:
+    with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
         from rerank_plugin.indexing import index_paths
 
         report = index_paths(
@@ -121,7 +116,7 @@ def search(
     With a reranking pipeline the table shows old rank and old score beside the new ones.
     """
     parsed = _parse_filters(filters)
-    with _quiet_libraries():
+    with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline
         from rerank_plugin.search import Searcher
 
@@ -157,7 +152,7 @@ def evaluate(
     queries, qrels = judged_queries(dataset, split=split, lang=lang, limit=limit)
     results = {}
     for name in pipeline or ["bm25", "bm25_rerank"]:
-        with _quiet_libraries(), _progress_bar(name, hidden=as_json) as progress:
+        with quiet_libraries(), progress_bar(name, hidden=as_json) as progress:
             from rerank_plugin.evaluation.evaluate import evaluate_pipeline
             from rerank_plugin.pipelines import load_pipeline
             from rerank_plugin.search import Searcher
@@ -255,7 +250,7 @@ def calibrate(
     from rerank_plugin.evaluation.dataset import judged_queries
 
     queries, qrels = judged_queries(dataset, split=split, lang=lang, limit=limit)
-    with _quiet_libraries(), _progress_bar("Scoring", hidden=as_json) as progress:
+    with quiet_libraries(), progress_bar("Scoring", hidden=as_json) as progress:
         from rerank_plugin.evaluation.calibrate import calibrate as fit
         from rerank_plugin.evaluation.calibrate import calibration_file
         from rerank_plugin.evaluation.candidates import score_candidates
@@ -279,6 +274,52 @@ def calibrate(
 
 
 @app.command()
+def bench(
+    dataset: Annotated[
+        Path | None, typer.Argument(help="Judged collection in BEIR layout; by default the sample corpus.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, JSON and picture.")] = Path("bench"),
+    model: Annotated[str, typer.Option(help="Cross-encoder: bundled name, folder or Hub id.")] = "minilm-l6-en",
+    system: Annotated[
+        list[str] | None,
+        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeat it. The others are compared with the first."),
+    ] = None,
+    case: Annotated[list[str] | None, typer.Option(help="CANDIDATESxTOKENS or CANDIDATESxFROM-TO; repeat it.")] = None,
+    rounds: Annotated[int, typer.Option(help="Calls of each case.")] = 9,
+    queries: Annotated[int, typer.Option(help="Judged queries for the quality; 0 leaves it out.")] = 50,
+    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
+    memory: Annotated[str | None, typer.Option(help="Case whose peak memory is measured, such as 1000x512.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Measure rerankers side by side: the stock ranker, this one in several precisions, FlashRank; same model, same pairs.
+
+    They take turns call by call. Speed is that of medians, against the first system.
+    """
+    with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as progress:
+        from rerank_plugin.evaluation.bench.command import measure_and_report
+
+        found = measure_and_report(
+            dataset,
+            output,
+            model=model,
+            systems=system,
+            cases=case,
+            rounds=rounds,
+            queries=queries,
+            split=split,
+            memory=memory,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    from rerank_plugin.display import show_rows
+
+    show_rows(found)
+
+
+@app.command()
 def doctor(
     index: Annotated[Path | None, typer.Option("--index", help="Look at this index too; measures its recall.")] = None,
     as_json: JsonOption = False,
@@ -287,7 +328,7 @@ def doctor(
     from rerank_plugin.display import show_facts
     from rerank_plugin.doctor import examine_index, examine_installation
 
-    with _quiet_libraries():
+    with quiet_libraries():
         found = {"installation": examine_installation()}
         if index is not None:
             found["index"] = examine_index(index)
@@ -332,27 +373,3 @@ def _parse_filters(text: str | None) -> dict[str, Any] | None:
             f'--filters must be an object such as {{"field": "meta.lang", "operator": "==", "value": "en"}}, got {text}'
         )
     return filters
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keep the progress bars and load reports of the model libraries off the terminal."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    yield
-
-
-@contextmanager
-def _progress_bar(title: str, *, hidden: bool) -> "Iterator[Progress]":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

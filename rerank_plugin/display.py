@@ -1,6 +1,6 @@
 """Results as tables for the terminal and as JSON for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -122,3 +122,16 @@ def _plain(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "-", True: "yes", False: "no"}[value]
     return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_rows(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print tables of rows, title by title; numbers stand right."""
+    console = Console()
+    for title, rows in tables.items():
+        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold")
+        for name, value in rows[0].items():
+            table.add_column(name, justify="left" if isinstance(value, str) else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(str(value)) for value in row.values()))
+        console.print(table)
+        console.print()

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 # A module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"cli", "__main__"},
-    {"display"},
+    {"display", "terminal"},
     {"training", "evaluation", "indexing", "doctor"},
     {"search", "manifest", "sources"},
     {"pipelines", "stopwatch"},

@@ -98,17 +98,17 @@ def ndcg(
     judged: Sequence[JudgedCandidates], keys: Callable[[JudgedCandidates], NDArray[np.floating] | NDArray[np.int64]]
 ) -> float:
     """
-    Measure a ranking of candidates, over the relevant passages among them.
+    Measure a ranking of candidates.
 
     :param judged: The queries.
     :param keys: For each query a value for each candidate, higher is better.
-    :returns: The mean nDCG@10; a query with no relevant candidate counts 0.
+    :returns: The mean nDCG@10; relevant passages that are no candidates count against it.
     """
     run, qrels = {}, {}
     for query in judged:
         order = np.argsort(-keys(query), kind="stable")
         run[query.query_id] = {query.document_ids[i]: 1.0 / (rank + 1) for rank, i in enumerate(order)}
-        qrels[query.query_id] = {id_: int(g) for id_, g in zip(query.document_ids, query.grades, strict=True)}
+        qrels[query.query_id] = query.judgements
     means, _ = measure(run, qrels, [NDCG])
     return means[NDCG]
 

@@ -25,14 +25,19 @@ class JudgedCandidates:
     :param document_ids: In first-stage order.
     :param first_scores: Of the first stage, shape (candidates,); `nan` where it gave none.
     :param logits: Of the second stage, shape (candidates,).
-    :param grades: Judged relevance, shape (candidates,); 0 where nobody judged.
+    :param judgements: Relevance by document, also of documents that are no candidates.
     """
 
     query_id: str
     document_ids: list[str]
     first_scores: NDArray[np.float64]
     logits: NDArray[np.float32]
-    grades: NDArray[np.int64]
+    judgements: dict[str, int]
+
+    @property
+    def grades(self) -> NDArray[np.int64]:
+        """Relevance of the candidates, shape (candidates,); 0 where nobody judged."""
+        return np.array([self.judgements.get(id_, 0) for id_ in self.document_ids], dtype=np.int64)
 
 
 def score_candidates(
@@ -80,7 +85,7 @@ def score_candidates(
                     document_ids=ids,
                     first_scores=np.array([np.nan if s is None else s for s in firsts], dtype=np.float64),
                     logits=np.array([document.score for document in documents], dtype=np.float32),
-                    grades=np.array([qrels[query.id].get(id_, 0) for id_ in ids]),
+                    judgements=dict(qrels[query.id]),
                 )
             )
         if progress:

@@ -24,6 +24,7 @@ class ModelSource:
     :param precision: The precision that was asked for.
     :param num_threads: Threads of the backend; `None` leaves it to the backend.
     :param compile_torch: Whether the torch backend compiles the model.
+    :ivar folder: Of the converted copy, once a backend has asked for it.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ModelSource:
         self.num_threads = num_threads
         self.compile_torch = compile_torch
         self._tokenizer: PairTokenizer | None = None
+        self.folder: Path | None = None
 
     @cached_property
     def config_file(self) -> Path:
@@ -81,7 +83,7 @@ class ModelSource:
             self.tokenizer.save(folder)
 
         conversion = Conversion(self.fingerprint, backend, precision, versions, name=Path(self.spec.model).name)
-        folder = find_or_convert(conversion, write_with_tokenizer)
+        folder = self.folder = find_or_convert(conversion, write_with_tokenizer)
         try:
             self._tokenizer = PairTokenizer.load(folder)
         except (OSError, ValueError, KeyError) as error:

@@ -36,15 +36,15 @@ def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
     return [tokenizer.features(batch, width=tokenizer.length(batch[-1])) for batch in batches]
 
 
-def _folder() -> Path:
-    """Where the sample corpus lies: inside an installed package, or beside it in a checkout."""
+def sample_corpus() -> Path:
+    """Return the folder of the sample corpus: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).parents[2]
     installed = package / "sample_corpus"
     return installed if installed.is_dir() else package.parent / "sample_corpus"
 
 
 def _read_sample() -> tuple[dict[str, str], dict[str, str], dict[str, list[str]]]:
-    folder = _folder()
+    folder = sample_corpus()
     try:
         queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl")}
         passages = {row["_id"]: f"{row['title']}\n{row['text']}" for row in _rows(folder / "documents.jsonl")}

@@ -1,0 +1,1 @@
+"""How fast the second stage is, and what its speed costs: this component beside its peers, in one run."""

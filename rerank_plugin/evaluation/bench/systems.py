@@ -1,0 +1,107 @@
+"""What is compared: the stock ranker, this one in several precisions, and FlashRank's engine, all on the same weights."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from haystack import Document
+from haystack.utils import ComponentDevice
+
+from rerank_plugin.components import CrossEncoderRanker
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.models import resolve_model
+
+Rank = Callable[[str, list[Document]], dict[str, float]]
+STOCK = "stock"
+FLASHRANK = "flashrank"
+DEFAULT_SYSTEMS = (STOCK, "auto:auto", "openvino:fp32", "openvino:int8")
+STOCK_BATCH = 16
+# FlashRank knows models by name only; this name makes it read our file.
+FLASHRANK_NAME = "ms-marco-MiniLM-L-12-v2"
+
+
+@dataclass(frozen=True)
+class System:
+    """
+    A loaded reranker.
+
+    :param name: As it is shown.
+    :param rank: Scores of documents by id, for a query.
+    """
+
+    name: str
+    rank: Rank
+
+
+def load_system(name: str, model: str, *, candidates: int, folder: Path) -> System:
+    """
+    Load a reranker.
+
+    :param name: `stock`, `flashrank`, or `backend:precision` of `CrossEncoderRanker`, such as `openvino:int8`.
+    :param model: A bundled name, a folder, or a Hub id.
+    :param candidates: Most documents of a query.
+    :param folder: Where files may be put that it needs.
+    :raises InvalidValueError: If the name is none of these.
+    """
+    common: dict[str, Any] = {
+        "model": resolve_model(model),
+        "device": ComponentDevice.from_str("cpu"),
+        "top_k": candidates,
+        "scale_score": False,
+    }
+    if name == STOCK:
+        from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
+
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # it warns at each call of its own code
+        return _component(name, SentenceTransformersSimilarityRanker(**common, batch_size=STOCK_BATCH))
+    if name == FLASHRANK:
+        return _flashrank(model, folder)
+    backend, found, precision = name.partition(":")
+    if not found:
+        raise InvalidValueError(
+            f"unknown system {name!r}: choose {STOCK}, {FLASHRANK}, or BACKEND:PRECISION such as openvino:int8"
+        )
+    return _component(name, CrossEncoderRanker(**common, backend=backend, precision=precision))
+
+
+def _component(name: str, ranker: Any) -> System:
+    ranker.warm_up()
+
+    def rank(query: str, documents: list[Document]) -> dict[str, float]:
+        return {document.id: document.score for document in ranker.run(query=query, documents=documents)["documents"]}
+
+    return System(name, rank)
+
+
+def _flashrank(model: str, folder: Path) -> System:
+    """FlashRank's tokenizing, batching and session on our ONNX file, in float32."""
+    if find_spec("flashrank") is None:
+        raise InvalidValueError("system 'flashrank' needs the package: pip install FlashRank")
+    from flashrank import Ranker, RerankRequest
+    from flashrank.Config import model_file_map
+
+    from rerank_plugin.scoring.backends.onnx_backend import FILE, ONNXBackend
+    from rerank_plugin.scoring.models import ModelSpec
+    from rerank_plugin.scoring.source import ModelSource
+
+    source = ModelSource(ModelSpec(model), precision="fp32")
+    ONNXBackend(source)
+    converted, own = cast("Path", source.folder), source.config_file.parent
+    target = folder / FLASHRANK_NAME
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(converted / FILE, target / model_file_map[FLASHRANK_NAME])
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(own / file, target / file)
+    (target / "special_tokens_map.json").write_text(json.dumps({}), encoding="utf-8")
+    ranker = Ranker(FLASHRANK_NAME, cache_dir=str(folder), max_length=512, log_level="ERROR")
+
+    def rank(query: str, documents: list[Document]) -> dict[str, float]:
+        passages = [{"id": document.id, "text": document.content} for document in documents]
+        return {found["id"]: float(found["score"]) for found in ranker.rerank(RerankRequest(query, passages))}
+
+    return System(FLASHRANK, rank)
