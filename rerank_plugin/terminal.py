@@ -18,7 +18,7 @@ def quiet_libraries() -> Iterator[None]:
     os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
     from transformers.utils import logging
 
-    logging.disableprogress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     yield
 
 

@@ -28,8 +28,8 @@ HOMES = {
     "tantivy": {f"store/keywords/{name}.py" for name in ("tantivy_index", "tantivy_search")},
     "rank_bm25": {"store/keywords/rank_bm25_index.py"},
     "openvino": {"scoring/backends/openvino_backend.py"},
-    "nncf": {"scoring/backends/openvino_int8.py"},
-    "onnxruntime": {f"scoring/backends/{name}.py" for name in ("onnx_backend", "onnx_int8")},
+    "nncf": {"scoring/backends/int8.py"},
+    "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {"cli.py"},
 }
 

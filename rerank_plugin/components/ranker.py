@@ -60,7 +60,7 @@ class CrossEncoderRanker:
     :param max_batch_tokens: Most tokens that are scored at once, padding included: it bounds the memory of long passages.
         `None`: what is fastest on the backend.
     :param precision: `auto` (bf16 in OpenVINO where the CPU has it, fp16 on a GPU, else fp32), `fp32`, `bf16`, `fp16`
-        (torch), or `int8` (OpenVINO with the extra `int8`, or ONNX).
+        (torch), or `int8` (OpenVINO and ONNX, with the extra `int8`).
     :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
     :param torch_compile: Compile the model, with the torch backend.
     :param max_length: Most tokens of query and passage together; `None`: as many as the model reads.

@@ -40,9 +40,11 @@ class ONNXBackend:
         def write(folder: Path) -> None:
             _export(source, folder / FILE)
             if self.precision == "int8":
-                from rerank_plugin.scoring.backends.onnx_int8 import quantize
+                import onnx
 
-                quantize(folder / FILE, source)
+                from rerank_plugin.scoring.backends.int8 import quantize
+
+                onnx.save(quantize(onnx.load(folder / FILE), source), folder / FILE)
 
         folder = source.converted("onnx", self.precision, f"onnxruntime {onnxruntime.__version__}", write)
         options = onnxruntime.SessionOptions()

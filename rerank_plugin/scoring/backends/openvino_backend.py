@@ -39,7 +39,7 @@ class OpenVINOBackend:
         def write(folder: Path) -> None:
             model = _convert(source)
             if stored == "int8":
-                from rerank_plugin.scoring.backends.openvino_int8 import quantize
+                from rerank_plugin.scoring.backends.int8 import quantize
 
                 model = quantize(model, source)
             openvino.save_model(model, folder / FILE, compress_to_fp16=False)

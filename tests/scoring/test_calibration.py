@@ -1,0 +1,134 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_plugin.errors import InputFileError, InvalidValueError
+from rerank_plugin.scoring.activation import sigmoid
+from rerank_plugin.scoring.calibration import Calibration, calibration_error, fit_probabilities
+from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
+from rerank_plugin.scoring.fusion import fuse
+
+RNG = np.random.default_rng(5)
+
+
+def sample(scale, bias, count=40_000):
+    logits = RNG.normal(0, 3, count)
+    return logits, RNG.random(count) < sigmoid(scale * logits + bias)
+
+
+def test_platt_finds_slope_and_offset():
+    logits, relevant = sample(0.5, -2.0)
+    scale, bias = fit_probabilities(logits, relevant, method="platt")
+    assert scale == pytest.approx(0.5, abs=0.02)
+    assert bias == pytest.approx(-2.0, abs=0.06)
+
+
+def test_a_temperature_has_no_offset():
+    logits, relevant = sample(0.5, 0.0)
+    scale, bias = fit_probabilities(logits, relevant, method="temperature")
+    assert scale == pytest.approx(0.5, abs=0.02)
+    assert bias == 0.0
+
+
+def test_calibrated_scores_are_frequencies():
+    logits, relevant = sample(0.4, -3.0)
+    fitted = Calibration(*fit_probabilities(logits, relevant, method="platt"))
+    assert calibration_error(sigmoid(logits), relevant) > 0.1
+    assert calibration_error(fitted.probabilities(logits), relevant) < 0.01
+
+
+def test_calibration_error_of_a_known_case():
+    probabilities, relevant = np.array([0.05, 0.05, 0.95, 0.95]), np.array([False, True, True, True])
+    assert calibration_error(probabilities, relevant) == pytest.approx((2 * 0.45 + 2 * 0.05) / 4)
+
+
+def test_survives_saving(tmp_path):
+    depth = DepthModel((0.1, 0.2, 0.3, 0.4), (0.1, 1.0), (0.99, 0.5))
+    calibration = Calibration(0.5, -1.0, {"rrf": 0.7}, depth, {"dataset": "x"})
+    calibration.save(tmp_path / "new" / "calibration.json")
+    assert Calibration.load(tmp_path / "new" / "calibration.json") == calibration
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 1, "depth": null, "what": 1}'])
+def test_a_file_that_is_no_calibration_is_an_error(tmp_path, text):
+    (tmp_path / "calibration.json").write_text(text)
+    with pytest.raises(InputFileError, match=r"calibration\.json.*rerank calibrate"):
+        Calibration.load(tmp_path / "calibration.json")
+
+
+def test_a_calibration_of_a_newer_version_is_an_error(tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(InputFileError, match="newer version"):
+        Calibration.load(tmp_path / "c.json")
+
+
+def test_a_missing_calibration_is_an_error(tmp_path):
+    with pytest.raises(InputFileError, match="cannot be read"):
+        Calibration.load(tmp_path / "none.json")
+
+
+def queries(count=300, candidates=96):
+    """First stages that are right more often at the top: logits fall with the rank, with noise."""
+    ranks = np.arange(candidates)
+    logits = [(4 - 0.12 * ranks + RNG.normal(0, 1.5, candidates)).astype(np.float32) for _ in range(count)]
+    return logits, [20.0 / (1 + 0.05 * ranks) for _ in range(count)]
+
+
+def test_depth_keeps_the_result_as_often_as_it_says_on_other_queries():
+    model = fit_depth(*queries(), top_k=10)
+    logits, firsts = queries()
+    for confidence in (0.95, 0.8, 0.5):
+        rule = model.at(confidence)
+        stops = [stopping_point(rule, values, scores, top_k=10) for values, scores in zip(logits, firsts, strict=True)]
+        kept = np.mean(
+            [set(np.argsort(-v)[:10]) == set(np.argsort(-v[:stop])[:10]) for v, stop in zip(logits, stops, strict=True)]
+        )
+        assert kept > confidence - 0.08
+        assert np.mean(stops) < 96
+
+
+def test_less_confidence_never_scores_more():
+    model = fit_depth(*queries(), top_k=10)
+    logits, firsts = queries(50)
+    depths = [
+        np.mean([stopping_point(model.at(c), v, s, top_k=10) for v, s in zip(logits, firsts, strict=True)])
+        for c in (0.99, 0.9, 0.7, 0.5, 0.2)
+    ]
+    assert depths == sorted(depths, reverse=True)
+    assert depths[-1] < depths[0]
+
+
+def test_depth_is_not_fitted_where_nothing_ever_comes_from_below():
+    falling = [np.arange(64, 0, -1).astype(np.float32)] * 5
+    assert fit_depth(falling, [np.ones(64)] * 5, top_k=10) is None
+    assert fit_depth([np.ones(5, dtype=np.float32)], [np.ones(5)], top_k=10) is None
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 2])
+def test_a_confidence_outside_is_an_error(confidence):
+    with pytest.raises(InvalidValueError, match="between 0 and 1"):
+        DepthModel((0.0,), (1.0,), (0.5,)).at(confidence)
+
+
+distinct = st.lists(st.floats(-50, 50), min_size=1, max_size=20, unique=True)
+
+
+@given(distinct, st.sampled_from(["rrf", "linear"]))
+def test_a_weight_of_one_is_the_second_stage_and_of_zero_the_first(values, method):
+    logits = np.array(values, dtype=np.float32)
+    ranks, firsts = np.arange(1, len(logits) + 1), np.linspace(9, 1, len(logits))
+    alone = fuse(method, 1.0, logits, first_ranks=ranks, first_scores=firsts)
+    assert (np.diff(alone[np.argsort(-logits, kind="stable")]) <= 0).all()
+    first = fuse(method, 0.0, logits, first_ranks=ranks, first_scores=firsts)
+    assert (np.diff(first) <= 0).all()
+
+
+def test_fusions_of_a_known_case():
+    logits, ranks, firsts = np.array([1.0, 3.0, 2.0], dtype=np.float32), np.arange(1, 4), np.array([10.0, 5.0, 0.0])
+    expected = [0.5 / (60 + second) + 0.5 / (60 + first) for second, first in ((3, 1), (1, 2), (2, 3))]
+    np.testing.assert_allclose(fuse("rrf", 0.5, logits, first_ranks=ranks, first_scores=firsts), expected)
+    linear = fuse("linear", 0.25, logits, first_ranks=ranks, first_scores=firsts)
+    np.testing.assert_allclose(linear, [0.75, 0.25 + 0.375, 0.125])

@@ -1,0 +1,110 @@
+"""Precisions on the bundled model and on a small one: near to float32, and independent of what else is in a batch."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import SENTENCES
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.backends.quantization_data import quantization_batches, sample_corpus
+from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.requests import ScoringRequest
+from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+
+QUERY = "why does coffee taste bitter"
+ANSWER = "Over-extracted coffee tastes bitter: grind coarser, or brew for a shorter time."
+OTHERS = [json.loads(line)["text"] for line in (sample_corpus() / "documents.jsonl").read_text("utf-8").splitlines()[::8]]
+PASSAGES = [ANSWER, *OTHERS, "", "coffee"]
+SHIPPED = [
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+    ("torch", "fp32"),
+]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    made = {}
+
+    def make(backend, precision):
+        if (backend, precision) not in made:
+            made[backend, precision] = load_scorer(
+                ModelSpec("minilm-l6-en"), ScorerSettings(backend=backend, precision=precision)
+            )
+        return made[backend, precision]
+
+    return make
+
+
+@pytest.mark.parametrize(("backend", "precision"), SHIPPED)
+def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
+    scorer = bundled(backend, precision)
+    together = scorer.logits(QUERY, PASSAGES)
+    alone = [scorer.logits(QUERY, [passage])[0] for passage in PASSAGES]
+    np.testing.assert_allclose(together, alone, atol=1e-3)
+    (_, shared) = scorer.score([ScoringRequest("red fox", PASSAGES[::-1]), ScoringRequest(QUERY, PASSAGES)])
+    np.testing.assert_allclose(together, shared.logits, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "far"),
+    [
+        ("openvino", "fp32", 1e-4),
+        ("onnx", "fp32", 1e-4),
+        ("openvino", "bf16", 0.1),
+        ("openvino", "int8", 1.2),
+        ("onnx", "int8", 1.2),
+    ],
+)
+def test_logits_are_near_those_of_torch(bundled, backend, precision, far):
+    expected = bundled("torch", "fp32").logits(QUERY, PASSAGES)
+    found = bundled(backend, precision).logits(QUERY, PASSAGES)
+    assert np.abs(found - expected).max() < far
+    assert np.argmax(found) == np.argmax(expected) == PASSAGES.index(ANSWER)
+    assert np.corrcoef(found, expected)[0, 1] > 0.97
+
+
+def test_the_name_of_a_backend_says_what_it_computes_in(bundled):
+    assert bundled("openvino", "int8").backend_name == "openvino int8"
+    assert bundled("onnx", "fp32").backend_name == "onnx fp32"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_torch_computes_in_half_precision(cross_encoder, precision):
+    full = load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend="torch", precision="fp32"))
+    half = load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend="torch", precision=precision))
+    assert half.backend.precision == precision
+    np.testing.assert_allclose(half.logits("moon", SENTENCES), full.logits("moon", SENTENCES), atol=0.1)
+    assert half.logits("moon", SENTENCES).dtype == np.float32
+
+
+def test_the_number_of_threads_changes_nothing(cross_encoder):
+    spec = ModelSpec(str(cross_encoder))
+    one = load_scorer(spec, ScorerSettings(backend="openvino", precision="fp32", num_threads=1))
+    np.testing.assert_allclose(
+        one.logits("moon", SENTENCES),
+        load_scorer(spec, ScorerSettings(backend="openvino", precision="fp32")).logits("moon", SENTENCES),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("openvino", "fp16"), ("onnx", "bf16"), ("torch", "int8"), ("onnx", "fp8")]
+)
+def test_a_precision_that_a_backend_has_not_is_an_error(cross_encoder, backend, precision):
+    with pytest.raises(InvalidValueError, match=f"{backend}.*{precision}.*choose one of"):
+        load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend=backend, precision=precision))
+
+
+def test_int8_is_measured_on_real_pairs_of_both_kinds(bundled):
+    batches = quantization_batches(bundled("torch", "fp32").tokenizer)
+    assert sum(len(batch["input_ids"]) for batch in batches) == 128
+    lengths = [int(row.sum()) for batch in batches for row in batch["attention_mask"]]
+    assert min(lengths) < 80 < 120 < max(lengths)
+    again = quantization_batches(bundled("torch", "fp32").tokenizer)
+    for a, b in zip(batches, again, strict=True):
+        np.testing.assert_array_equal(a["input_ids"], b["input_ids"])
