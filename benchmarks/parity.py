@@ -51,7 +51,7 @@ def main() -> None:
     rankers = {
         "stock": SentenceTransformersSimilarityRanker(**common),
         "torch": CrossEncoderRanker(**common, backend="torch"),
-        "openvino": CrossEncoderRanker(**common, backend="openvino"),
+        "openvino": CrossEncoderRanker(**common, backend="openvino", precision="fp32"),
     }
     for ranker in rankers.values():
         ranker.warm_up()

