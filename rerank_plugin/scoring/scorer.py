@@ -192,5 +192,6 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings) -> PairScorer:
     if settings.max_length is not None:
         tokenizer.form = replace(tokenizer.form, max_length=min(settings.max_length, tokenizer.form.max_length))
     settings = replace(settings, backend=chosen)
+    logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
     facts = (source.fingerprint, chosen, backend.precision, tokenizer.form.max_length, settings.windows)
     return PairScorer(tokenizer, backend, settings, identity=repr(facts))

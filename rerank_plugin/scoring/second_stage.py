@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rerank_plugin.scoring.depth import DepthRule
 from rerank_plugin.scoring.requests import PassageScores, ScoringRequest, Window
-from rerank_plugin.scoring.score_cache import CachedScore, ScoreCache, score_key
+from rerank_plugin.scoring.score_cache import ScoreCache, score_key
+from rerank_plugin.scoring.score_shelves import CachedScore
 from rerank_plugin.scoring.scorer import PairScorer, ShouldStop
 
 # Passages that are scored between two looks at the clock, or at whether the rest can still matter.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,18 @@ class ModelSource:
         return folder
 
 
-def available_processors() -> int:
-    """Count the processors that this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+def available_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """
+    Count the processors that this process may use, which in a container are fewer than the machine has.
+
+    :param quota_file: Where Linux' control groups (version 2) say which share of time they allow: quota and period.
+    :returns: At least 1.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+        if quota != "max":
+            allowed = min(allowed, ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass  # no such group: nothing is rationed
+    return max(1, allowed)

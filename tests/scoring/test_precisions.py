@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import openvino
 import pytest
 from conftest import SENTENCES
 
@@ -11,11 +12,13 @@ from rerank_plugin.scoring.backends.quantization_data import quantization_batche
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.requests import ScoringRequest
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+from rerank_plugin.scoring.source import available_processors
 
 QUERY = "why does coffee taste bitter"
 ANSWER = "Over-extracted coffee tastes bitter: grind coarser, or brew for a shorter time."
 OTHERS = [json.loads(line)["text"] for line in (sample_corpus() / "documents.jsonl").read_text("utf-8").splitlines()[::8]]
 PASSAGES = [ANSWER, *OTHERS, "", "coffee"]
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 SHIPPED = [
     ("openvino", "fp32"),
     ("openvino", "bf16"),
@@ -31,6 +34,8 @@ def bundled():
     made = {}
 
     def make(backend, precision):
+        if precision == "bf16" and not HAS_BF16:
+            pytest.skip("this CPU has no units for bf16")
         if (backend, precision) not in made:
             made[backend, precision] = load_scorer(
                 ModelSpec("minilm-l6-en"), ScorerSettings(backend=backend, precision=precision)
@@ -108,3 +113,16 @@ def test_int8_is_measured_on_real_pairs_of_both_kinds(bundled):
     again = quantization_batches(bundled("torch", "fp32").tokenizer)
     for a, b in zip(batches, again, strict=True):
         np.testing.assert_array_equal(a["input_ids"], b["input_ids"])
+
+
+@pytest.mark.skipif(HAS_BF16, reason="this CPU has bf16")
+def test_bf16_without_units_for_it_is_an_error(cross_encoder):
+    with pytest.raises(InvalidValueError, match="no units for bf16"):
+        load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend="openvino", precision="bf16"))
+
+
+@pytest.mark.parametrize(("text", "most"), [("max 100000", 10**6), ("100000 100000", 1), ("150000 100000", 2), ("x", 10**6)])
+def test_a_container_gets_as_many_threads_as_its_share(tmp_path, text, most):
+    (tmp_path / "cpu.max").write_text(text)
+    everything = available_processors(tmp_path / "none")
+    assert available_processors(tmp_path / "cpu.max") == min(everything, most)

@@ -5,7 +5,8 @@ import pytest
 
 from rerank_plugin.errors import InvalidValueError, ScoreCacheError
 from rerank_plugin.scoring.requests import Window
-from rerank_plugin.scoring.score_cache import CachedScore, ScoreCache, score_key
+from rerank_plugin.scoring.score_cache import ScoreCache, score_key
+from rerank_plugin.scoring.score_shelves import CachedScore
 
 
 @pytest.fixture(params=["memory", "file"])

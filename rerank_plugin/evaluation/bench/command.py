@@ -10,7 +10,7 @@ from typing import Any
 from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
 from rerank_plugin.evaluation.bench.run import BenchSettings, run_bench
-from rerank_plugin.evaluation.bench.systems import DEFAULT_SYSTEMS
+from rerank_plugin.evaluation.bench.systems import default_systems
 from rerank_plugin.scoring.backends.quantization_data import sample_corpus
 
 DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")
@@ -48,7 +48,7 @@ def measure_and_report(  # noqa: PLR0913 - the options of the command
         dataset=dataset or sample_corpus(),
         split=split,
         model=model,
-        systems=tuple(systems or DEFAULT_SYSTEMS),
+        systems=tuple(systems or default_systems()),
         cases=tuple(map(parse_case, cases or DEFAULT_CASES)),
         rounds=rounds,
         queries=queries,

@@ -19,10 +19,15 @@ from rerank_plugin.scoring.models import resolve_model
 Rank = Callable[[str, list[Document]], dict[str, float]]
 STOCK = "stock"
 FLASHRANK = "flashrank"
-DEFAULT_SYSTEMS = (STOCK, "auto:auto", "openvino:fp32", "openvino:int8")
 STOCK_BATCH = 16
 # FlashRank knows models by name only; this name makes it read our file.
 FLASHRANK_NAME = "ms-marco-MiniLM-L-12-v2"
+
+
+def default_systems() -> tuple[str, ...]:
+    """Return what is compared unless something else is asked for: what the packages that are installed allow."""
+    int8 = ["openvino:int8"] if find_spec("nncf") else []
+    return (STOCK, "auto:auto", "openvino:fp32", *int8)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource, available_processors
 from rerank_plugin.scoring.tokens import Features
@@ -25,11 +26,14 @@ class OpenVINOBackend:
     Precision `auto` is bf16 where the CPU has units for it, else fp32. The rest of an int8 network computes likewise.
 
     :param source: The model. Its converted copy is read from disk where there is one.
+    :raises InvalidValueError: If bf16 was asked for and the CPU has none.
     """
 
     def __init__(self, source: ModelSource) -> None:
         core = openvino.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if source.precision == "bf16" and not has_bf16:
+            raise InvalidValueError("this CPU has no units for bf16: choose precision 'auto', 'fp32' or 'int8'")
         computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
         self.precision = {"auto": computing, "bf16": "bf16"}.get(source.precision, source.precision)
         self.batch_tokens = BATCH_TOKENS

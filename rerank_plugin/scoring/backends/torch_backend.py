@@ -11,7 +11,7 @@ from rerank_plugin.scoring.tokens import Features
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CPU_BATCH_TOKENS = 4096
-GPU_BATCH_TOKENS = 65_536
+GPU_BATCH_TOKENS = 16_384
 
 
 class TorchBackend:
