@@ -14,10 +14,13 @@ class ShapeGrid:
 
     :param width_step: Widths are rounded up to a multiple of this.
     :param powers_of_two: Rows are filled up to a power of two.
+    :param own_width: A pair is padded to its own rounded length, whatever is beside it. Padding adds zeros to sums, but it
+        also changes their order: what is rounded to few bits afterwards can then come out different.
     """
 
     width_step: int = 1
     powers_of_two: bool = False
+    own_width: bool = False
 
     def width(self, length: int, most: int | None) -> int:
         """Return the width for a length; not rounded beyond `most`."""
@@ -76,6 +79,8 @@ def plan_batches(
             rows = grid.rows(stop - start)
             tokens = rows * widths[start]
             if start < stop - 1 and (rows > max_pairs or tokens > max_tokens):
+                break
+            if grid.own_width and widths[start] != widths[stop - 1]:
                 break
             cost = costs[start] + tokens + TOKENS_OF_A_BATCH
             if best is None or cost < best:

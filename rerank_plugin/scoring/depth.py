@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rerank_plugin.errors import InvalidValueError
 
 # Expected newcomers at which the fit tries to stop: from "nearly never wrong" to "often".
-THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 5.0, 40))
+THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 50.0, 60))
 STEP = 16
 
 

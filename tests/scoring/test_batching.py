@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from rerank_plugin.scoring.batching import TOKENS_OF_A_BATCH, ShapeGrid, plan_batches
 
 lengths_strategy = st.lists(st.integers(min_value=1, max_value=600), max_size=60)
-grids = st.sampled_from([ShapeGrid(), ShapeGrid(16), ShapeGrid(16, powers_of_two=True)])
+grids = st.sampled_from([ShapeGrid(), ShapeGrid(16), ShapeGrid(16, powers_of_two=True), ShapeGrid(16, own_width=True)])
 
 
 @given(lengths_strategy, st.integers(1, 4000), st.integers(1, 20), grids)
@@ -56,3 +56,10 @@ def test_pairs_of_like_length_stand_together_and_the_longest_come_first():
     batches = plan_batches([3, 50, 4, 48], max_tokens=100, max_pairs=16)
     assert [batch.positions for batch in batches] == [[1, 3], [2, 0]]
     assert [batch.width for batch in batches] == [50, 4]
+
+
+@given(lengths_strategy)
+def test_with_own_widths_a_pair_is_as_wide_as_it_would_be_alone(lengths):
+    grid = ShapeGrid(16, powers_of_two=True, own_width=True)
+    for batch in plan_batches(lengths, max_tokens=2048, max_pairs=64, grid=grid):
+        assert {grid.width(lengths[position], None) for position in batch.positions} == {batch.width}

@@ -1,6 +1,7 @@
 """The cross-encoder in OpenVINO."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class OpenVINOBackend:
         computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
         self.precision = {"auto": computing, "bf16": "bf16"}.get(source.precision, source.precision)
         self.batch_tokens = BATCH_TOKENS
-        self.grid = GRID
+        self.grid = replace(GRID, own_width=self.precision != "fp32")
         stored = "int8" if self.precision == "int8" else "fp32"
 
         def write(folder: Path) -> None:
