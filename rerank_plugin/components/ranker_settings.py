@@ -6,6 +6,7 @@ from haystack.utils import ComponentDevice
 
 from rerank_plugin.components.engine import EngineSettings
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.depth import check_confidence
 from rerank_plugin.scoring.fusion import FUSIONS
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings
@@ -38,8 +39,8 @@ def check_settings(ranker: "CrossEncoderRanker") -> None:
         raise InvalidValueError(f"fusion_weight must be between 0 and 1, got {ranker.fusion_weight}")
     if ranker.time_budget_ms is not None and not ranker.time_budget_ms > 0:
         raise InvalidValueError(f"time_budget_ms must be above 0, got {ranker.time_budget_ms}")
-    if ranker.adaptive_depth is not None and not 0.0 < ranker.adaptive_depth < 1.0:
-        raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {ranker.adaptive_depth}")
+    if ranker.adaptive_depth is not None:
+        check_confidence(ranker.adaptive_depth)
     if ranker.adaptive_depth is not None and ranker.early_exit is not None:
         raise InvalidValueError("adaptive_depth and early_exit exclude each other: leave one of them out")
     _windows(ranker)

@@ -13,6 +13,16 @@ THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 50.0, 60))
 STEP = 16
 
 
+def check_confidence(confidence: float) -> None:
+    """
+    Check a confidence.
+
+    :raises InvalidValueError: If it is not between 0 and 1.
+    """
+    if not 0.0 < confidence < 1.0:
+        raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}")
+
+
 @dataclass(frozen=True)
 class DepthModel:
     """
@@ -39,8 +49,7 @@ class DepthModel:
         :returns: The rule that stops earliest among those that kept so many.
         :raises InvalidValueError: If the confidence is not between 0 and 1.
         """
-        if not 0.0 < confidence < 1.0:
-            raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}")
+        check_confidence(confidence)
         allowed = [t for t, kept in zip(self.thresholds, self.confidences, strict=True) if kept >= confidence]
         return DepthRule(self.weights, max(allowed, default=0.0))
 

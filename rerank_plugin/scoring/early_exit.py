@@ -68,9 +68,10 @@ def cut_to_exit(model: "CrossEncoder", head: EarlyExitHead) -> None:
     :raises ModelError: If the model has another structure, or fewer layers.
     """
     from rerank_plugin.scoring.backends.exit_head import exit_network
+    from rerank_plugin.scoring.backends.first_token import encoder_layers
 
     network = cast("Any", model[0]).model
-    layers = getattr(getattr(network.base_model, "encoder", None), "layer", None)
+    layers = encoder_layers(network)
     if layers is None or not hasattr(network, "classifier"):
         raise ModelError(f"early exit needs a model with the structure of BERT, not {type(network).__name__}")
     if not 1 <= head.layer < len(layers):

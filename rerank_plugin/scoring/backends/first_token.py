@@ -45,6 +45,11 @@ class FirstTokenLayer(torch.nn.Module):
         return output
 
 
+def encoder_layers(network: Any) -> Any:
+    """Return the layers of a model of transformers with the structure of BERT; `None` for another structure."""
+    return getattr(getattr(network.base_model, "encoder", None), "layer", None)
+
+
 def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor]) -> bool:
     """
     Put a `FirstTokenLayer` in the place of the last layer, where the logits stay the same.
@@ -53,7 +58,7 @@ def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor
     :param example: Inputs to compare the logits on.
     :returns: Whether it was done. `False` for other architectures, or where the logits were not the same.
     """
-    layers = getattr(getattr(cast("Any", network).base_model, "encoder", None), "layer", None)
+    layers = encoder_layers(network)
     if layers is None or type(layers[-1]).__name__ not in PLAIN_LAYERS:
         return False
     last = layers[-1]

@@ -36,7 +36,7 @@ class OpenVINOBackend:
         if source.precision == "bf16" and not has_bf16:
             raise InvalidValueError("this CPU has no units for bf16: choose precision 'auto', 'fp32' or 'int8'")
         computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
-        self.precision = {"auto": computing, "bf16": "bf16"}.get(source.precision, source.precision)
+        self.precision = computing if source.precision == "auto" else source.precision
         self.batch_tokens = BATCH_TOKENS
         self.grid = replace(GRID, own_width=self.precision != "fp32")
         stored = "int8" if self.precision == "int8" else "fp32"
@@ -52,7 +52,7 @@ class OpenVINOBackend:
         folder = source.converted("openvino", stored, f"openvino {openvino.__version__}", write)
         options = {
             # Left alone, OpenVINO takes bf16 wherever it can, whatever was asked for.
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "fp32" and has_bf16 else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if computing == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": source.num_threads or available_processors(),
         }

@@ -1,11 +1,10 @@
 """Real query-passage pairs on which the ranges of activations are measured for int8."""
 
-import json
 import random
 from itertools import cycle
 from pathlib import Path
 
-from rerank_plugin.errors import InputFileError
+from rerank_plugin.beir import BeirDataset
 from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer
 
 PAIRS = 128
@@ -23,7 +22,12 @@ def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
     :returns: Batches, always the same.
     """
     draw = random.Random(13)  # noqa: S311 - choosing texts, no secret
-    queries, passages, answers = _read_sample()
+    collection = BeirDataset(sample_corpus())
+    queries = {id_: query.text for id_, query in collection.queries().items()}
+    passages = {document.id: f"{document.title}\n{document.text}" for document in collection.documents()}
+    answers = {
+        id_: [passage for passage, grade in grades.items() if grade > 0] for id_, grades in collection.qrels("test").items()
+    }
     pairs: list[Pair] = []
     for (query_id, query), wants_answer in zip(cycle(queries.items()), cycle([True, False]), strict=False):
         if len(pairs) == PAIRS:
@@ -41,23 +45,3 @@ def sample_corpus() -> Path:
     package = Path(__file__).parents[2]
     installed = package / "sample_corpus"
     return installed if installed.is_dir() else package.parent / "sample_corpus"
-
-
-def _read_sample() -> tuple[dict[str, str], dict[str, str], dict[str, list[str]]]:
-    folder = sample_corpus()
-    try:
-        queries = {row["_id"]: row["text"] for row in _rows(folder / "queries.jsonl")}
-        passages = {row["_id"]: f"{row['title']}\n{row['text']}" for row in _rows(folder / "documents.jsonl")}
-        judged = (folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1:]
-    except OSError as error:
-        raise InputFileError(f"the sample corpus is missing from the installation: {error}") from error
-    answers: dict[str, list[str]] = {}
-    for line in judged:
-        query, passage, grade = line.split("\t")
-        if int(grade) > 0:
-            answers.setdefault(query, []).append(passage)
-    return queries, passages, answers
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
