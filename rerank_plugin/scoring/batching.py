@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A batch costs about as much as this many tokens beyond its own: measured in OpenVINO, bf16, a MiniLM-L6.
-TOKENS_OF_A_BATCH = 96
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,14 @@ class ShapeGrid:
     :param powers_of_two: Rows are filled up to a power of two.
     :param own_width: A pair is padded to its own rounded length, whatever is beside it. Padding adds zeros to sums, but it
         also changes their order: what is rounded to few bits afterwards can then come out different.
+    :param batch_cost: A batch costs about as much as this many tokens beyond its own. The default was measured in OpenVINO,
+        bf16, with a MiniLM-L6.
     """
 
     width_step: int = 1
     powers_of_two: bool = False
     own_width: bool = False
+    batch_cost: int = 96
 
     def width(self, length: int, most: int | None) -> int:
         """Return the width for a length; not rounded beyond `most`."""
@@ -58,8 +61,8 @@ def plan_batches(
     """
     Group pairs of like length so that no padded batch exceeds the budget and the least work is done.
 
-    Among all ways of cutting the pairs, ordered by length, into batches, the one is taken whose padded tokens, and
-    `TOKENS_OF_A_BATCH` for each batch, are fewest.
+    Among all ways of cutting the pairs, ordered by length, into batches, the one is taken whose padded tokens, and the
+    grid's `batch_cost` for each batch, are fewest.
 
     :param lengths: Token count of each pair.
     :param max_tokens: Budget of one batch, padding included. A longer single pair gets a batch of its own.
@@ -71,22 +74,7 @@ def plan_batches(
     # Longest first: an out-of-memory error then comes with the first batch, not the last.
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     widths = [grid.width(lengths[position], max_width) for position in order]
-    # The cheapest way for the first n pairs of the order, and where its last batch begins.
-    costs, begins = [0], [0]
-    for stop in range(1, len(order) + 1):
-        best, begin = None, stop - 1
-        for start in range(stop - 1, -1, -1):
-            rows = grid.rows(stop - start)
-            tokens = rows * widths[start]
-            if start < stop - 1 and (rows > max_pairs or tokens > max_tokens):
-                break
-            if grid.own_width and widths[start] != widths[stop - 1]:
-                break
-            cost = costs[start] + tokens + TOKENS_OF_A_BATCH
-            if best is None or cost < best:
-                best, begin = cost, start
-        costs.append(best or 0)
-        begins.append(begin)
+    begins = _cheapest_cuts(np.array(widths), max_tokens=max_tokens, max_pairs=max_pairs, grid=grid)
     batches: list[Batch] = []
     stop = len(order)
     while stop:
@@ -94,3 +82,25 @@ def plan_batches(
         batches.append(Batch(order[start:stop], widths[start], grid.rows(stop - start)))
         stop = start
     return batches[::-1]
+
+
+def _cheapest_cuts(widths: NDArray[np.int64], *, max_tokens: int, max_pairs: int, grid: ShapeGrid) -> list[int]:
+    """Return for each number of pairs (in order) where the last batch of the cheapest way for so many of them begins."""
+    count = len(widths)
+    rows = np.array([grid.rows(pairs) for pairs in range(1, count + 1)])
+    costs = np.zeros(count + 1, dtype=np.int64)
+    begins, first = [0], 0
+    for stop in range(1, count + 1):
+        # A start that no longer fits never fits again: a batch only grows with `stop`.
+        while first < stop - 1 and (
+            rows[stop - first - 1] > max_pairs
+            or rows[stop - first - 1] * widths[first] > max_tokens
+            or (grid.own_width and widths[first] != widths[stop - 1])
+        ):
+            first += 1
+        # From the last start to the first: among equals the smaller batch is taken.
+        found = (costs[first:stop] + grid.batch_cost)[::-1] + rows[: stop - first] * widths[first:stop][::-1]
+        best = int(found.argmin())
+        costs[stop] = found[best]
+        begins.append(stop - 1 - best)
+    return begins

@@ -173,25 +173,25 @@ class PairTokenizer:
         :returns: Arrays of shape (rows, width), int64, by input name.
         """
         pairs = [*pairs, *[pairs[-1]] * ((rows or 0) - len(pairs))]
-        shape = (len(pairs), width)
-        arrays = {
-            "input_ids": np.full(shape, self.form.pad_token_id, dtype=np.int64),
-            "attention_mask": np.zeros(shape, dtype=np.int64),
-            "token_type_ids": np.zeros(shape, dtype=np.int64),
-        }
         (before, types_before), (between, types_between), (after, types_after) = self._special
-        for row, pair in enumerate(pairs):
-            start = 0 if self.form.padding_side == "right" else width - self.length(pair)
-            for ids, types in (
-                (before, types_before),
-                (pair.query, self._types[0]),
-                (between, types_between),
-                (pair.passage, self._types[1]),
-                (after, types_after),
-            ):
-                stop = start + len(ids)
-                arrays["input_ids"][row, start:stop] = ids
-                arrays["token_type_ids"][row, start:stop] = types
-                arrays["attention_mask"][row, start:stop] = 1
-                start = stop
+        queries = np.array([len(pair.query) for pair in pairs])
+        passages = np.array([len(pair.passage) for pair in pairs])
+        lengths = queries + passages + self.special_tokens
+        at = np.arange(width)
+        filled = at < lengths[:, None]
+        if self.form.padding_side == "left":
+            filled = filled[:, ::-1]
+        arrays = {
+            "input_ids": np.full(filled.shape, self.form.pad_token_id, dtype=np.int64),
+            "attention_mask": filled.astype(np.int64),
+            "token_type_ids": np.zeros(filled.shape, dtype=np.int64),
+        }
+        # One after another, row by row: that is the order in which a mask is filled.
+        arrays["input_ids"][filled] = np.concatenate(
+            [part for pair in pairs for part in (before, pair.query, between, pair.passage, after)]
+        )
+        kinds = np.concatenate([types_before, self._types[:1], types_between, self._types[1:], types_after])
+        repeats = np.ones((len(pairs), len(kinds)), dtype=np.int64)
+        repeats[:, len(before)], repeats[:, len(before) + 1 + len(between)] = queries, passages
+        arrays["token_type_ids"][filled] = np.repeat(np.tile(kinds, len(pairs)), repeats.ravel())
         return {name: arrays[name] for name in self.form.input_names}

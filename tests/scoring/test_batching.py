@@ -3,7 +3,7 @@ from itertools import combinations, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_plugin.scoring.batching import TOKENS_OF_A_BATCH, ShapeGrid, plan_batches
+from rerank_plugin.scoring.batching import ShapeGrid, plan_batches
 
 lengths_strategy = st.lists(st.integers(min_value=1, max_value=600), max_size=60)
 grids = st.sampled_from([ShapeGrid(), ShapeGrid(16), ShapeGrid(16, powers_of_two=True), ShapeGrid(16, own_width=True)])
@@ -33,7 +33,7 @@ def test_shapes_lie_on_the_grid_and_no_wider_than_the_model_reads(lengths, grid)
 
 
 def work(batches) -> int:
-    return sum(batch.rows * batch.width + TOKENS_OF_A_BATCH for batch in batches)
+    return sum(batch.rows * batch.width + ShapeGrid().batch_cost for batch in batches)
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=9), st.integers(200, 1500))
@@ -45,7 +45,7 @@ def test_no_other_way_of_cutting_takes_less_work(lengths, max_tokens):
         parts = [ordered[a:b] for a, b in pairwise(edges)]
         if any(len(part) > 1 and len(part) * part[0] > max_tokens for part in parts):
             return float("inf")
-        return sum(len(part) * part[0] + TOKENS_OF_A_BATCH for part in parts)
+        return sum(len(part) * part[0] + ShapeGrid().batch_cost for part in parts)
 
     places = range(1, len(ordered))
     best = min(cost(cuts) for count in range(len(ordered)) for cuts in combinations(places, count))

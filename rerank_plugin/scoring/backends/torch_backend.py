@@ -1,17 +1,24 @@
-"""The cross-encoder in torch, as sentence-transformers runs it."""
+"""The cross-encoder in torch: sentence-transformers' own code, or without padding where the device can."""
+
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.source import ModelSource
-from rerank_plugin.scoring.tokens import Features
+from rerank_plugin.scoring.tokens import Features, Pair
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CPU_BATCH_TOKENS = 4096
 GPU_BATCH_TOKENS = 16_384
+# An H100 computes about as many tokens of a MiniLM-L6 in the time in which Python starts the kernels of a batch.
+GPU_BATCH_COST = 4096
+# Without padding, larger batches are still a little faster: 18,600 and 21,900 passages a second on an H100.
+PADDING_FREE_BATCH_TOKENS = 65_536
 
 
 class TorchBackend:
@@ -19,6 +26,7 @@ class TorchBackend:
     Run the model in torch, on any device.
 
     Precision `auto` is the one that the model was loaded with on a CPU (`model_kwargs` can choose it), and fp16 elsewhere.
+    On CUDA, in half precision, a BERT runs without padding; see `PaddingFreeBert`.
 
     :param source: The model. Its number of threads is set for all of torch in this process: torch has no other setting.
     """
@@ -26,8 +34,9 @@ class TorchBackend:
     def __init__(self, source: ModelSource) -> None:
         self._model = source.cross_encoder.eval()
         self._device = torch.device(self._model.device)
+        on_cpu = self._device.type == "cpu"
         wanted = source.precision
-        if wanted == "auto" and self._device.type != "cpu" and "dtype" not in (source.spec.model_kwargs or {}):
+        if wanted == "auto" and not on_cpu and "dtype" not in (source.spec.model_kwargs or {}):
             wanted = "fp16"
         if wanted in DTYPES:
             self._model.to(DTYPES[wanted])
@@ -35,14 +44,30 @@ class TorchBackend:
             torch.set_num_threads(source.num_threads)
         dtype = next(self._model.parameters()).dtype
         self.precision = NAMES.get(dtype, str(dtype))
-        self.batch_tokens = CPU_BATCH_TOKENS if self._device.type == "cpu" else GPU_BATCH_TOKENS
-        self.grid = ShapeGrid()
+        self.batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
+        self.grid = ShapeGrid() if on_cpu else ShapeGrid(batch_cost=GPU_BATCH_COST)
+        self._padding_free: PaddingFreeBert | None = None
+        if self._device.type == "cuda" and dtype != torch.float32 and not source.compile_torch:
+            example = source.tokenizer.encode(["a query", "a passage", "another passage that is longer"])
+            pairs = [Pair(example[0], passage) for passage in example[1:]]
+            width = max(source.tokenizer.length(pair) for pair in pairs)
+            network = cast("Any", self._model[0]).model
+            self._padding_free = without_padding(network, source.tokenizer.features(pairs, width=width))
+            if self._padding_free is not None:
+                self.batch_tokens = PADDING_FREE_BATCH_TOKENS
         if source.compile_torch:
             self._model.compile(dynamic=True)
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch. See `Backend.logits`."""
         with torch.inference_mode():
-            tensors = {name: torch.from_numpy(array).to(self._device) for name, array in features.items()}
-            scores: NDArray[np.float32] = self._model(tensors)["scores"].float().cpu().numpy()
-        return scores.reshape(-1)
+            scores = (
+                self._model(self._tensors(features))["scores"]
+                if self._padding_free is None
+                else self._padding_free.score(features, self._device)
+            )
+        logits: NDArray[np.float32] = scores.float().cpu().numpy()
+        return logits.reshape(-1)
+
+    def _tensors(self, features: Features) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array).to(self._device) for name, array in features.items()}
