@@ -1,0 +1,81 @@
+"""
+Passages a second on a GPU: sentence-transformers in fp16 at several batch sizes, and this package, in turn, same model and pairs.
+
+    python benchmarks/scoring/gpu.py BEIR_FOLDER [--model minilm-l6-en] [--device cuda:0] [--queries 100] [--rounds 5]
+
+Each query has 100 passages of about 90 tokens, stretches of the collection's text. "all" scores every query in one call,
+"one" a single query: what a search waits for.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from sentence_transformers import CrossEncoder
+
+from rerank_plugin.beir import BeirDataset
+from rerank_plugin.evaluation.bench.material import Case, draw_call
+from rerank_plugin.scoring.models import ModelSpec, resolve_model
+from rerank_plugin.scoring.requests import ScoringRequest
+from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+
+BATCH_SIZES = (32, 64, 128, 256)
+CASE = Case((60, 120), 100)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Time of a call; the results come back to the CPU, so that nothing is left running."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collection", type=Path)
+    parser.add_argument("--model", default="minilm-l6-en")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+
+    draw = random.Random(0)
+    dataset = BeirDataset(options.collection)
+    words = [word for document in dataset.documents() for word in document.text.split()]
+    texts = [query.text for query in dataset.queries().values()]
+    calls = [draw_call(CASE, texts, words, draw) for _ in range(options.queries)]
+    requests = [ScoringRequest(query, [d.content or "" for d in documents]) for query, documents in calls]
+    pairs = [(request.query, passage) for request in requests for passage in request.passages]
+    one = pairs[: CASE.candidates]
+
+    half = {"dtype": torch.float16, "attn_implementation": "sdpa"} if options.device != "cpu" else {}
+    stock = CrossEncoder(resolve_model(options.model), device=options.device, model_kwargs=half)
+    ours = load_scorer(ModelSpec(options.model, device=options.device), ScorerSettings(backend="torch"))
+
+    def predict(some: list[tuple[str, str]], size: int) -> object:
+        return stock.predict(some, batch_size=size, show_progress_bar=False)
+
+    systems: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        f"sentence-transformers, {size} a batch": (lambda s=size: predict(pairs, s), lambda s=size: predict(one, s))
+        for size in BATCH_SIZES
+    }
+    systems[f"rerank_plugin, {ours.backend_name}"] = (lambda: ours.score(requests), lambda: ours.score(requests[:1]))
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
+    for number in range(options.rounds + 1):
+        for name, (everything, single) in systems.items():
+            found = seconds(everything), seconds(single)
+            if number:  # the first round warms up
+                times[name].append(found)
+    print(f"{len(pairs)} passages, device {options.device}; passages a second")
+    for name, found in times.items():
+        everything, single = (median(column) for column in zip(*found, strict=True))
+        print(f"{name:36}  all {len(pairs) / everything:>8.0f}  one query {len(one) / single:>8.0f}")
+
+
+if __name__ == "__main__":
+    main()
