@@ -1,6 +1,6 @@
 """Encoders on the GPU: texts as token ids that stay there, pairs put together there, vectors and logits out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,17 @@ def _fused_attention(self, hidden_states, attention_mask=None, position_bias=Non
 
 
 modeling_mpnet.MPNetSelfAttention.forward = _fused_attention
+
+
+def chunks(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Positions of texts of like length, so many that their padded tokens fit; shortest first."""
+    order = np.argsort(lengths, kind="stable")
+    at = 0
+    while at < len(order):
+        rows = tokens // max(1, int(lengths[order[at]]))
+        rows = max(1, tokens // max(1, int(lengths[order[min(len(order) - 1, at + rows)]])))
+        yield order[at : at + rows]
+        at += rows
 
 
 @dataclass(frozen=True)
@@ -129,16 +140,9 @@ class Pairs:
             found["token_type_ids"] = ((at >= passage_start) & (at <= end)).long()
         return found
 
-    def chunks(self, q: np.ndarray, d: np.ndarray, longest: int, tokens: int):
+    def chunks(self, q: np.ndarray, d: np.ndarray, longest: int, tokens: int) -> Iterator[np.ndarray]:
         """Positions of pairs of like length, so many that their padded tokens fit."""
-        lengths = self.lengths(q, d, longest)
-        order = np.argsort(lengths, kind="stable")
-        at = 0
-        while at < len(order):
-            rows = tokens // int(lengths[order[at]])
-            rows = max(1, tokens // int(lengths[order[min(len(order) - 1, at + rows)]]))
-            yield order[at : at + rows]
-            at += rows
+        return chunks(self.lengths(q, d, longest), tokens)
 
     @torch.inference_mode()
     def score(self, model: Any, q: np.ndarray, d: np.ndarray, longest: int = 512) -> np.ndarray:
@@ -155,13 +159,8 @@ def vectors(encoder: Encoder, model: Any, texts: Sequence[str], prefix: str, lon
     tokenizer = encoder.tokenizer
     tokenizer.enable_truncation(longest)
     encoded = tokenizer.encode_batch_fast([prefix + text for text in texts])
-    order = sorted(range(len(texts)), key=lambda i: len(encoded[i].ids))
     out = torch.empty(len(texts), model.config.hidden_size, dtype=torch.float16, device=DEVICE)
-    at = 0
-    while at < len(order):
-        rows = TOKENS_AT_ONCE // len(encoded[order[at]].ids)
-        rows = max(1, TOKENS_AT_ONCE // len(encoded[order[min(len(order) - 1, at + rows)]].ids))
-        part = order[at : at + rows]
+    for part in chunks(np.array([len(encoding.ids) for encoding in encoded], dtype=np.int64), TOKENS_AT_ONCE):
         ids = torch.zeros(len(part), len(encoded[part[-1]].ids), dtype=torch.long)
         mask = torch.zeros_like(ids)
         for row, i in enumerate(part):
@@ -170,6 +169,5 @@ def vectors(encoder: Encoder, model: Any, texts: Sequence[str], prefix: str, lon
         ids, mask = ids.to(DEVICE), mask.to(DEVICE)
         hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         mean = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        out[torch.tensor(part, device=DEVICE)] = functional.normalize(mean, dim=1).half()
-        at += rows
+        out[torch.from_numpy(part).to(DEVICE)] = functional.normalize(mean, dim=1).half()
     return out

@@ -1,5 +1,5 @@
 """
-Step 2 of 2 on the way to the bundled models, on a machine with a GPU (an H100 needs 12 minutes; 45 GB of its memory are used).
+Step 2 of 2 on the way to the bundled models, on a machine with a GPU (an H100 needs about 12 minutes).
 
     python benchmarks/bundled_model/train_on_gpu.py material.json.xz --bilingual-start FOLDER --output FOLDER
 

@@ -31,7 +31,7 @@ from rerank_plugin.scoring.models import resolve_model
 LAYERS = (2, 3)
 CANDIDATES = 100
 TOP_K = 10
-CONFIDENCES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+CONFIDENCES = (0.99, 0.97, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 SURVIVORS = (50, 40, 30, 20, 15, 10)
 RIDGE = 10.0
 

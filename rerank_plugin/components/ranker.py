@@ -78,8 +78,8 @@ class CrossEncoderRanker:
     :param fusion: Rank by both stages: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own score is
         then in `meta["second_stage_score"]`.
     :param fusion_weight: Weight of the second stage, 0 to 1; `None`: the calibration's, or else 0.5.
-    :param adaptive_depth: Stop when the remaining candidates are, at this confidence (0 to 1), too deep to enter the result.
-        Needs a calibration. `None`: score all.
+    :param adaptive_depth: Stop when, with this confidence (0 to 1), a document of the full result is among those found: the
+        remaining candidates are too deep to enter it. Needs a calibration. `None`: score all.
     :param early_exit: Score all candidates with the first layers only, and this many of them with all layers. Needs a model
         with an early-exit head. `None`: score all with all layers.
     :raises InvalidValueError: If a value is none of those described.

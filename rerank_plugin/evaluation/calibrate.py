@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from haystack import Pipeline
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
-CONFIDENCES = (0.99, 0.95, 0.9, 0.8, 0.7, 0.5)
+CONFIDENCES = (0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 METHODS = ("platt", "temperature")
 TOP_K = 10
 NDCG = f"nDCG@{TOP_K}"

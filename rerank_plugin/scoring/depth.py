@@ -34,7 +34,7 @@ class DepthModel:
 
     :param weights: Of the intercept and the three facts.
     :param thresholds: Expected newcomers, rising.
-    :param confidences: For each threshold, the share of dev queries whose result was the same as with all scored; falling.
+    :param confidences: For each threshold, the share of the full results that was found, mean of the dev queries; falling.
     """
 
     weights: tuple[float, ...]
@@ -45,7 +45,8 @@ class DepthModel:
         """
         Choose how sure to be.
 
-        :param confidence: Share of queries whose result shall stay the same, between 0 and 1.
+        :param confidence: How probable it shall be that a document of the result with all scored is found, between 0 and 1.
+            The first places are far safer than the last ones.
         :returns: The rule that stops earliest among those that kept so many.
         :raises InvalidValueError: If the confidence is not between 0 and 1.
         """
@@ -144,8 +145,9 @@ def stopping_point(rule: DepthRule, logits: NDArray[np.float32], first_scores: N
 def _share_kept(
     rule: DepthRule, logits: Sequence[NDArray[np.float32]], first_scores: Sequence[NDArray[np.float64]], top_k: int
 ) -> float:
-    kept = 0
+    kept = 0.0
     for values, firsts in zip(logits, first_scores, strict=True):
         scored = stopping_point(rule, values, firsts, top_k=top_k)
-        kept += set(np.argsort(-values, kind="stable")[:top_k]) == set(np.argsort(-values[:scored], kind="stable")[:top_k])
+        all_scored, found = (np.argsort(-part, kind="stable")[:top_k] for part in (values, values[:scored]))
+        kept += len(np.intersect1d(all_scored, found)) / len(all_scored)
     return kept / len(logits)

@@ -1,0 +1,97 @@
+"""
+What adaptive depth saves in time and costs in quality, beside the stock ranker, in turn, on BM25's candidates.
+
+    python benchmarks/scoring/adaptive_depth.py BEIR_FOLDER SPLIT [--fit 120] [--measure 40] [--confidence 0.9 0.8 0.75 0.7]
+
+The depth is fitted on the first judged queries and measured on the last ones.
+"""
+
+import argparse
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from haystack.utils import ComponentDevice
+from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
+
+from rerank_plugin import CrossEncoderRanker
+from rerank_plugin.beir import BeirDataset
+from rerank_plugin.evaluation.bench.material import judged_calls
+from rerank_plugin.evaluation.dataset import judged_queries
+from rerank_plugin.evaluation.evaluate import measure
+from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.depth import fit_depth
+from rerank_plugin.scoring.models import resolve_model
+
+TOP_K = 10
+
+
+def main() -> None:
+    """Fit, measure, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collection", type=Path)
+    parser.add_argument("split")
+    parser.add_argument("--model", default="minilm-l6-en")
+    parser.add_argument("--fit", type=int, default=120)
+    parser.add_argument("--measure", type=int, default=40)
+    parser.add_argument("--confidence", type=float, nargs="+", default=[0.9, 0.8, 0.75, 0.7])
+    options = parser.parse_args()
+
+    queries, qrels = judged_queries(options.collection, split=options.split, lang=None)
+    fitted = dict(islice(queries.items(), options.fit))
+    measured = dict(islice(reversed(queries.items()), options.measure))
+    texts = {id_: query.text for id_, query in (fitted | measured).items()}
+    calls = judged_calls(BeirDataset(options.collection), texts, candidates=100)
+
+    everything = CrossEncoderRanker(model=options.model, top_k=TOP_K, scale_score=False)
+    ours = [calls[id_] for id_ in fitted if id_ in calls]
+    logits = [
+        np.array(everything.logits(query, [document.content or "" for document in documents]), dtype=np.float32)
+        for query, documents in ours
+    ]
+    firsts = [np.array([document.score for document in documents]) for _, documents in ours]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "calibration.json"
+        Calibration(depth=fit_depth(logits, firsts, top_k=TOP_K)).save(file)
+        systems = {
+            "stock": SentenceTransformersSimilarityRanker(
+                model=resolve_model(options.model), top_k=TOP_K, device=ComponentDevice.from_str("cpu"), scale_score=False
+            ),
+            "all": everything,
+            **{
+                f"adaptive {confidence}": CrossEncoderRanker(
+                    model=options.model, top_k=TOP_K, scale_score=False, calibration=file, adaptive_depth=confidence
+                )
+                for confidence in options.confidence
+            },
+        }
+        runs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in systems}
+        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        scored: dict[str, list[int]] = {name: [] for name in systems}
+        for system in systems.values():
+            system.warm_up()
+            system.run(*next(iter(calls.values())))
+        for id_ in (id_ for id_ in measured if id_ in calls):
+            query, documents = calls[id_]
+            for name, system in systems.items():
+                start = time.perf_counter()
+                found = system.run(query=query, documents=documents)
+                seconds[name].append(time.perf_counter() - start)
+                runs[name][id_] = {d.id: len(found["documents"]) - rank for rank, d in enumerate(found["documents"])}
+                scored[name].append(found.get("status", {}).get("scored", len(documents)))
+    judged = {id_: qrels[id_] for id_ in runs["stock"]}
+    print(f"{len(ours)} queries fitted, {len(judged)} measured, 100 candidates, model {options.model}")
+    print("| system | scored | median ms | times stock | nDCG@10 |\n| --- | ---: | ---: | ---: | ---: |")
+    for name in systems:
+        quality, ratio = (
+            measure(runs[name], judged, ["nDCG@10"])[0]["nDCG@10"],
+            median(seconds["stock"]) / median(seconds[name]),
+        )
+        print(f"| {name} | {np.mean(scored[name]):.0f} | {1000 * median(seconds[name]):.0f} | {ratio:.1f} | {quality:.4f} |")
+
+
+if __name__ == "__main__":
+    main()
