@@ -73,7 +73,8 @@ def main() -> None:
         scored: dict[str, list[int]] = {name: [] for name in systems}
         for system in systems.values():
             system.warm_up()
-            system.run(*next(iter(calls.values())))
+            query, documents = next(iter(calls.values()))
+            system.run(query=query, documents=documents)
         for id_ in (id_ for id_ in measured if id_ in calls):
             query, documents = calls[id_]
             for name, system in systems.items():
