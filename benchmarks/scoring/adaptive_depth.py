@@ -16,6 +16,7 @@ from statistics import median
 import numpy as np
 from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
+from less_work import CANDIDATES, TOP_K, gather
 
 from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.beir import BeirDataset
@@ -25,8 +26,6 @@ from rerank_plugin.evaluation.evaluate import measure
 from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.depth import fit_depth
 from rerank_plugin.scoring.models import resolve_model
-
-TOP_K = 10
 
 
 def main() -> None:
@@ -41,21 +40,15 @@ def main() -> None:
     options = parser.parse_args()
 
     queries, qrels = judged_queries(options.collection, split=options.split, lang=None)
-    fitted = dict(islice(queries.items(), options.fit))
-    measured = dict(islice(reversed(queries.items()), options.measure))
-    texts = {id_: query.text for id_, query in (fitted | measured).items()}
-    calls = judged_calls(BeirDataset(options.collection), texts, candidates=100)
+    last = {id_: query.text for id_, query in islice(reversed(queries.items()), options.measure)}
+    calls = judged_calls(BeirDataset(options.collection), last, candidates=CANDIDATES)
 
     everything = CrossEncoderRanker(model=options.model, top_k=TOP_K, scale_score=False)
-    ours = [calls[id_] for id_ in fitted if id_ in calls]
-    logits = [
-        np.array(everything.logits(query, [document.content or "" for document in documents]), dtype=np.float32)
-        for query, documents in ours
-    ]
-    firsts = [np.array([document.score for document in documents]) for _, documents in ours]
+    fitted, _ = gather(options.collection, options.split, options.fit, everything)
+    depth = fit_depth([query.logits for query in fitted], [query.first_scores for query in fitted], top_k=TOP_K)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "calibration.json"
-        Calibration(depth=fit_depth(logits, firsts, top_k=TOP_K)).save(file)
+        Calibration(depth=depth).save(file)
         systems = {
             "stock": SentenceTransformersSimilarityRanker(
                 model=resolve_model(options.model), top_k=TOP_K, device=ComponentDevice.from_str("cpu"), scale_score=False
@@ -75,8 +68,7 @@ def main() -> None:
             system.warm_up()
             query, documents = next(iter(calls.values()))
             system.run(query=query, documents=documents)
-        for id_ in (id_ for id_ in measured if id_ in calls):
-            query, documents = calls[id_]
+        for id_, (query, documents) in calls.items():
             for name, system in systems.items():
                 start = time.perf_counter()
                 found = system.run(query=query, documents=documents)
@@ -84,7 +76,7 @@ def main() -> None:
                 runs[name][id_] = {d.id: len(found["documents"]) - rank for rank, d in enumerate(found["documents"])}
                 scored[name].append(found.get("status", {}).get("scored", len(documents)))
     judged = {id_: qrels[id_] for id_ in runs["stock"]}
-    print(f"{len(ours)} queries fitted, {len(judged)} measured, 100 candidates, model {options.model}")
+    print(f"{len(fitted)} queries fitted, {len(judged)} measured, {CANDIDATES} candidates, model {options.model}")
     print("| system | scored | median ms | times stock | nDCG@10 |\n| --- | ---: | ---: | ---: | ---: |")
     for name in systems:
         quality, ratio = (

@@ -21,7 +21,8 @@ class PaddingFreeBert(torch.nn.Module):
     reads no other. On CUDA attention is FlashAttention for sequences of several lengths (`torch.nn.attention.varlen`);
     elsewhere, where that does not exist, each pair is attended to by itself.
 
-    :param network: A `BertForSequenceClassification` of transformers with one output. Its weights are shared.
+    :param network: A `BertForSequenceClassification` of transformers with one output. Its weights are shared, but
+        for those of query, key and value.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
