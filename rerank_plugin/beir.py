@@ -14,6 +14,7 @@ from rerank_plugin.errors import InputFileError
 
 CORPUS_NAMES = ("documents.jsonl", "corpus.jsonl")
 QRELS_HEADER = "query-id"
+TREC_COLUMNS = 4
 
 Qrels = dict[str, dict[str, int]]
 
@@ -108,26 +109,14 @@ class BeirDataset:
         Return the judgements of a split: query id -> document id -> grade.
 
         :param split: Name of the file under `qrels`, without `.tsv`.
-        :returns: Grades; 0 and below mean judged and not relevant.
-        :raises InputFileError: If there is no such split or a line is malformed.
+        :returns: See `read_qrels`.
+        :raises InputFileError: If there is no such split; see also `read_qrels`.
         """
         path = self.folder / "qrels" / f"{split}.tsv"
         if not path.is_file():
             there = sorted(file.stem for file in path.parent.glob("*.tsv"))
             raise InputFileError(f"{self.folder} has no split {split!r}: choose one of {there}")
-        qrels: Qrels = {}
-        for number, line in read_lines(path):
-            columns = line.split("\t")
-            if number == 1 and columns[0] == QRELS_HEADER:
-                continue
-            try:
-                query, document, grade = columns
-                qrels.setdefault(query, {})[document] = int(grade)
-            except ValueError:
-                raise InputFileError(
-                    f"{path}, line {number}: expected query-id, corpus-id and a whole number with tabs between, got {line!r}"
-                ) from None
-        return qrels
+        return read_qrels(path)
 
 
 def is_beir_folder(path: Path) -> bool:
@@ -156,6 +145,39 @@ def read_documents(path: Path) -> Iterator[BeirDocument]:
             raise InputFileError(f"{path}, line {number}: the id {document.id!r} occurs twice; give every document its own")
         seen.add(document.id)
         yield document
+
+
+def read_qrels(path: Path) -> Qrels:
+    """
+    Read judgements, in BEIR's form (three columns with tabs between, a header) or in that of `trec_eval` (`query 0 document grade`).
+
+    :param path: The file, UTF-8.
+    :returns: For each query the grades by document; 0 and below mean judged and not relevant.
+    :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two different grades.
+    """
+    qrels: Qrels = {}
+    for number, line in read_lines(path):
+        columns = line.split("\t") if "\t" in line else line.split()
+        if number == 1 and columns[0] == QRELS_HEADER:
+            continue
+        if len(columns) == TREC_COLUMNS:
+            del columns[1]
+        try:
+            query, document, text = columns
+            grade = int(text)
+        except ValueError:
+            raise InputFileError(
+                f"{path}, line {number}: expected query, document and grade (a whole number) with tabs between, "
+                f"or query, 0, document and grade, got {line!r}"
+            ) from None
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InputFileError(
+                f"{path}, line {number}: document {document!r} has grade {grade} for query {query!r}, "
+                f"and {qrels[query][document]} before; leave one out"
+            )
+    if not qrels:
+        raise InputFileError(f"{path} holds no judgements: it is empty")
+    return qrels
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

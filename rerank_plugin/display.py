@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_plugin.evaluation.costs import TOTAL
+
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.evaluate import Evaluation
+    from rerank_plugin.evaluation.command import EvalResult
     from rerank_plugin.search import Hit, SearchResult
 
 
@@ -77,32 +79,43 @@ def hits_as_json(query: str, result: "SearchResult") -> dict[str, Any]:
     }
 
 
-def show_evaluations(results: "Mapping[str, Evaluation]", *, title: str) -> None:
-    """Print the measures of pipelines side by side."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
-    table.add_column("pipeline")
-    names = list(next(iter(results.values())).measures)
-    for name in (*names, "ms a query"):
+def show_evaluation(result: "EvalResult") -> None:
+    """Print the measures and costs of systems side by side, and what each gains."""
+    evaluations, best = result.evaluations, {}
+    for name in next(iter(evaluations.values())).per_query:
+        best[name] = max(evaluation.means[name] for evaluation in evaluations.values())
+    table = Table(box=None, pad_edge=False, header_style="bold", title=result.title, title_justify="left", title_style="")
+    table.add_column("system")
+    for name in (*best, "pairs", "ms a query", "p95"):
         table.add_column(name, justify="right")
-    best = {name: max(result.measures[name] for result in results.values()) for name in names}
-    for pipeline, result in results.items():
+    times = {row.system: row for row in result.latencies if row.stage == TOTAL}
+    for system, evaluation in evaluations.items():
         cells = [
-            Text(f"{result.measures[name]:.3f}", style="bold" if result.measures[name] == best[name] else "")
-            for name in names
+            Text(f"{value:.3f}", style="bold" if value == best[name] else "") for name, value in evaluation.means.items()
         ]
-        table.add_row(pipeline, *cells, f"{sum(result.milliseconds.values()):.1f}")
+        pairs = f"{result.pairs[system]:.0f}" if result.pairs.get(system) else "-"
+        time = times.get(system)
+        table.add_row(system, *cells, pairs, *((f"{time.median:.1f}", f"{time.p95:.1f}") if time else ("-", "-")))
     Console().print(table)
-
-
-def evaluations_as_json(results: "Mapping[str, Evaluation]", *, queries: int) -> dict[str, Any]:
-    """Return evaluations as plain values, by pipeline."""
-    return {
-        "queries": queries,
-        "pipelines": {
-            name: {"measures": result.measures, "milliseconds": result.milliseconds, "per_query": result.per_query}
-            for name, result in results.items()
-        },
-    }
+    differences = [difference for difference in result.comparison.differences if difference.measure == result.measure]
+    if not differences:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"\n{result.measure}, paired", title_justify="left", title_style="")
+    for name in ("system", "against"):
+        table.add_column(name)
+    for name in ("gain", "95 % interval", "p", "p corrected", "wins", "ties", "losses"):
+        table.add_column(name, justify="right")
+    for d in differences:
+        table.add_row(
+            d.system,
+            d.baseline,
+            Text(f"{d.mean:+.3f}", style=("green" if d.mean > 0 else "red") if d.is_significant else ""),
+            f"{d.interval[0]:+.3f} to {d.interval[1]:+.3f}",
+            f"{d.p:.4f}",
+            Text(f"{d.p_corrected:.4f}", style="bold" if d.is_significant else ""),
+            *map(str, (d.wins, d.ties, d.losses)),
+        )
+    Console().print(table)
 
 
 def show_facts(parts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -40,8 +40,28 @@ def load_pipeline(
     :returns: The pipeline, not yet warmed up.
     :raises PipelineConfigError: If there is no such pipeline, or it cannot be loaded.
     """
-    path = find_pipeline(source)
-    data = _read(path)
+    data = read_pipeline(source, index=index, embedding_model=embedding_model, language=language)
+    return build_pipeline(data, name=str(find_pipeline(source)))
+
+
+def read_pipeline(
+    source: str | Path,
+    *,
+    index: str | Path | None = None,
+    embedding_model: str | None = None,
+    language: str | None = None,
+) -> dict[str, Any]:
+    """
+    Read a pipeline YAML and fit it to this machine, without making its components.
+
+    :param source: See `load_pipeline`.
+    :param index: See `load_pipeline`.
+    :param embedding_model: See `load_pipeline`.
+    :param language: See `load_pipeline`.
+    :returns: What the YAML says, with these changes.
+    :raises PipelineConfigError: If there is no such pipeline, or it is no pipeline.
+    """
+    data = _read(find_pipeline(source))
     for parameters in _init_parameters(data, STORE_TYPE):
         if index is not None:
             parameters["path"] = str(index)
@@ -50,7 +70,18 @@ def load_pipeline(
     for name in EMBEDDER_CLASSES:
         for parameters in _init_parameters(data, name):
             parameters["model"] = embedding_model or packaged_model(parameters.get("model"))
+    return data
 
+
+def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
+    """
+    Make a pipeline and its components.
+
+    :param data: From `read_pipeline`.
+    :param name: What the error calls it.
+    :returns: The pipeline, not yet warmed up.
+    :raises PipelineConfigError: If it cannot be made.
+    """
     from haystack import Pipeline
 
     import rerank_plugin.components  # noqa: F401 - tells Haystack that our classes may be loaded
@@ -58,7 +89,7 @@ def load_pipeline(
     try:
         return Pipeline.from_dict(data)
     except Exception as error:
-        raise PipelineConfigError(f"{path} cannot be loaded: {_one_line(error)}") from error
+        raise PipelineConfigError(f"{name} cannot be loaded: {_one_line(error)}") from error
 
 
 def pipeline_names() -> list[str]:

@@ -65,17 +65,18 @@ class Searcher:
     Runs queries through a pipeline whose components have the names of our own pipelines.
 
     :param pipeline: A pipeline from `load_pipeline`.
+    :param result_of: The component whose `documents` are the result; `None`: the last of `STAGES` that the pipeline has.
     :raises PipelineConfigError: If it has no retriever of a known name.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, *, result_of: str | None = None) -> None:
         self._pipeline = pipeline
         self._names = component_names(pipeline)
         if not set(RETRIEVERS) & set(self._names):
             raise PipelineConfigError(
                 f"the pipeline cannot search: it has no component named {' or '.join(RETRIEVERS)}, only {self._names}"
             )
-        self._last = next(name for name in reversed(STAGES) if name in self._names)
+        self._last = result_of or next(name for name in reversed(STAGES) if name in self._names)
 
     @property
     def has_second_stage(self) -> bool:
@@ -120,7 +121,9 @@ class Searcher:
             if value is not None and value < 1:
                 raise InvalidValueError(f"{name} must be at least 1, got {value}")
         with stopwatch() as watch:
-            output = self._pipeline.run(self._inputs(query, top_k, candidates, filters))
+            output = self._pipeline.run(
+                self._inputs(query, top_k, candidates, filters), include_outputs_from={self._last}
+            )
         documents: list[Document] = output[self._last]["documents"]
         hits = [
             Hit(

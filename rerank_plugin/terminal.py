@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rerank_plugin.evaluation.command import Announce
     from rerank_plugin.indexing import Progress
 
 
@@ -23,12 +24,25 @@ def quiet_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(title: str, *, hidden: bool) -> "Iterator[Progress]":
-    """Show a bar on standard error while something runs; yields what reports done and total."""
+def progress_bars(*, hidden: bool) -> "Iterator[Announce]":
+    """Show a bar on standard error for each thing that runs; yields what reports the thing, done and total."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        tasks: dict[str, Any] = {}
+
+        def announce(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield announce
+
+
+@contextmanager
+def progress_bar(title: str, *, hidden: bool) -> "Iterator[Progress]":
+    """Show a bar on standard error while something runs; yields what reports done and total."""
+    with progress_bars(hidden=hidden) as announce:
+        yield lambda done, total: announce(title, done, total)

@@ -21,8 +21,8 @@ from less_work import CANDIDATES, TOP_K, gather
 from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
-from rerank_plugin.evaluation.dataset import judged_queries
-from rerank_plugin.evaluation.evaluate import measure
+from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.depth import fit_depth
 from rerank_plugin.scoring.models import resolve_model
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, nargs="+", default=[0.9, 0.8, 0.75, 0.7])
     options = parser.parse_args()
 
-    queries, qrels = judged_queries(options.collection, split=options.split, lang=None)
+    queries, qrels = open_collection(options.collection, split=options.split).judged()
     last = {id_: query.text for id_, query in islice(reversed(queries.items()), options.measure)}
     calls = judged_calls(BeirDataset(options.collection), last, candidates=CANDIDATES)
 
@@ -80,7 +80,7 @@ def main() -> None:
     print("| system | scored | median ms | times stock | nDCG@10 |\n| --- | ---: | ---: | ---: | ---: |")
     for name in systems:
         quality, ratio = (
-            measure(runs[name], judged, ["nDCG@10"])[0]["nDCG@10"],
+            evaluate(runs[name], judged, [NDCG]).means[NDCG],
             median(seconds["stock"]) / median(seconds[name]),
         )
         print(f"| {name} | {np.mean(scored[name]):.0f} | {1000 * median(seconds[name]):.0f} | {ratio:.1f} | {quality:.4f} |")

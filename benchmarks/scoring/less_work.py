@@ -24,7 +24,7 @@ from rerank_plugin.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
 from rerank_plugin.evaluation.calibrate import ndcg
 from rerank_plugin.evaluation.candidates import JudgedCandidates
-from rerank_plugin.evaluation.dataset import judged_queries
+from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.scoring.depth import fit_depth, stopping_point
 from rerank_plugin.scoring.models import resolve_model
 
@@ -40,7 +40,7 @@ Calls = dict[str, tuple[str, list[Document]]]
 
 def gather(folder: Path, split: str, count: int, ranker: CrossEncoderRanker) -> tuple[list[JudgedCandidates], Calls]:
     """BM25's candidates of the first queries, all scored."""
-    queries, qrels = judged_queries(folder, split=split)
+    queries, qrels = open_collection(folder, split=split).judged()
     chosen = {id_: query.text for id_, query in islice(queries.items(), count)}
     calls = judged_calls(BeirDataset(folder), chosen, candidates=CANDIDATES)
     judged = [

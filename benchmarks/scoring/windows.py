@@ -19,8 +19,8 @@ from haystack import Document
 from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
-from rerank_plugin.evaluation.dataset import judged_queries
-from rerank_plugin.evaluation.evaluate import measure
+from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.evaluation.measures import NDCG, evaluate
 
 WAYS = ("truncate", "first", "max", "mean_top_k")
 TOKENS = (1500, 3000)
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     draw = random.Random(13)
     collection = BeirDataset(options.dataset)
-    queries, qrels = judged_queries(options.dataset, split=options.split)
+    queries, qrels = open_collection(options.dataset, split=options.split).judged()
     chosen = dict(islice(queries.items(), options.queries))
     calls = judged_calls(collection, {id_: q.text for id_, q in chosen.items()}, candidates=options.candidates)
     used = {document.id for _, documents in calls.values() for document in documents}
@@ -64,8 +64,8 @@ def main() -> None:
             ranked = ranker.run(query=query, documents=documents)["documents"]
             times.append((time.perf_counter() - began) * 1000)
             run[id_] = {document.id: 1.0 / rank for rank, document in enumerate(ranked, start=1)}
-        means, _ = measure(run, {id_: qrels[id_] for id_ in calls}, ["nDCG@10"])
-        print(f"{way}: nDCG@10 {means['nDCG@10']:.3f}, median {median(times):.0f} ms a query", flush=True)
+        found = evaluate(run, {id_: qrels[id_] for id_ in calls}, [NDCG]).means[NDCG]
+        print(f"{way}: nDCG@10 {found:.3f}, median {median(times):.0f} ms a query", flush=True)
 
 
 if __name__ == "__main__":

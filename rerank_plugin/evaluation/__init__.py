@@ -1,1 +1,34 @@
-"""Measure what each stage of a pipeline is worth, on a collection with judgements."""
+"""
+Measure retrieval: what a second stage gains, on which queries, and what it costs. `rerank eval` as a library.
+
+The names below are loaded on first use, as importing the package must cost nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rerank_plugin.beir import read_qrels
+    from rerank_plugin.evaluation.comparison import Comparison, Difference, compare
+    from rerank_plugin.evaluation.measures import Evaluation, evaluate
+    from rerank_plugin.evaluation.trec import read_run, write_run
+
+__all__ = ["Comparison", "Difference", "Evaluation", "compare", "evaluate", "read_qrels", "read_run", "write_run"]
+
+_HOMES = {
+    "Comparison": "rerank_plugin.evaluation.comparison",
+    "Difference": "rerank_plugin.evaluation.comparison",
+    "Evaluation": "rerank_plugin.evaluation.measures",
+    "compare": "rerank_plugin.evaluation.comparison",
+    "evaluate": "rerank_plugin.evaluation.measures",
+    "read_qrels": "rerank_plugin.beir",
+    "read_run": "rerank_plugin.evaluation.trec",
+    "write_run": "rerank_plugin.evaluation.trec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public name from the module where it lives."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rerank_plugin.evaluation' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

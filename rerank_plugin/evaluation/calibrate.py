@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.candidates import JudgedCandidates
-from rerank_plugin.evaluation.evaluate import measure
+from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.scoring.activation import sigmoid
 from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
@@ -25,7 +25,6 @@ WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 CONFIDENCES = (0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 METHODS = ("platt", "temperature")
 TOP_K = 10
-NDCG = f"nDCG@{TOP_K}"
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ def ndcg(
         order = np.argsort(-keys(query), kind="stable")
         run[query.query_id] = {query.document_ids[i]: 1.0 / (rank + 1) for rank, i in enumerate(order)}
         qrels[query.query_id] = query.judgements
-    means, _ = measure(run, qrels, [NDCG])
-    return means[NDCG]
+    return evaluate(run, qrels, [NDCG]).means[NDCG]
 
 
 def _best_weights(judged: Sequence[JudgedCandidates]) -> tuple[dict[str, float], dict[str, float]]:

@@ -1,7 +1,6 @@
 """What judged data says about a model: scores that are probabilities, and how far to trust the first stage."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import InputFileError
+from rerank_plugin.files import replace_file
 from rerank_plugin.scoring.activation import sigmoid
 from rerank_plugin.scoring.depth import DepthModel
 
@@ -43,10 +43,8 @@ class Calibration:
 
     def save(self, file: Path) -> None:
         """Write a file, in one step."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, file)  # noqa: PTH105 - the word that says it replaces
+        with replace_file(file) as stream:
+            stream.write(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
 
     @classmethod
     def load(cls, file: Path) -> "Calibration":

@@ -11,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from rerank_plugin.errors import ModelError
+from rerank_plugin.files import CACHE_VARIABLE, cache_folder
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
 # Written last: a folder that has it is whole.
 COMPLETE = "conversion.json"
-CACHE_VARIABLE = "RERANK_PLUGIN_CACHE"
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,6 @@ class Conversion:
         facts = [FORMAT, self.fingerprint, self.backend, self.precision, self.versions]
         key = sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return f"{self.name}-{self.backend}-{self.precision}-{key}"
-
-
-def cache_folder() -> Path:
-    """Say where converted models lie: `$RERANK_PLUGIN_CACHE`, else `rerank_plugin` in the user's cache folder."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rerank_plugin"
 
 
 def find_or_convert(conversion: Conversion, write: Callable[[Path], None]) -> Path:

@@ -282,6 +282,11 @@ class HybridDocumentStore(MetadataQueries):
             found = handle.database.settings()
             return {**asdict(found), "search_fields": found.search_fields and dict(found.search_fields.weights)}
 
+    def revision(self) -> str:
+        """Return a text that is another one after every change of the documents, and in every other index."""
+        with self._session.reading() as handle:
+            return f"{handle.database.setting('index_id')}:{handle.database.counter}"
+
     def describe_vectors(self) -> dict[str, Any]:
         """
         Say how vectors are searched.

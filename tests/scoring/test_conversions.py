@@ -8,7 +8,8 @@ import pytest
 from conftest import SENTENCES, write_cross_encoder
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.conversions import COMPLETE, Conversion, cache_folder, find_or_convert
+from rerank_plugin.files import cache_folder
+from rerank_plugin.scoring.conversions import COMPLETE, Conversion, find_or_convert
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 

@@ -9,15 +9,13 @@ from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
 
-from rerank_plugin.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.bench.material import Case, draw_call, judged_calls
 from rerank_plugin.evaluation.bench.memory import peak_megabytes
 from rerank_plugin.evaluation.bench.systems import System, load_system
-from rerank_plugin.evaluation.dataset import judged_queries
-from rerank_plugin.evaluation.evaluate import measure
+from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.evaluation.measures import NDCG, evaluate
 
-NDCG = "nDCG@10"
 WORDS = 200_000
 P95 = 18  # of the 19 cuts between twentieths
 
@@ -93,8 +91,9 @@ def run_bench(settings: BenchSettings, folder: Path, *, progress: Callable[[int,
     """
     if len(settings.systems) < 2 or settings.rounds < 2:
         raise InvalidValueError("a benchmark needs at least two systems and two rounds")
-    collection = BeirDataset(settings.dataset)
-    queries, qrels = judged_queries(settings.dataset, split=settings.split)
+    opened = open_collection(settings.dataset, split=settings.split)
+    collection = opened.dataset
+    queries, qrels = opened.judged()
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
     most = max([settings.candidates, *(case.candidates for case in settings.cases)])
     systems = [load_system(name, settings.model, candidates=most, folder=folder) for name in settings.systems]
@@ -148,11 +147,10 @@ def _quality(runs: dict[str, dict[str, dict[str, float]]], qrels: dict[str, dict
     base = next(iter(runs.values()))
     quality = {}
     for name, run in runs.items():
-        means, _ = measure(run, qrels, [NDCG])
         correlations = [
             float(spearmanr([scores[id_] for id_ in base[query]], list(base[query].values())).statistic)
             for query, scores in run.items()
             if len(base[query]) > 1
         ]
-        quality[name] = {NDCG: round(means[NDCG], 4), "Spearman": round(mean(correlations), 4)}
+        quality[name] = {NDCG: round(evaluate(run, qrels, [NDCG]).means[NDCG], 4), "Spearman": round(mean(correlations), 4)}
     return quality

@@ -1,0 +1,109 @@
+"""`rerank eval`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.terminal import progress_bars, quiet_libraries
+
+Several = Annotated[list[str] | None, typer.Option()]
+
+
+@app.command("eval")
+def evaluate(
+    dataset: Annotated[
+        str | None,
+        typer.Argument(help="Collection: a folder in BEIR layout, or irds:ID of ir_datasets. Without it: --run and --qrels."),
+    ] = None,
+    pipeline: Annotated[
+        list[str] | None, typer.Option(help="Name or YAML file; repeat it to compare; without it bm25 and bm25_rerank.")
+    ] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="A run in trec_eval's format, as FILE or NAME=FILE, to measure beside; repeatable.")
+    ] = None,
+    qrels: Annotated[
+        Path | None, typer.Option(help="Judgements (trec_eval's or BEIR's format) instead of the collection's.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for report, runs and answers. A run that broke off goes on from there.")
+    ] = Path("eval"),
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Folder of an index; without it one is made for the collection, and kept.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
+    lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language of the keyword index; by default the queries' own 'lang', else en.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
+    candidates: Annotated[int, typer.Option(help="Candidates of the first stage, and length of the rankings.")] = 100,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(help="As ir-measures writes it; repeatable; the first is plotted. nDCG@10 RR@10 AP P@10 R@100 Judged@10."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Compare all with this system only; by default with the first, and two stages with their first."),
+    ] = None,
+    timed: Annotated[
+        int, typer.Option(help="Queries on which each ranker works alone and is timed; on the rest they share work.")
+    ] = 30,
+    embedding_model: EmbeddingModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Measure pipelines side by side: quality, significance, cost and time, and a report of what the second stage gains.
+
+    The report (report.html, report.md) has plots, and the queries that gained and lost most, with both rankings. Choose on
+    a dev split; read the test split once.
+    """
+    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
+        from rerank_plugin.evaluation.command import DEFAULT_PIPELINES, EvalRequest, run_evaluation
+        from rerank_plugin.evaluation.measures import DEFAULT_MEASURES
+
+        request = EvalRequest(
+            dataset=dataset,
+            pipelines=pipeline or ([] if run else DEFAULT_PIPELINES),
+            runs=dict(map(_named_file, run or [])),
+            qrels=qrels,
+            index=index,
+            split=split,
+            lang=lang,
+            language=language,
+            limit=limit,
+            candidates=candidates,
+            measures=measure or DEFAULT_MEASURES,
+            baseline=baseline,
+            timed=timed,
+            embedding_model=embedding_model,
+            output=output,
+        )
+        result = run_evaluation(request, announce=announce)
+        announce("Writing the report", 0, 1)
+        from rerank_plugin.evaluation.report.write import as_json as plain
+        from rerank_plugin.evaluation.report.write import write_report
+
+        files = write_report(result, output)
+    if as_json:
+        typer.echo(json.dumps(plain(result), ensure_ascii=False))
+    else:
+        from rerank_plugin.display import show_evaluation
+
+        show_evaluation(result)
+        typer.echo(f"report: {', '.join(map(str, files))}")
+    if result.failures:
+        name, first = result.failures[0]
+        typer.echo(f"error: {len(result.failures)} queries failed and count 0; the first: {name}, {first.query}: {first.error}", err=True)
+        raise typer.Exit(1)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, found, file = text.partition("=")
+    path = Path(file if found else text)
+    if not path.is_file():
+        raise InvalidValueError(f"--run {text}: {path} does not exist; write FILE or NAME=FILE")
+    return (name if found else path.stem), path

@@ -1,0 +1,110 @@
+"""`rerank index` and `rerank search`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.terminal import progress_bar, quiet_libraries
+
+
+@app.command()
+def index(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files (.txt .md .html .pdf, .jsonl in BEIR form) and folders of them.")
+    ],
+    index: IndexOption = DEFAULT_INDEX,
+    pipeline: Annotated[
+        str, typer.Option(help="Indexing pipeline: 'indexing', 'indexing_keyword' (no embeddings), or a YAML file.")
+    ] = "indexing",
+    language: Annotated[
+        str | None,
+        typer.Option(help="Language of the keyword index, such as en or ru; by default the index's own, else en."),
+    ] = None,
+    embedding_model: EmbeddingModelOption = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Drop passages of files that are gone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Index files: convert, split, embed, store.
+
+    Unchanged files are skipped, changed ones replaced; an interrupted run goes on where it broke off.
+    """
+    with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
+        from rerank_plugin.indexing import index_paths
+
+        report = index_paths(
+            paths,
+            index,
+            pipeline=pipeline,
+            language=language,
+            embedding_model=embedding_model,
+            prune=prune,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(vars(report), ensure_ascii=False))
+    else:
+        pruned = f", {report.pruned} pruned" if prune else ""
+        typer.echo(
+            f"{report.passages} passages of {report.files} files written to {index}; "
+            f"{report.unchanged} files unchanged{pruned}"
+        )
+    for failure in report.failed:
+        typer.echo(f"error: {failure}", err=True)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    index: IndexOption = DEFAULT_INDEX,
+    pipeline: Annotated[
+        str, typer.Option(help="bm25, dense, hybrid, each also with _rerank, or a YAML file.")
+    ] = "bm25_rerank",
+    top_k: Annotated[int | None, typer.Option(help="Hits to show, if other than the pipeline says (10).")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Candidates of the first stage, if other than the pipeline says (100).")
+    ] = None,
+    filters: Annotated[str | None, typer.Option(help="Haystack filters, as JSON.")] = None,
+    embedding_model: EmbeddingModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Search an index and show how the second stage moved each hit.
+
+    With a reranking pipeline the table shows old rank and old score beside the new ones.
+    """
+    parsed = _parse_filters(filters)
+    with quiet_libraries():
+        from rerank_plugin.pipelines import load_pipeline
+        from rerank_plugin.search import Searcher
+
+        searcher = Searcher(load_pipeline(pipeline, index=index, embedding_model=embedding_model))
+        searcher.warm_up()
+        result = searcher.search(query, top_k=top_k, candidates=candidates, filters=parsed, sentences=True)
+
+    from rerank_plugin.display import hits_as_json, show_hits
+
+    if as_json:
+        typer.echo(json.dumps(hits_as_json(query, result), ensure_ascii=False))
+    else:
+        show_hits(result, has_second_stage=searcher.has_second_stage)
+
+
+def _parse_filters(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        filters = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidValueError(f"--filters is not valid JSON ({error.msg} at column {error.colno}): {text}") from None
+    if not isinstance(filters, dict):
+        raise InvalidValueError(
+            f'--filters must be an object such as {{"field": "meta.lang", "operator": "==", "value": "en"}}, got {text}'
+        )
+    return filters

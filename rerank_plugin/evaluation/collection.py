@@ -1,0 +1,87 @@
+"""Where judged queries come from: a folder in BEIR layout, or a collection that ir_datasets knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from rerank_plugin.beir import BeirDataset, BeirQuery, Qrels, read_qrels
+from rerank_plugin.errors import InvalidValueError
+
+IR_DATASETS = "irds:"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """
+    Documents, queries and judgements.
+
+    :param name: As it is shown.
+    :param dataset: The files, in BEIR layout.
+    :param split: Which judgements.
+    :param qrels_file: A file with judgements instead of those of the split.
+    """
+
+    name: str
+    dataset: BeirDataset
+    split: str
+    qrels_file: Path | None = None
+
+    def judged(self, *, lang: str | None = None, limit: int | None = None) -> tuple[dict[str, BeirQuery], Qrels]:
+        """
+        Read the queries that have judgements.
+
+        :param lang: Only queries whose metadata has this `lang`; `None`: all.
+        :param limit: Most queries, in file order; `None`: all.
+        :returns: Queries by id, and their judgements.
+        :raises InputFileError: If a file is missing or malformed.
+        :raises InvalidValueError: If no query is left.
+        """
+        qrels = self.dataset.qrels(self.split) if self.qrels_file is None else read_qrels(self.qrels_file)
+        judged = (
+            (id_, query)
+            for id_, query in self.dataset.queries().items()
+            if id_ in qrels and (lang is None or query.metadata.get("lang") == lang)
+        )
+        queries = dict(islice(judged, limit))
+        if not queries:
+            where = f"split {self.split!r}" if self.qrels_file is None else str(self.qrels_file)
+            raise InvalidValueError(f"{self.name} has no judged queries in {where}: check the split and the language")
+        return queries, {id_: qrels[id_] for id_ in queries}
+
+
+def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path | None = None) -> Collection:
+    """
+    Find a collection.
+
+    :param source: A folder in BEIR layout, or `irds:ID` with an id of ir_datasets, such as `irds:beir/scifact/test`. The
+        latter is loaded by ir_datasets, which may download it, and kept in BEIR layout in the cache folder; its judgements
+        are those of the id, whatever the split.
+    :param split: Which judgements of a folder: `qrels/SPLIT.tsv`.
+    :param qrels_file: Judgements to take instead; `None`: the collection's own.
+    :returns: The collection.
+    :raises InputFileError: If there is no such folder or collection.
+    :raises MissingDependencyError: If ir_datasets is needed and not installed.
+    """
+    text = str(source)
+    if text.startswith(IR_DATASETS):
+        from rerank_plugin.evaluation.ir_datasets_source import SPLIT, fetch
+
+        identifier = text.removeprefix(IR_DATASETS)
+        return Collection(identifier, BeirDataset(fetch(identifier)), SPLIT, qrels_file)
+    folder = Path(source).expanduser()
+    return Collection(folder.resolve().name, BeirDataset(folder), split, qrels_file)
+
+
+def by_language(queries: Mapping[str, BeirQuery], default: str) -> dict[str, dict[str, BeirQuery]]:
+    """
+    Group queries by the language of the index that they are searched in.
+
+    :param queries: Queries by id.
+    :param default: Language of queries whose metadata has no `lang`.
+    :returns: Queries by id, by language.
+    """
+    groups: dict[str, dict[str, BeirQuery]] = {}
+    for id_, query in queries.items():
+        groups.setdefault(str(query.metadata.get("lang") or default), {})[id_] = query
+    return groups

@@ -1,0 +1,148 @@
+"""Compare systems on the same queries: what one gains over another, on how many queries, and whether that is luck."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.evaluation.measures import DEFAULT_MEASURES, Evaluation, evaluate
+from rerank_plugin.evaluation.runs import Runs
+from rerank_plugin.evaluation.significance import TOLERANCE, bootstrap_intervals, holm, randomisation_tests
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Difference:
+    """
+    What a system gains over a baseline in one measure.
+
+    :param baseline: Name of the baseline.
+    :param system: Name of the system.
+    :param measure: Name of the measure.
+    :param mean: Mean of system minus baseline over the queries.
+    :param interval: 95 % bootstrap interval of that mean.
+    :param p: Two-sided p-value of the paired randomisation test.
+    :param p_corrected: The same, corrected for all comparisons in this measure (Holm).
+    :param wins: Queries where the system is better.
+    :param ties: Queries where both are equal.
+    :param losses: Queries where the baseline is better.
+    """
+
+    baseline: str
+    system: str
+    measure: str
+    mean: float
+    interval: tuple[float, float]
+    p: float
+    p_corrected: float
+    wins: int
+    ties: int
+    losses: int
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return self.p_corrected < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    Systems side by side.
+
+    :param evaluations: By name of the system.
+    :param differences: For each pair that was compared and each measure.
+    """
+
+    evaluations: dict[str, Evaluation]
+    differences: list[Difference]
+
+    def between(self, baseline: str, system: str, measure: str) -> Difference:
+        """
+        Return one difference.
+
+        :raises InvalidValueError: If these two were not compared in this measure.
+        """
+        for difference in self.differences:
+            if (difference.baseline, difference.system, difference.measure) == (baseline, system, measure):
+                return difference
+        raise InvalidValueError(f"{system!r} was not compared with {baseline!r} in {measure!r}")
+
+
+def compare(
+    runs: Mapping[str, Runs],
+    qrels: Mapping[str, Mapping[str, int]],
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    *,
+    baseline: str | None = None,
+) -> Comparison:
+    """
+    Measure several runs and compare all of them with one.
+
+    :param runs: The run of each system, as `evaluate` takes it.
+    :param qrels: For each query the grades of its judged documents.
+    :param measures: Names as ir-measures writes them.
+    :param baseline: Which system the others are compared with; `None`: the first.
+    :returns: Measures of each, and differences.
+    :raises InvalidValueError: If there are no runs, or the baseline is none of them; see also `evaluate`.
+    """
+    if not runs:
+        raise InvalidValueError("there are no runs to compare")
+    first = next(iter(runs)) if baseline is None else baseline
+    if first not in runs:
+        raise InvalidValueError(f"unknown baseline {first!r}: choose one of {list(runs)}")
+    evaluations = {name: evaluate(run, qrels, measures) for name, run in runs.items()}
+    return compare_evaluations(evaluations, [(first, name) for name in runs if name != first])
+
+
+def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]]) -> Comparison:
+    """
+    Compare what was measured on the same queries.
+
+    :param evaluations: By name of the system.
+    :param pairs: Baseline and system of each comparison.
+    :returns: The differences, for each pair in each measure.
+    """
+    measures = list(next(iter(evaluations.values())).per_query)
+    tests = [(measure, *pair) for measure in measures for pair in pairs]
+    if not tests:
+        return Comparison(dict(evaluations), [])
+    deltas = np.stack([differences_by_query(evaluations, (old, new), measure) for measure, old, new in tests], axis=1)
+    p_values = randomisation_tests(deltas)
+    # A family of tests is all that is compared in one measure.
+    corrected = [p for start in range(0, len(tests), len(pairs)) for p in holm(p_values[start : start + len(pairs)].tolist())]
+    lows, highs = bootstrap_intervals(deltas)
+    differences = [
+        Difference(
+            baseline=old,
+            system=new,
+            measure=measure,
+            mean=float(deltas[:, i].mean()),
+            interval=(float(lows[i]), float(highs[i])),
+            p=float(p_values[i]),
+            p_corrected=corrected[i],
+            wins=int((deltas[:, i] > TOLERANCE).sum()),
+            ties=int((np.abs(deltas[:, i]) <= TOLERANCE).sum()),
+            losses=int((deltas[:, i] < -TOLERANCE).sum()),
+        )
+        for i, (measure, old, new) in enumerate(tests)
+    ]
+    return Comparison(dict(evaluations), differences)
+
+
+def differences_by_query(
+    evaluations: Mapping[str, Evaluation], pair: tuple[str, str], measure: str
+) -> NDArray[np.float64]:
+    """
+    Return what a system gains on each query.
+
+    :param evaluations: By name of the system.
+    :param pair: Baseline and system.
+    :param measure: Name of the measure.
+    :returns: System minus baseline, shape (queries,), in the order of the baseline's queries.
+    """
+    before, after = (evaluations[name].per_query[measure] for name in pair)
+    return np.array([after[query] - value for query, value in before.items()])

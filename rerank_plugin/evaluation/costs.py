@@ -1,0 +1,66 @@
+"""What answers cost: milliseconds of each stage, and pairs that were scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from rerank_plugin.evaluation.outcomes import Outcome
+from rerank_plugin.evaluation.stages import RANKER
+
+FIRST, SECOND, TOTAL = "first stage", "second stage", "together"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """
+    How long a stage takes for a query.
+
+    :param system: Name of the pipeline.
+    :param stage: `first stage`, `second stage`, `together`, or the name of a component.
+    :param queries: How many were timed.
+    :param median: In milliseconds.
+    :param p95: In milliseconds.
+    """
+
+    system: str
+    stage: str
+    queries: int
+    median: float
+    p95: float
+
+
+def latencies(outcomes: Mapping[str, Sequence[Outcome]], *, components: bool = False) -> list[Latency]:
+    """
+    Summarise times. Only queries count for which every stage of a pipeline was timed.
+
+    :param outcomes: By pipeline.
+    :param components: Each component instead of each stage.
+    :returns: In the order of the pipelines; a pipeline without a second stage has one row.
+    """
+    rows = []
+    for system, answers in outcomes.items():
+        reranks = any(answer.first_ranks or answer.pairs for answer in answers)
+        timed = [answer.milliseconds for answer in answers if not answer.has_failed and answer.milliseconds]
+        if reranks:
+            timed = [times for times in timed if RANKER in times]
+        stages: dict[str, list[float]] = {}
+        for times in timed:
+            for stage, value in (times if components else _by_stage(times, reranks=reranks)).items():
+                stages.setdefault(stage, []).append(value)
+        for stage, values in stages.items():
+            median, p95 = np.percentile(values, [50, 95])
+            rows.append(Latency(system, stage, len(values), round(float(median), 2), round(float(p95), 2)))
+    return rows
+
+
+def _by_stage(times: Mapping[str, float], *, reranks: bool) -> dict[str, float]:
+    second = times.get(RANKER, 0.0)
+    total = sum(times.values())
+    return {FIRST: total - second, SECOND: second, TOTAL: total} if reranks else {TOTAL: total}
+
+
+def pairs_scored(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, float]:
+    """Return the mean number of pairs that the second stage scores for a query, by pipeline; 0 where there is none."""
+    return {system: fmean([answer.pairs for answer in answers] or [0]) for system, answers in outcomes.items()}

@@ -1,0 +1,94 @@
+"""Collections that the package ir_datasets knows, written once in BEIR layout, which everything else reads."""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rerank_plugin.errors import InputFileError, MissingDependencyError
+from rerank_plugin.files import cache_folder
+
+logger = logging.getLogger(__name__)
+
+SPLIT = "judged"
+QRELS_HEADER = "query-id\tcorpus-id\tscore"
+NEEDS = ("docs", "queries", "qrels")
+
+
+def fetch(identifier: str) -> Path:
+    """
+    Have ir_datasets load a collection, and keep it in BEIR layout.
+
+    Collections that share documents (the splits of one, say) share their file.
+
+    :param identifier: Such as `beir/scifact/test`.
+    :returns: The folder; its split is called `judged`.
+    :raises InputFileError: If ir_datasets does not know the collection or cannot load it, or it has no judgements.
+    :raises MissingDependencyError: If ir_datasets is not installed.
+    """
+    try:
+        import ir_datasets
+    except ImportError as error:
+        raise MissingDependencyError(f"irds:{identifier} needs ir_datasets: pip install 'rerank-plugin[ir-datasets]'") from error
+    root = cache_folder() / "collections"
+    folder = root / identifier.replace("/", "__")
+    if folder.is_dir():
+        return folder
+    try:
+        dataset = ir_datasets.load(identifier)
+    except KeyError:
+        raise InputFileError(f"ir_datasets knows no collection {identifier!r}: `ir_datasets list` shows them") from None
+    if missing := [part for part in NEEDS if not getattr(dataset, f"has_{part}")()]:
+        raise InputFileError(f"{identifier} of ir_datasets has no {' and no '.join(missing)}: choose one with judgements")
+    corpus = root / f"corpus-{ir_datasets.docs_parent_id(identifier).replace('/', '__')}"
+    try:
+        _make(corpus, lambda target: _write_documents(dataset, target))
+        _make(folder, lambda target: _write_queries(dataset, target, corpus / "documents.jsonl"))
+    except (RuntimeError, OSError) as error:  # requests' errors are OSErrors
+        raise InputFileError(f"{identifier} cannot be loaded by ir_datasets: {' '.join(str(error).split())}") from error
+    return folder
+
+
+def _make(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make a folder in one step, unless it is there."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
+    try:
+        write(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_documents(dataset: Any, folder: Path) -> None:
+    _write_jsonl(
+        folder / "documents.jsonl",
+        ({"_id": doc.doc_id, "title": getattr(doc, "title", "") or "", "text": _text(doc)} for doc in dataset.docs_iter()),
+    )
+
+
+def _text(document: Any) -> str:
+    """The field `text` where there is one beside a title, else all that ir_datasets takes for the text."""
+    text = getattr(document, "text", None) if getattr(document, "title", None) else None
+    return str(text if text is not None else document.default_text())
+
+
+def _write_queries(dataset: Any, folder: Path, documents: Path) -> None:
+    (folder / documents.name).symlink_to(Path("..") / documents.parent.name / documents.name)
+    _write_jsonl(folder / "queries.jsonl", ({"_id": q.query_id, "text": q.default_text()} for q in dataset.queries_iter()))
+    (folder / "qrels").mkdir()
+    with (folder / "qrels" / f"{SPLIT}.tsv").open("w", encoding="utf-8") as file:
+        file.write(QRELS_HEADER + "\n")
+        for judgement in dataset.qrels_iter():
+            file.write(f"{judgement.query_id}\t{judgement.doc_id}\t{judgement.relevance}\n")
+
+
+def _write_jsonl(file: Path, records: Iterable[dict[str, str]]) -> None:
+    with file.open("w", encoding="utf-8") as lines:
+        for record in records:
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,140 @@
+"""The queries on which one system gains or loses most against another, with both rankings side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rerank_plugin.evaluation.collection import Collection
+from rerank_plugin.evaluation.command import EvalResult
+from rerank_plugin.evaluation.runs import as_scores
+from rerank_plugin.evaluation.significance import TOLERANCE
+
+EXAMPLES = 5
+SHOWN = 5
+SNIPPET = 160
+
+
+@dataclass(frozen=True)
+class Placed:
+    """
+    A document in a ranking.
+
+    :param rank: From 1.
+    :param document: The collection's id.
+    :param text: Title and beginning, as far as known.
+    :param grade: Judgement; `None`: nobody judged it.
+    :param other_rank: Its rank in the other ranking; `None`: not there.
+    """
+
+    rank: int
+    document: str
+    text: str
+    grade: int | None
+    other_rank: int | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """
+    A query.
+
+    :param query: Its id.
+    :param text: Its text; may be empty.
+    :param before: The measure of the baseline.
+    :param after: The measure of the system.
+    :param baseline: The first documents of the baseline.
+    :param system: The first documents of the system.
+    :param missed: Relevant documents that are in neither list, with their ranks in both (the system's as `rank`, 0 where it has none).
+    """
+
+    query: str
+    text: str
+    before: float
+    after: float
+    baseline: list[Placed]
+    system: list[Placed]
+    missed: list[Placed]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """
+    The examples of one comparison.
+
+    :param baseline: Name of the baseline.
+    :param system: Name of the system.
+    :param gains: Largest first.
+    :param losses: Largest first.
+    """
+
+    baseline: str
+    system: str
+    gains: list[Example]
+    losses: list[Example]
+
+
+def find_examples(result: EvalResult) -> list[Examples]:
+    """
+    Find the examples of each comparison.
+
+    :param result: The evaluation.
+    :returns: For each pair of systems that were compared.
+    """
+    pairs = dict.fromkeys((d.baseline, d.system) for d in result.comparison.differences)
+    chosen = {pair: _extremes(result, pair) for pair in pairs}
+    queries = {query for gains, losses in chosen.values() for query in (*gains, *losses)}
+    orders = {name: {query: _order(result, name, query) for query in queries} for pair in pairs for name in pair}
+    wanted = {id_ for order in orders.values() for ranked in order.values() for id_ in ranked[:SHOWN]}
+    wanted |= {id_ for query in queries for id_, grade in result.qrels[query].items() if grade > 0}
+    texts = _texts(result.collection, wanted)
+    found = []
+    for (old, new), (gains, losses) in chosen.items():
+        make = {query: _example(result, (old, new), query, (orders[old][query], orders[new][query]), texts) for query in (*gains, *losses)}
+        found.append(Examples(old, new, [make[query] for query in gains], [make[query] for query in losses]))
+    return found
+
+
+def _extremes(result: EvalResult, pair: tuple[str, str]) -> tuple[list[str], list[str]]:
+    before, after = (result.evaluations[name].per_query[result.measure] for name in pair)
+    ordered = sorted(before, key=lambda query: before[query] - after[query])
+    gains = [query for query in ordered[:EXAMPLES] if after[query] - before[query] > TOLERANCE]
+    losses = [query for query in ordered[::-1][:EXAMPLES] if before[query] - after[query] > TOLERANCE]
+    return gains, losses
+
+
+def _order(result: EvalResult, name: str, query: str) -> list[str]:
+    scores = as_scores(result.runs[name].get(query, {}))
+    return [id_ for _, id_ in sorted(((score, id_) for id_, score in scores.items()), reverse=True)]
+
+
+def _example(
+    result: EvalResult, pair: tuple[str, str], query: str, orders: tuple[Sequence[str], Sequence[str]], texts: Mapping[str, str]
+) -> Example:
+    grades = result.qrels[query]
+    ranks = [{id_: rank for rank, id_ in enumerate(order, start=1)} for order in orders]
+
+    def placed(id_: str, side: int) -> Placed:
+        return Placed(ranks[side].get(id_, 0), id_, texts.get(id_, ""), grades.get(id_), ranks[1 - side].get(id_))
+
+    shown = {*orders[0][:SHOWN], *orders[1][:SHOWN]}
+    before, after = (result.evaluations[name].per_query[result.measure][query] for name in pair)
+    return Example(
+        query=query,
+        text=result.queries.get(query, ""),
+        before=before,
+        after=after,
+        baseline=[placed(id_, 0) for id_ in orders[0][:SHOWN]],
+        system=[placed(id_, 1) for id_ in orders[1][:SHOWN]],
+        missed=[placed(id_, 1) for id_, grade in grades.items() if grade > 0 and id_ not in shown],
+    )
+
+
+def _texts(collection: Collection | None, wanted: set[str]) -> dict[str, str]:
+    if collection is None:
+        return {}
+    found = {}
+    for document in collection.dataset.documents():
+        if document.id in wanted:
+            text = f"{document.title}: {document.text}" if document.title else document.text
+            short = " ".join(text.split())
+            found[document.id] = short if len(short) <= SNIPPET else short[: SNIPPET - 1].rsplit(" ", 1)[0] + "…"
+    return found

@@ -1,0 +1,167 @@
+"""The plots of a report, as SVG that takes the page's colours and as PNG."""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rerank_plugin.errors import MissingDependencyError
+from rerank_plugin.evaluation.curves import DepthCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Can be told apart on white and on black, and by people who do not see red and green as different.
+COLORS = ("#3b82f6", "#ea580c", "#0d9488", "#a855f7", "#db2777", "#a16207", "#64748b", "#65a30d")
+GAIN, LOSS = "#0d9488", "#ea580c"
+MARKERS = "osD^vPX*"
+# Stands for the colour of the text until the SVG is in the page.
+INK = "#123456"
+# Small enough that the letters are still readable on a phone, where a picture is as wide as the screen.
+SIZE = (5.4, 3.5)
+STYLE = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#888888",
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "font.size": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """
+    A picture.
+
+    :param name: Of its file.
+    :param caption: What it shows, and how to read it.
+    :param draw: Draws it.
+    """
+
+    name: str
+    caption: str
+    draw: "Callable[[Axes], None]"
+    size: tuple[float, float] = SIZE
+
+    def svg(self) -> str:
+        """Return the picture as an `<svg>` element: text stays text, and lines take the colour of the page's text."""
+        import matplotlib
+
+        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
+            buffer = io.StringIO()
+            self._figure().savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        svg = buffer.getvalue()
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+        svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+        # Ids of glyphs and clips must differ between the pictures of a page.
+        svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{self.name}-", svg)
+        return svg.replace(INK, "currentColor")
+
+    def save_png(self, folder: Path) -> Path:
+        """Write the picture, dark on white; return the file."""
+        file = folder / f"{self.name}.png"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._figure().savefig(file, dpi=160, facecolor="white")
+        return file
+
+    def _figure(self) -> "Figure":
+        try:
+            import matplotlib
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise MissingDependencyError("the report needs matplotlib: pip install 'rerank-plugin[eval]'") from error
+        with matplotlib.rc_context(STYLE):
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.draw(figure.add_subplot())
+        return figure
+
+
+def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping[str, float]) -> Plot:
+    """Quality by number of candidates, beside what the best order of them would reach."""
+
+    def draw(axes: "Axes") -> None:
+        for number, curve in enumerate(curves):
+            color = COLORS[number % len(COLORS)]
+            axes.plot(curve.depths, curve.reranked, color=color, marker=MARKERS[number % len(MARKERS)], ms=4, label=curve.system)
+            axes.plot(curve.depths, curve.ceiling, color=color, ls=":", lw=1.2)
+        for number, (name, value) in enumerate(first_stages.items()):
+            axes.axhline(value, color=INK, ls=(0, (4, 2 + 2 * number)), lw=1, alpha=0.7, label=f"{name} alone")
+        axes.set_xscale("log")
+        depths = sorted({depth for curve in curves for depth in curve.depths})
+        axes.set_xticks(depths, [str(depth) if depth in _LABELLED or depth == depths[-1] else "" for depth in depths])
+        axes.minorticks_off()
+        axes.set_xlabel("candidates that the second stage reads (logarithmic)")
+        axes.set_ylabel(measure)
+        axes.legend()
+
+    caption = f"{measure} by the number of candidates. Dotted: the best order of the same candidates, which no second stage can pass."
+    return Plot("depth", caption, draw)
+
+
+_LABELLED = {5, 10, 20, 50, 100, 200, 500, 1000}
+
+
+def gains_plot(name: str, differences: NDArray[np.float64], measure: str, baseline: str, system: str) -> Plot:
+    """What each query gains, sorted."""
+
+    def draw(axes: "Axes") -> None:
+        ordered = np.sort(differences)[::-1]
+        edges = np.arange(len(ordered) + 1)
+        axes.stairs(np.clip(ordered, 0, None), edges, fill=True, color=GAIN)
+        axes.stairs(np.clip(ordered, None, 0), edges, fill=True, color=LOSS)
+        axes.axhline(0, color=INK, lw=0.8)
+        axes.set_xlim(0, len(ordered))
+        axes.set_xlabel("queries, from the largest gain to the largest loss")
+        axes.set_ylabel(f"gain in {measure}")
+
+    better, worse = int((differences > 0).sum()), int((differences < 0).sum())
+    caption = f"{system} against {baseline}, query by query: {better} better, {len(differences) - better - worse} equal, {worse} worse."
+    return Plot(name, caption, draw, (5.4, 2.7))
+
+
+def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], measure: str) -> Plot:
+    """
+    Quality against time.
+
+    :param points: For each system milliseconds, the measure, and the ends of its interval.
+    :param measure: Name of the measure.
+    """
+
+    def draw(axes: "Axes") -> None:
+        for number, (system, (time, value, (low, high))) in enumerate(points.items()):
+            axes.errorbar(
+                [time],
+                [value],
+                yerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+                color=COLORS[number % len(COLORS)],
+                marker=MARKERS[number % len(MARKERS)],
+                ms=7,
+                capsize=3,
+                lw=1,
+                ls="none",
+                label=system,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.margins(x=0.15)
+        axes.set_xlabel("milliseconds a query, median (logarithmic)")
+        axes.set_ylabel(measure)
+        axes.legend()
+
+    return Plot("cost", f"{measure} against the time of a query. Bars: 95 % interval of the mean over queries.", draw)

@@ -1,0 +1,103 @@
+"""Write a report: folder of a page, a Markdown file, plots, runs and figures."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rerank_plugin.errors import InputFileError, MissingDependencyError
+from rerank_plugin.evaluation.command import EvalResult
+from rerank_plugin.evaluation.report.content import Report, make_report
+from rerank_plugin.evaluation.trec import write_qrels, write_run
+from rerank_plugin.files import replace_file
+
+FORMAT = 1
+PLOTS = "plots"
+
+
+def write_report(result: EvalResult, folder: Path) -> list[Path]:
+    """
+    Write `report.html`, `report.md`, `plots/*.png`, `results.json`, and runs and judgements that `trec_eval` reads.
+
+    :param result: The evaluation.
+    :param folder: Where to; made if it is not there.
+    :returns: The page and the Markdown file.
+    :raises InputFileError: If the folder cannot be written.
+    :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
+    """
+    report = make_report(result)
+    page, text = folder / "report.html", folder / "report.md"
+    try:
+        with replace_file(page) as file:
+            file.write(render("page.html.j2", report))
+        with replace_file(text) as file:
+            file.write(render("report.md.j2", report))
+        for plot in report.plots:
+            plot.save_png(folder / PLOTS)
+        with replace_file(folder / "results.json") as file:
+            json.dump({"format": FORMAT, **as_json(result)}, file, ensure_ascii=False, indent=1)
+        for name, run in result.runs.items():
+            write_run(folder / "runs" / f"{name}.run", run, tag=re.sub(r"\s", "_", name))
+        write_qrels(folder / "qrels.txt", result.qrels)
+    except OSError as error:
+        raise InputFileError(f"the report cannot be written to {folder}: {error.strerror}") from error
+    return [page, text]
+
+
+def render(template: str, report: Report) -> str:
+    """
+    Fill a template of this folder.
+
+    :param template: Its file.
+    :param report: What it shows.
+    :raises MissingDependencyError: If jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise MissingDependencyError("the report needs jinja2: pip install 'rerank-plugin[eval]'") from error
+    is_page = template.endswith(".html.j2")
+    environment = Environment(
+        loader=PackageLoader("rerank_plugin.evaluation.report", "."),
+        autoescape=is_page,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # A cell in bold is written **so**; a vertical bar would end a cell of a Markdown table.
+    environment.filters["bold"] = lambda cell: (
+        Markup("<strong>{}</strong>").format(cell.strip("*")) if cell.startswith("**") else cell
+    )
+    environment.filters["cell"] = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    environment.globals["svg"] = lambda plot: Markup(plot.svg())  # noqa: S704 - matplotlib's own output, texts escaped by it
+    return environment.get_template(template).render(report=report)
+
+
+def as_json(result: EvalResult) -> dict[str, Any]:
+    """
+    Return an evaluation as plain values.
+
+    :param result: The evaluation.
+    """
+    return {
+        "title": result.title,
+        "measure": result.measure,
+        "queries": len(result.queries),
+        "facts": result.facts,
+        "systems": {
+            name: {
+                "measures": evaluation.means,
+                "without_hits": list(evaluation.without_hits),
+                "pairs": result.pairs.get(name),
+                "per_query": evaluation.per_query,
+            }
+            for name, evaluation in result.evaluations.items()
+        },
+        "differences": [asdict(difference) for difference in result.comparison.differences],
+        "latencies": [asdict(latency) for latency in result.latencies],
+        "depth_curves": [asdict(curve) for curve in result.curves],
+        "failures": [{"system": name, "query": answer.query, "error": answer.error} for name, answer in result.failures],
+        "without_relevant": list(next(iter(result.evaluations.values())).without_relevant),
+    }

@@ -1,0 +1,82 @@
+"""Runs: for each query, the documents that a system found, with scores. The exchange format of retrieval evaluation."""
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Union, cast
+
+import numpy as np
+
+from rerank_plugin.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from haystack import Document
+
+Run = dict[str, dict[str, float]]
+# What the functions of this package take as the answer to one query.
+Ranking = Union[Mapping[str, float], Sequence["Document"]]
+Runs = Mapping[str, Ranking]
+
+
+def document_key(document: "Document") -> str:
+    """Return the collection's id of a document: `meta["doc_id"]`, which `rerank index` writes, or else its own id."""
+    return str(document.meta.get("doc_id", document.id))
+
+
+def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
+    """
+    Turn what a component returned into scores that any tool sorts back into the same order.
+
+    The scores are the components' own, lowered where they do not fall from one document to the next: `trec_eval` reads single
+    precision, sorts by score alone and breaks ties by id, and so would change a ranking that has equal or missing scores.
+
+    :param documents: Best first. Of several passages of one document (see `document_key`) the first counts.
+    :returns: Strictly falling scores by id.
+    """
+    scores: dict[str, float] = {}
+    previous = np.float32(0.0)  # where the first document has no score
+    for document in documents:
+        key = document_key(document)
+        if key in scores:
+            continue
+        below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
+        if document.score is None or isnan(document.score):
+            previous = below
+        else:
+            previous = min(np.float32(document.score), below) if scores else np.float32(document.score)
+        scores[key] = float(previous)
+    return scores
+
+
+def as_scores(ranking: Ranking) -> Mapping[str, float]:
+    """
+    Return the scores of a ranking.
+
+    :param ranking: Scores by id, or documents of Haystack, best first.
+    :returns: Scores by id, higher is better.
+    """
+    return ranking if isinstance(ranking, Mapping) else scores_by_rank(ranking)
+
+
+def without_ties(query: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """
+    Order as `trec_eval` does, so that every measure sees the same ranking.
+
+    `trec_eval` compares scores in single precision, and equal ones by id, the greater first. Measures that come from other
+    tools break ties in ways of their own.
+
+    :param query: Its id, for the error.
+    :param scores: Scores by id.
+    :returns: The scores where no two are equal, else scores that fall with the rank.
+    :raises InvalidValueError: If a score is no number.
+    """
+    try:
+        values = np.fromiter(scores.values(), dtype=np.float32, count=len(scores))
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if np.isnan(values).any():
+        name, value = next((id_, s) for id_, s in scores.items() if not isinstance(s, int | float) or isnan(s))
+        raise InvalidValueError(f"query {query!r}: the score of document {name!r} must be a number, got {value!r}")
+    if len(np.unique(values)) == len(values):
+        return cast("dict[str, float]", scores) if isinstance(scores, dict) else dict(scores)
+    ranked = sorted(zip(values.tolist(), scores, strict=True), reverse=True)
+    return {id_: float(-rank) for rank, (_, id_) in enumerate(ranked)}

@@ -1,0 +1,87 @@
+"""Whether a difference between two systems is more than luck: tests on the differences of each query."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 10_000
+SEED = 42
+# Differences smaller than this are a tie; sums of them that are closer than this are equal.
+TOLERANCE = 1e-9
+# Numbers that are drawn at once.
+BLOCK = 4_000_000
+
+
+def randomisation_tests(
+    differences: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> NDArray[np.float64]:
+    """
+    Test whether means of paired differences are zero, by flipping signs at random.
+
+    If two systems are equally good, each query's difference could as well have had the other sign. The p-value is the share
+    of sign patterns whose mean is at least as far from zero as the one seen; the pattern seen counts as one of them (Smucker,
+    Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation", 2007; Phipson
+    and Smyth, "Permutation p-values should never be zero", 2010).
+
+    :param differences: Shape (queries, tests): each column is a test of its own.
+    :param resamples: Sign patterns that are drawn.
+    :param seed: Of the draw.
+    :returns: Two-sided p-values, shape (tests,), above 0 and at most 1.
+    """
+    seen = np.abs(differences.sum(axis=0)) - TOLERANCE
+    draw = np.random.default_rng(seed)
+    extreme = np.zeros(differences.shape[1], dtype=np.int64)
+    for size in _blocks(resamples, len(differences)):
+        signs = draw.integers(0, 2, size=(size, len(differences)), dtype=np.int8) * 2.0 - 1.0
+        extreme += (np.abs(signs @ differences) >= seen).sum(axis=0)
+    p_values: NDArray[np.float64] = (extreme + 1) / (resamples + 1)
+    return p_values
+
+
+def bootstrap_intervals(
+    values: NDArray[np.float64], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
+) -> NDArray[np.float64]:
+    """
+    Say how far means over queries are to be trusted: the percentile bootstrap (Efron, 1979).
+
+    :param values: Shape (queries, columns).
+    :param level: Share of resampled means that an interval holds.
+    :param resamples: Samples of the queries, with replacement.
+    :param seed: Of the draw.
+    :returns: Lower and upper ends, shape (2, columns).
+    """
+    draw = np.random.default_rng(seed)
+    count = len(values)
+    means = []
+    for size in _blocks(resamples, count):
+        # How often each sample holds each query: a sample's sum is then one product of matrices for all columns.
+        drawn = draw.integers(0, count, size=(size, count)) + np.arange(size)[:, None] * count
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        means.append(times @ values / count)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    ends: NDArray[np.float64] = np.quantile(np.concatenate(means), tails, axis=0)
+    return ends
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """
+    Correct p-values for the number of tests (Holm, "A simple sequentially rejective multiple test procedure", 1979).
+
+    The smallest is multiplied by the number of tests, the next by one less, and so on; none becomes smaller than one before
+    it. Below 0.05 for any of them then errs for 5 % of the families of tests, not of the tests.
+
+    :param p_values: In any order.
+    :returns: The corrected ones in the same order, at most 1.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values, dtype=np.float64)[order] * factors))
+    return [float(p) for p in corrected]
+
+
+def _blocks(resamples: int, width: int) -> list[int]:
+    """Sizes of the portions in which resamples are drawn, so that memory stays bounded."""
+    size = max(1, BLOCK // width)
+    return [size] * (resamples // size) + ([resamples % size] if resamples % size else [])
