@@ -29,7 +29,7 @@ install: $(VENV)/installed
 # Made anew when what is to be installed has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,eval,onnx,int8,bench,offline,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,eval,ir-datasets,onnx,int8,bench,offline,dev]'
 	@touch $@
 
 clean:

@@ -149,11 +149,11 @@ def read_documents(path: Path) -> Iterator[BeirDocument]:
 
 def read_qrels(path: Path) -> Qrels:
     """
-    Read judgements, in BEIR's form (three columns with tabs between, a header) or in that of `trec_eval` (`query 0 document grade`).
+    Read judgements: BEIR's (three columns with tabs between, a header) or those of `trec_eval` (`query 0 document grade`).
 
     :param path: The file, UTF-8.
     :returns: For each query the grades by document; 0 and below mean judged and not relevant.
-    :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two different grades.
+    :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two grades.
     """
     qrels: Qrels = {}
     for number, line in read_lines(path):

@@ -11,6 +11,7 @@ from rerank_plugin.evaluation.costs import TOTAL
 
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.command import EvalResult
+    from rerank_plugin.evaluation.sweep import SweepResult
     from rerank_plugin.search import Hit, SearchResult
 
 
@@ -100,7 +101,14 @@ def show_evaluation(result: "EvalResult") -> None:
     differences = [difference for difference in result.comparison.differences if difference.measure == result.measure]
     if not differences:
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", title=f"\n{result.measure}, paired", title_justify="left", title_style="")
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=f"\n{result.measure}, paired",
+        title_justify="left",
+        title_style="",
+    )
     for name in ("system", "against"):
         table.add_column(name)
     for name in ("gain", "95 % interval", "p", "p corrected", "wins", "ties", "losses"):
@@ -116,6 +124,26 @@ def show_evaluation(result: "EvalResult") -> None:
             *map(str, (d.wins, d.ties, d.losses)),
         )
     Console().print(table)
+
+
+def show_sweep(result: "SweepResult") -> None:
+    """Print the front of a sweep, and the setting to choose."""
+    title = f"{result.title}, {len(result.tried)} settings; the front"
+    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
+    table.add_column("setting")
+    for name in (result.measure, "ms", "p to best"):
+        table.add_column(name, justify="right")
+    for tried in result.front:
+        style = "bold green" if tried is result.choice else ""
+        table.add_row(Text(tried.name, style=style), f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}")
+    Console().print(table)
+    choice = result.choice
+    Console().print(
+        Text(f"\nchoose: {choice.name}", style="bold"),
+        Text(f"the fastest that is not significantly worse than the best ({result.best.name}); p {choice.p:.3f}"),
+        sep="\n",
+        soft_wrap=True,
+    )
 
 
 def show_facts(parts: Mapping[str, Mapping[str, Any]]) -> None:

@@ -121,9 +121,7 @@ class Searcher:
             if value is not None and value < 1:
                 raise InvalidValueError(f"{name} must be at least 1, got {value}")
         with stopwatch() as watch:
-            output = self._pipeline.run(
-                self._inputs(query, top_k, candidates, filters), include_outputs_from={self._last}
-            )
+            output = self._pipeline.run(self._inputs(query, top_k, candidates, filters), include_outputs_from={self._last})
         documents: list[Document] = output[self._last]["documents"]
         hits = [
             Hit(

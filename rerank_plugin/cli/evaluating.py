@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,26 +10,31 @@ from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.terminal import progress_bars, quiet_libraries
 
-Several = Annotated[list[str] | None, typer.Option()]
+if TYPE_CHECKING:
+    from rerank_plugin.evaluation.command import EvalRequest
 
 
 @app.command("eval")
 def evaluate(
     dataset: Annotated[
         str | None,
-        typer.Argument(help="Collection: a folder in BEIR layout, or irds:ID of ir_datasets. Without it: --run and --qrels."),
+        typer.Argument(
+            help="Collection: a folder in BEIR layout, or irds:ID of ir_datasets. Without it: --run and --qrels."
+        ),
     ] = None,
     pipeline: Annotated[
         list[str] | None, typer.Option(help="Name or YAML file; repeat it to compare; without it bm25 and bm25_rerank.")
     ] = None,
     run: Annotated[
-        list[str] | None, typer.Option(help="A run in trec_eval's format, as FILE or NAME=FILE, to measure beside; repeatable.")
+        list[str] | None,
+        typer.Option(help="A run in trec_eval's format to measure beside, as FILE or NAME=FILE; repeat it."),
     ] = None,
     qrels: Annotated[
         Path | None, typer.Option(help="Judgements (trec_eval's or BEIR's format) instead of the collection's.")
     ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for report, runs and answers. A run that broke off goes on from there.")
+        Path,
+        typer.Option("--output", "-o", help="Folder for report, runs and answers; an interrupted run goes on from there."),
     ] = Path("eval"),
     index: Annotated[
         Path | None, typer.Option("--index", help="Folder of an index; without it one is made for the collection, and kept.")
@@ -43,7 +48,7 @@ def evaluate(
     candidates: Annotated[int, typer.Option(help="Candidates of the first stage, and length of the rankings.")] = 100,
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="As ir-measures writes it; repeatable; the first is plotted. nDCG@10 RR@10 AP P@10 R@100 Judged@10."),
+        typer.Option(help="As ir-measures writes it, such as nDCG@10; repeat it; the first is plotted."),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -52,6 +57,14 @@ def evaluate(
     timed: Annotated[
         int, typer.Option(help="Queries on which each ranker works alone and is timed; on the rest they share work.")
     ] = 30,
+    sweep: Annotated[
+        bool,
+        typer.Option("--sweep", help="Instead, try settings of one pipeline's second stage, and name the one to choose."),
+    ] = False,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="With --sweep: candidates=10,50 precision=auto,int8 windows=max,truncate fusion=none,rrf:0.5."),
+    ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,13 +74,16 @@ def evaluate(
     The report (report.html, report.md) has plots, and the queries that gained and lost most, with both rankings. Choose on
     a dev split; read the test split once.
     """
-    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
-        from rerank_plugin.evaluation.command import DEFAULT_PIPELINES, EvalRequest, run_evaluation
+    if grid and not sweep:
+        raise InvalidValueError("--grid says what --sweep tries: give both")
+    with quiet_libraries():
+        from rerank_plugin.evaluation.command import DEFAULT_PIPELINES, EvalRequest
         from rerank_plugin.evaluation.measures import DEFAULT_MEASURES
 
+        defaults = ["bm25_rerank"] if sweep else [] if run else DEFAULT_PIPELINES
         request = EvalRequest(
             dataset=dataset,
-            pipelines=pipeline or ([] if run else DEFAULT_PIPELINES),
+            pipelines=pipeline or defaults,
             runs=dict(map(_named_file, run or [])),
             qrels=qrels,
             index=index,
@@ -82,23 +98,50 @@ def evaluate(
             embedding_model=embedding_model,
             output=output,
         )
+        if sweep:
+            _sweep(request, grid or [], output, as_json=as_json)
+        else:
+            _evaluate(request, output, as_json=as_json)
+
+
+def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
+    from rerank_plugin.display import show_evaluation
+    from rerank_plugin.evaluation.command import run_evaluation
+    from rerank_plugin.evaluation.report.write import as_json as plain
+    from rerank_plugin.evaluation.report.write import write_report
+
+    with progress_bars(hidden=as_json) as announce:
         result = run_evaluation(request, announce=announce)
         announce("Writing the report", 0, 1)
-        from rerank_plugin.evaluation.report.write import as_json as plain
-        from rerank_plugin.evaluation.report.write import write_report
-
         files = write_report(result, output)
     if as_json:
         typer.echo(json.dumps(plain(result), ensure_ascii=False))
     else:
-        from rerank_plugin.display import show_evaluation
-
         show_evaluation(result)
         typer.echo(f"report: {', '.join(map(str, files))}")
     if result.failures:
         name, first = result.failures[0]
-        typer.echo(f"error: {len(result.failures)} queries failed and count 0; the first: {name}, {first.query}: {first.error}", err=True)
+        typer.echo(
+            f"error: {len(result.failures)} queries failed and count 0; the first: {name}, {first.query}: {first.error}",
+            err=True,
+        )
         raise typer.Exit(1)
+
+
+def _sweep(request: "EvalRequest", grid: list[str], output: Path, *, as_json: bool) -> None:
+    from rerank_plugin.display import show_sweep
+    from rerank_plugin.evaluation.report.sweep import sweep_as_json, write_sweep
+    from rerank_plugin.evaluation.sweep import Grid, run_sweep
+
+    parsed = Grid.parse(grid)
+    with progress_bars(hidden=as_json) as announce:
+        result = run_sweep(request, parsed, announce=announce)
+        files = write_sweep(result, output)
+    if as_json:
+        typer.echo(json.dumps(sweep_as_json(result), ensure_ascii=False))
+    else:
+        show_sweep(result)
+        typer.echo(f"report: {', '.join(map(str, files))}")
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -8,6 +8,7 @@ import typer
 
 from rerank_plugin.cli.app import JsonOption, app
 
+
 @app.command()
 def train(
     data: Annotated[list[Path], typer.Argument(help="Labelled pairs (.jsonl .tsv .csv) or folders in BEIR layout.")],

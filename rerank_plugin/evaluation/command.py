@@ -130,7 +130,7 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     first_stages = {pipeline.name: pipeline for pipeline in staged}
     names = [*first_stages, *request.runs]
     if not names:
-        raise InvalidValueError("nothing to evaluate: name a collection and pipelines, or runs (--run) and judgements (--qrels)")
+        raise InvalidValueError("nothing to evaluate: name a collection, or runs (--run) and judgements (--qrels)")
     if len(set(names)) < len(staged) + len(request.runs):
         raise InvalidValueError(f"two systems have one name, of {names}: give the files different names")
     if request.baseline is not None and request.baseline not in names:
@@ -146,7 +146,9 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
         queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
         texts = {id_: query.text for id_, query in queries.items()}
         outcomes = _answer(request, collection, staged, announce or (lambda _what, _done, _total: None))
-    runs: dict[str, Runs] = {name: {answer.query: answer.ranking for answer in answers} for name, answers in outcomes.items()}
+    runs: dict[str, Runs] = {
+        name: {answer.query: answer.ranking for answer in answers} for name, answers in outcomes.items()
+    }
     runs.update(external)
     evaluations = {name: evaluate(run, qrels, request.measures) for name, run in runs.items()}
     comparison = compare_evaluations(evaluations, _pairs(names, first_stages, request.baseline))

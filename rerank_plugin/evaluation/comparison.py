@@ -113,7 +113,9 @@ def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[t
     deltas = np.stack([differences_by_query(evaluations, (old, new), measure) for measure, old, new in tests], axis=1)
     p_values = randomisation_tests(deltas)
     # A family of tests is all that is compared in one measure.
-    corrected = [p for start in range(0, len(tests), len(pairs)) for p in holm(p_values[start : start + len(pairs)].tolist())]
+    corrected = [
+        p for start in range(0, len(tests), len(pairs)) for p in holm(p_values[start : start + len(pairs)].tolist())
+    ]
     lows, highs = bootstrap_intervals(deltas)
     differences = [
         Difference(
@@ -133,9 +135,7 @@ def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[t
     return Comparison(dict(evaluations), differences)
 
 
-def differences_by_query(
-    evaluations: Mapping[str, Evaluation], pair: tuple[str, str], measure: str
-) -> NDArray[np.float64]:
+def differences_by_query(evaluations: Mapping[str, Evaluation], pair: tuple[str, str], measure: str) -> NDArray[np.float64]:
     """
     Return what a system gains on each query.
 

@@ -49,7 +49,11 @@ class Experiment:
     _seconds: dict[str, SecondStage] = field(default_factory=dict)
 
     def run(
-        self, pipelines: Sequence[StagedPipeline], queries: Mapping[str, str], *, progress: Callable[[int, int], None] | None = None
+        self,
+        pipelines: Sequence[StagedPipeline],
+        queries: Mapping[str, str],
+        *,
+        progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, list[Outcome]]:
         """
         Answer queries with every pipeline.
@@ -71,29 +75,26 @@ class Experiment:
             staged.name: staged.result_key(loaded[staged.first_key].revisions(), self.settings.candidates)
             for staged in pipelines
         }
-        results: dict[str, list[Outcome]] = {name: [] for name in names}
         is_warm = False
         for position, (query, text) in enumerate(queries.items()):
             waiting = [staged for staged in pipelines if self._file(staged).get(keys[staged.name], query) is None]
-            if waiting:
-                if not is_warm:
-                    # A model that cannot be loaded is an error now, not a failure of every query.
-                    for staged in waiting:
-                        if staged.ranker is not None:
-                            self._second(staged)
-                    # The first call compiles kernels and fills caches: its time says nothing.
-                    self._answer(waiting, loaded, query, text, shares=False)
-                    is_warm = True
-                shares = position >= self.settings.timed
-                for name, outcome in self._answer(waiting, loaded, query, text, shares=shares):
-                    self._files[name].add(keys[name], outcome)
-                    results[name].append(outcome)
-            for staged in pipelines:
-                if staged not in waiting and (known := self._file(staged).get(keys[staged.name], query)):
-                    results[staged.name].append(known)
+            if waiting and not is_warm:
+                self._warm_up(waiting, loaded, text)
+                is_warm = True
+            shares = position >= self.settings.timed
+            for name, outcome in self._answer(waiting, loaded, query, text, shares=shares):
+                self._files[name].add(keys[name], outcome)
             if progress:
                 progress(position + 1, len(queries))
-        return results
+        return {name: [self._files[name].latest(keys[name], query) for query in queries] for name in names}
+
+    def _warm_up(self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], text: str) -> None:
+        """Load the rankers: one that cannot be loaded is an error now, not a failure of every query."""
+        for staged in pipelines:
+            if staged.ranker is not None:
+                self.second_stage(staged)
+        # The first call compiles kernels and fills caches: its time says nothing.
+        self._answer(pipelines, loaded, "", text, shares=False)
 
     def _file(self, staged: StagedPipeline) -> OutcomeFile:
         if staged.name not in self._files:
@@ -101,7 +102,8 @@ class Experiment:
             self._files[staged.name] = OutcomeFile(None if folder is None else folder / f"{staged.name}.jsonl")
         return self._files[staged.name]
 
-    def _second(self, staged: StagedPipeline) -> SecondStage:
+    def second_stage(self, staged: StagedPipeline) -> SecondStage:
+        """Return the loaded ranker of a pipeline; pipelines with the same ranker have one."""
         if staged.ranker_key not in self._seconds:
             self._seconds[staged.ranker_key] = SecondStage(staged)
         return self._seconds[staged.ranker_key]
@@ -110,17 +112,19 @@ class Experiment:
         self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], query: str, text: str, *, shares: bool
     ) -> list[tuple[str, Outcome]]:
         """Answer a query with each pipeline; every distinct first stage is asked once."""
-        found: dict[str, Candidates | Exception] = {}
-        for key in dict.fromkeys(staged.first_key for staged in pipelines):
-            try:
-                found[key] = loaded[key].retrieve(text, self.settings.candidates)
-            except Exception as error:  # noqa: BLE001 - whatever a pipeline's component raises: the query counts 0
-                found[key] = error
+        keys = dict.fromkeys(staged.first_key for staged in pipelines)
+        found = {key: self._retrieve(loaded[key], text) for key in keys}
         together = self._rank_together(pipelines, found, text) if shares else {}
         return [
             (staged.name, self._outcome(staged, found[staged.first_key], query, text, together.get(staged.ranker_key)))
             for staged in pipelines
         ]
+
+    def _retrieve(self, first: FirstStage, text: str) -> Candidates | Exception:
+        try:
+            return first.retrieve(text, self.settings.candidates)
+        except Exception as error:  # noqa: BLE001 - whatever a pipeline's component raises: the query counts 0
+            return error
 
     def _rank_together(
         self, pipelines: Sequence[StagedPipeline], found: Mapping[str, Candidates | Exception], text: str
@@ -132,14 +136,16 @@ class Experiment:
                 groups.setdefault(staged.ranker_key, []).append(staged)
         ranked = {}
         for key, group in groups.items():
-            if len(group) > 1 and self._second(group[0]).is_independent:
+            if len(group) > 1 and self.second_stage(group[0]).is_independent:
                 documents: Iterable[Document] = (
-                    document for staged in group for document in found[staged.first_key].documents  # type: ignore[union-attr]
+                    document
+                    for staged in group
+                    for document in found[staged.first_key].documents  # type: ignore[union-attr]
                 )
                 union = {document.id: document for document in documents}
                 try:
-                    ranked[key] = self._second(group[0]).rank(text, list(union.values())).documents
-                except Exception:  # noqa: BLE001 - shows again, and is kept, when each pipeline is asked by itself
+                    ranked[key] = self.second_stage(group[0]).rank(text, list(union.values())).documents
+                except Exception:
                     logger.debug("ranking together failed", exc_info=True)
         return ranked
 
@@ -159,7 +165,7 @@ class Experiment:
             ranks = {document.id: rank for rank, document in enumerate(found.documents, start=1)}
             times = dict(found.milliseconds)
             if together is None:
-                ranked = self._second(staged).rank(text, found.documents)
+                ranked = self.second_stage(staged).rank(text, found.documents)
                 times[RANKER] = ranked.milliseconds
             else:
                 ranked = Ranked([document for document in together if document.id in ranks], 0.0, len(ranks))

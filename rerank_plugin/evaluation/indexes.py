@@ -40,7 +40,12 @@ def kept_index(
     folders = {kind: _folder(corpus, language, kind, model if kind == DENSE else None) for kind in kinds}
     kind = next((kind for kind, folder in folders.items() if folder.is_dir()), kinds[0])
     report = index_paths(
-        [corpus], folders[kind], pipeline=kind, language=language, embedding_model=model if kind == DENSE else None, progress=progress
+        [corpus],
+        folders[kind],
+        pipeline=kind,
+        language=language,
+        embedding_model=model if kind == DENSE else None,
+        progress=progress,
     )
     if report.failed:
         raise InvalidValueError(f"{collection.name} cannot be indexed: {report.failed[0]}")
@@ -56,8 +61,8 @@ def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     }
     if len(models) > 1:
         raise InvalidValueError(
-            f"the pipelines embed queries with different models, {sorted(models)}: evaluate them one by one, or make an index "
-            "for each with `rerank index` and name it with --index"
+            f"the pipelines embed queries with different models, {sorted(models)}: evaluate them one by one, or make an "
+            "index for each with `rerank index` and name it with --index"
         )
     return next(iter(models), None)
 

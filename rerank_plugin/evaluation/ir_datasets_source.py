@@ -32,7 +32,9 @@ def fetch(identifier: str) -> Path:
     try:
         import ir_datasets
     except ImportError as error:
-        raise MissingDependencyError(f"irds:{identifier} needs ir_datasets: pip install 'rerank-plugin[ir-datasets]'") from error
+        raise MissingDependencyError(
+            f"irds:{identifier} needs ir_datasets: pip install 'rerank-plugin[ir-datasets]'"
+        ) from error
     root = cache_folder() / "collections"
     folder = root / identifier.replace("/", "__")
     if folder.is_dir():

@@ -102,7 +102,9 @@ def parse_measures(names: Sequence[str]) -> "dict[str, Measure]":
         try:
             measure = ir_measures.parse_measure(name)
         except (NameError, ValueError, SyntaxError, TypeError):
-            raise InvalidValueError(f"unknown measure {name!r}: write it as ir-measures does, such as nDCG@10, RR, AP") from None
+            raise InvalidValueError(
+                f"unknown measure {name!r}: write it as ir-measures does, such as nDCG@10, RR, AP"
+            ) from None
         measures[str(measure)] = measure
     return measures
 
@@ -113,7 +115,9 @@ def _calculate(
     """Yield name, query and value. `RR@k` is worked out from `RR`, as ir-measures reads it from a slower tool."""
     import ir_measures
 
-    cut = {name: measure["cutoff"] for name, measure in measures.items() if measure.NAME == "RR" and "cutoff" in measure.params}
+    cut = {
+        name: measure["cutoff"] for name, measure in measures.items() if measure.NAME == "RR" and "cutoff" in measure.params
+    }
     whole = {name: ir_measures.RR(**{k: v for k, v in measures[name].params.items() if k != "cutoff"}) for name in cut}
     wanted = {*whole.values(), *(measure for name, measure in measures.items() if name not in cut)}
     uncut: dict[str, list[str]] = {}

@@ -117,6 +117,10 @@ class OutcomeFile:
         outcome = self._lines.get((settings, query))
         return None if outcome is None or outcome.has_failed else outcome
 
+    def latest(self, settings: str, query: str) -> Outcome:
+        """Return the outcome of a query with these settings, also a failed one, which must be there."""
+        return self._lines[settings, query]
+
     def add(self, settings: str, outcome: Outcome) -> None:
         """
         Add an outcome.

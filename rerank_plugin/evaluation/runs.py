@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import isnan
-from typing import TYPE_CHECKING, Union, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Run = dict[str, dict[str, float]]
 # What the functions of this package take as the answer to one query.
-Ranking = Union[Mapping[str, float], Sequence["Document"]]
-Runs = Mapping[str, Ranking]
+Ranking: TypeAlias = "Mapping[str, float] | Sequence[Document]"
+Runs: TypeAlias = Mapping[str, Ranking]
 
 
 def document_key(document: "Document") -> str:
@@ -26,8 +26,8 @@ def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
     """
     Turn what a component returned into scores that any tool sorts back into the same order.
 
-    The scores are the components' own, lowered where they do not fall from one document to the next: `trec_eval` reads single
-    precision, sorts by score alone and breaks ties by id, and so would change a ranking that has equal or missing scores.
+    The scores are the components' own, lowered where they do not fall from one document to the next: `trec_eval` reads
+    single precision, sorts by score alone and breaks ties by id, and so would change a ranking with equal or missing scores.
 
     :param documents: Best first. Of several passages of one document (see `document_key`) the first counts.
     :returns: Strictly falling scores by id.

@@ -19,10 +19,10 @@ def randomisation_tests(
     """
     Test whether means of paired differences are zero, by flipping signs at random.
 
-    If two systems are equally good, each query's difference could as well have had the other sign. The p-value is the share
-    of sign patterns whose mean is at least as far from zero as the one seen; the pattern seen counts as one of them (Smucker,
-    Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation", 2007; Phipson
-    and Smyth, "Permutation p-values should never be zero", 2010).
+    If two systems are equally good, each query's difference could as well have had the other sign. The p-value is the
+    share of sign patterns whose mean is at least as far from zero as the one seen; the pattern seen counts as one of them
+    (Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation",
+    2007; Phipson and Smyth, "Permutation p-values should never be zero", 2010).
 
     :param differences: Shape (queries, tests): each column is a test of its own.
     :param resamples: Sign patterns that are drawn.

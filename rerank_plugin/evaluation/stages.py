@@ -139,7 +139,7 @@ class FirstStage:
 
     def revisions(self) -> dict[str, str]:
         """Return the revision of each index, by its folder."""
-        stores = (getattr(component, "document_store", None) for _, component in self._pipeline.walk())
+        stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
         return {str(store.path): store.revision() for store in stores if hasattr(store, "revision")}
 
     def retrieve(self, query: str, depth: int) -> Candidates:

@@ -1,4 +1,4 @@
-"""Try the settings of a second stage on judged queries: what each costs, what it brings, and which is cheap and good enough."""
+"""Try the settings of a second stage on judged queries: what each costs and brings, and which is cheap and good enough."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -60,7 +60,9 @@ class Grid:
             given[name] = parts
         if "candidates" in given:
             if not all(part.isdecimal() and int(part) > 0 for part in given["candidates"]):
-                raise InvalidValueError(f"--grid candidates={','.join(given['candidates'])}: numbers of at least 1 are needed")
+                raise InvalidValueError(
+                    f"--grid candidates={','.join(given['candidates'])}: numbers of at least 1 are needed"
+                )
             given["candidates"] = tuple(sorted({int(part) for part in given["candidates"]}))
         grid = cls(**given)
         for fusion in grid.fusion:
@@ -160,7 +162,9 @@ def parse_fusion(text: str) -> tuple[str, float]:
     except ValueError:
         value = -1.0
     if method not in FUSIONS or (method == "none") == bool(found) or not 0 <= value <= 1:
-        raise InvalidValueError(f"fusion {text!r}: write none, or METHOD:WEIGHT such as linear:0.7 with a weight from 0 to 1")
+        raise InvalidValueError(
+            f"fusion {text!r}: write none, or METHOD:WEIGHT such as linear:0.7 with a weight from 0 to 1"
+        )
     return method, value
 
 
@@ -189,7 +193,9 @@ def run_sweep(request: EvalRequest, grid: Grid, *, announce: Announce) -> SweepR
         raise PipelineConfigError(f"pipeline {template.name} has no CrossEncoderRanker named ranker: nothing can be varied")
     groups = list(indexed_groups(request, collection, [template], announce))
     if len(groups) > 1:
-        raise InvalidValueError(f"the queries are in several languages, {[g.language for g in groups]}: choose one with --lang")
+        raise InvalidValueError(
+            f"the queries are in several languages, {[g.language for g in groups]}: choose one with --lang"
+        )
     (group,) = groups
     staged = fit_to_index(source, group.index, request)
     variants = {pair: _variant(staged, *pair) for pair in product(grid.precision, grid.windows)}
@@ -198,7 +204,8 @@ def run_sweep(request: EvalRequest, grid: Grid, *, announce: Announce) -> SweepR
     experiment = Experiment(ExperimentSettings(max(grid.candidates), len(group.queries), folder))
     outcomes = experiment.run([first, *variants.values()], group.queries, progress=partial(announce, "Scoring"))
     timed = list(group.queries.values())[: request.timed]
-    alone, times = _measure_times(first, variants, grid, timed, progress=partial(announce, "Timing"))
+    seconds = {pair: experiment.second_stage(variant) for pair, variant in variants.items()}
+    alone, times = _measure_times(FirstStage(first), seconds, grid, timed, progress=partial(announce, "Timing"))
     runs: dict[Setting | None, Run] = {None: {answer.query: answer.ranking for answer in outcomes[first.name]}}
     for (precision, windows), variant in variants.items():
         if all(answer.has_failed for answer in outcomes[variant.name]):
@@ -227,7 +234,9 @@ def choose(
     :param qrels: Judgements of the queries.
     :param milliseconds: Time of a query, by setting.
     """
-    evaluations: dict[Setting | None, Evaluation] = {setting: evaluate(run, qrels, [measure]) for setting, run in runs.items()}
+    evaluations: dict[Setting | None, Evaluation] = {
+        setting: evaluate(run, qrels, [measure]) for setting, run in runs.items()
+    }
     values = np.array([list(evaluation.per_query[measure].values()) for evaluation in evaluations.values()])
     means = values.mean(axis=1)
     best = int(np.lexsort((list(milliseconds.values()), -means))[0])
@@ -258,20 +267,20 @@ def _variant(staged: StagedPipeline, precision: str, windows: str) -> StagedPipe
         "scale_score": False,
         "calibration": "none",
     }
-    return replace(staged, name=f"sweep-{staged.name}-{precision}-{windows}", ranker={**ranker, "init_parameters": parameters})
+    return replace(
+        staged, name=f"sweep-{staged.name}-{precision}-{windows}", ranker={**ranker, "init_parameters": parameters}
+    )
 
 
 def _measure_times(
-    first: StagedPipeline,
-    variants: Mapping[tuple[str, str], StagedPipeline],
+    first_stage: FirstStage,
+    seconds: Mapping[tuple[str, str], SecondStage],
     grid: Grid,
     queries: Sequence[str],
     *,
     progress: Callable[[int, int], None],
 ) -> tuple[float, dict[tuple[str, str, int], float]]:
     """Median milliseconds of the first stage, and of the second by precision, windows and depth; in turn."""
-    first_stage = FirstStage(first)
-    seconds = {pair: SecondStage(variant) for pair, variant in variants.items()}
     firsts: list[float] = []
     times: dict[tuple[str, str, int], list[float]] = {}
     for number, query in enumerate([queries[0], *queries]):  # the first time does not count
@@ -285,9 +294,7 @@ def _measure_times(
     return float(np.median(firsts[1:])), {key: float(np.median(values[1:])) for key, values in times.items()}
 
 
-def _rankings(
-    answers: Sequence[Outcome], firsts: Sequence[Outcome], depth: int, fusion: tuple[str, float]
-) -> Run:
+def _rankings(answers: Sequence[Outcome], firsts: Sequence[Outcome], depth: int, fusion: tuple[str, float]) -> Run:
     """The rankings if the second stage had got only the first candidates, and were combined with the first stage."""
     run: Run = {}
     for answer, first in zip(answers, firsts, strict=True):

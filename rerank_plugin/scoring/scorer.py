@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, resolve_backend
-from rerank_plugin.scoring.batching import plan_batches
+from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, logits_of, resolve_backend
+from rerank_plugin.scoring.batching import Batch, plan_batches
 from rerank_plugin.scoring.models import ModelSpec
 from rerank_plugin.scoring.requests import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.source import ModelSource
-from rerank_plugin.scoring.tokens import Pair, PairTokenizer, Tokens
+from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer, Tokens
 from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_windows
 
 logger = logging.getLogger(__name__)
@@ -155,13 +155,15 @@ class PairScorer:
                 grid=self.backend.grid,
                 max_width=self.tokenizer.form.max_length,
             )
-            for batch in batches:
-                if should_stop is not None and should_stop():
-                    raise ScoringStoppedError
-                chosen = [pairs[i] for i in batch.positions]
-                features = self.tokenizer.features(chosen, width=batch.width, rows=batch.rows)
-                logits[batch.positions] = self.backend.logits(features)[: len(chosen)]
+            features = (self._features(pairs, batch, should_stop) for batch in batches)
+            for batch, found in zip(batches, logits_of(self.backend, features, len(batches)), strict=True):
+                logits[batch.positions] = found[: len(batch.positions)]
         return logits
+
+    def _features(self, pairs: list[Pair], batch: Batch, should_stop: ShouldStop | None) -> Features:
+        if should_stop is not None and should_stop():
+            raise ScoringStoppedError
+        return self.tokenizer.features([pairs[i] for i in batch.positions], width=batch.width, rows=batch.rows)
 
 
 def _check_numbers(logits: NDArray[np.float32]) -> None:

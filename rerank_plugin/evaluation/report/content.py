@@ -85,7 +85,13 @@ def make_report(result: EvalResult) -> Report:
     components = latencies(result.outcomes, components=True)
     if components:
         rows = [
-            {"pipeline": r.system, "component": r.stage, "queries": str(r.queries), "median ms": f"{r.median:.1f}", "p95 ms": f"{r.p95:.1f}"}
+            {
+                "pipeline": r.system,
+                "component": r.stage,
+                "queries": str(r.queries),
+                "median ms": f"{r.median:.1f}",
+                "p95 ms": f"{r.p95:.1f}",
+            }
             for r in components
         ]
         details.append(Table("Time of each component", rows))
@@ -102,8 +108,8 @@ def make_report(result: EvalResult) -> Report:
 
 
 _PAIRED = (
-    "Paired over queries. p: two-sided randomisation test; corrected for the comparisons of this table (Holm). Bold: below 0.05. "
-    "Interval: 95 % of bootstrap means."
+    "Paired over queries. p: two-sided randomisation test; corrected for the comparisons of this table (Holm). "
+    "Bold: below 0.05. Interval: 95 % of bootstrap means."
 )
 
 
@@ -155,8 +161,8 @@ def _cost(result: EvalResult) -> Table:
         for r in result.latencies
     ]
     note = (
-        "Wall-clock time, one query after the other. Where pipelines have the same ranker, it was timed on the first queries only, "
-        "each pipeline by itself; on the others it scored the candidates of all of them together."
+        "Wall-clock time, one query after the other. Where pipelines have the same ranker, it was timed on the first "
+        "queries only, each pipeline by itself; on the others it scored the candidates of all of them together."
     )
     return Table("Cost", rows, note)
 
@@ -187,13 +193,17 @@ def _troubles(result: EvalResult) -> list[str]:
         )
     for name, system in result.evaluations.items():
         if system.without_hits:
-            lines.append(f"{name} found nothing for {len(system.without_hits)} queries, which count 0: {_some(system.without_hits)}")
+            lines.append(
+                f"{name} found nothing for {len(system.without_hits)} queries, which count 0: {_some(system.without_hits)}"
+            )
         if system.unjudged:
             lines.append(f"{name} answers {system.unjudged} queries that have no judgements: left out")
     for name, answers in result.outcomes.items():
         failed = [answer for answer in answers if answer.has_failed]
         if failed:
-            lines.append(f"{name} failed on {len(failed)} queries, which count 0; the first, {failed[0].query}: {failed[0].error}")
+            lines.append(
+                f"{name} failed on {len(failed)} queries, which count 0; the first, {failed[0].query}: {failed[0].error}"
+            )
         for state in ("partial", "fallback"):
             degraded = [answer.query for answer in answers if answer.state == state]
             if degraded:

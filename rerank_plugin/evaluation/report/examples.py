@@ -43,7 +43,7 @@ class Example:
     :param after: The measure of the system.
     :param baseline: The first documents of the baseline.
     :param system: The first documents of the system.
-    :param missed: Relevant documents that are in neither list, with their ranks in both (the system's as `rank`, 0 where it has none).
+    :param missed: Relevant documents that are in neither list; `rank` is that in the system's ranking, 0 if it is not there.
     """
 
     query: str
@@ -88,7 +88,10 @@ def find_examples(result: EvalResult) -> list[Examples]:
     texts = _texts(result.collection, wanted)
     found = []
     for (old, new), (gains, losses) in chosen.items():
-        make = {query: _example(result, (old, new), query, (orders[old][query], orders[new][query]), texts) for query in (*gains, *losses)}
+        make = {
+            query: _example(result, (old, new), query, (orders[old][query], orders[new][query]), texts)
+            for query in (*gains, *losses)
+        }
         found.append(Examples(old, new, [make[query] for query in gains], [make[query] for query in losses]))
     return found
 
@@ -107,7 +110,11 @@ def _order(result: EvalResult, name: str, query: str) -> list[str]:
 
 
 def _example(
-    result: EvalResult, pair: tuple[str, str], query: str, orders: tuple[Sequence[str], Sequence[str]], texts: Mapping[str, str]
+    result: EvalResult,
+    pair: tuple[str, str],
+    query: str,
+    orders: tuple[Sequence[str], Sequence[str]],
+    texts: Mapping[str, str],
 ) -> Example:
     grades = result.qrels[query]
     ranks = [{id_: rank for rank, id_ in enumerate(order, start=1)} for order in orders]

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from rerank_plugin.evaluation.sweep import SweepResult
+
 # Can be told apart on white and on black, and by people who do not see red and green as different.
 COLORS = ("#3b82f6", "#ea580c", "#0d9488", "#a855f7", "#db2777", "#a16207", "#64748b", "#65a30d")
 GAIN, LOSS = "#0d9488", "#ea580c"
@@ -25,7 +27,7 @@ MARKERS = "osD^vPX*"
 INK = "#123456"
 # Small enough that the letters are still readable on a phone, where a picture is as wide as the screen.
 SIZE = (5.4, 3.5)
-STYLE = {
+STYLE: Any = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -61,9 +63,9 @@ class Plot:
 
     def svg(self) -> str:
         """Return the picture as an `<svg>` element: text stays text, and lines take the colour of the page's text."""
-        import matplotlib
+        import matplotlib as mpl
 
-        with matplotlib.rc_context({**STYLE, "svg.hashsalt": self.name}):
+        with mpl.rc_context({**STYLE, "svg.hashsalt": self.name}):
             buffer = io.StringIO()
             self._figure().savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         svg = buffer.getvalue()
@@ -82,11 +84,11 @@ class Plot:
 
     def _figure(self) -> "Figure":
         try:
-            import matplotlib
+            import matplotlib as mpl
             from matplotlib.figure import Figure
         except ImportError as error:
             raise MissingDependencyError("the report needs matplotlib: pip install 'rerank-plugin[eval]'") from error
-        with matplotlib.rc_context(STYLE):
+        with mpl.rc_context(STYLE):
             figure = Figure(figsize=self.size, layout="constrained")
             self.draw(figure.add_subplot())
         return figure
@@ -98,7 +100,9 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
     def draw(axes: "Axes") -> None:
         for number, curve in enumerate(curves):
             color = COLORS[number % len(COLORS)]
-            axes.plot(curve.depths, curve.reranked, color=color, marker=MARKERS[number % len(MARKERS)], ms=4, label=curve.system)
+            axes.plot(
+                curve.depths, curve.reranked, color=color, marker=MARKERS[number % len(MARKERS)], ms=4, label=curve.system
+            )
             axes.plot(curve.depths, curve.ceiling, color=color, ls=":", lw=1.2)
         for number, (name, value) in enumerate(first_stages.items()):
             axes.axhline(value, color=INK, ls=(0, (4, 2 + 2 * number)), lw=1, alpha=0.7, label=f"{name} alone")
@@ -110,7 +114,7 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
         axes.set_ylabel(measure)
         axes.legend()
 
-    caption = f"{measure} by the number of candidates. Dotted: the best order of the same candidates, which no second stage can pass."
+    caption = f"{measure} by the number of candidates. Dotted: their best order, which no second stage can pass."
     return Plot("depth", caption, draw)
 
 
@@ -131,7 +135,8 @@ def gains_plot(name: str, differences: NDArray[np.float64], measure: str, baseli
         axes.set_ylabel(f"gain in {measure}")
 
     better, worse = int((differences > 0).sum()), int((differences < 0).sum())
-    caption = f"{system} against {baseline}, query by query: {better} better, {len(differences) - better - worse} equal, {worse} worse."
+    equal = len(differences) - better - worse
+    caption = f"{system} against {baseline}, query by query: {better} better, {equal} equal, {worse} worse."
     return Plot(name, caption, draw, (5.4, 2.7))
 
 
@@ -165,3 +170,43 @@ def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], me
         axes.legend()
 
     return Plot("cost", f"{measure} against the time of a query. Bars: 95 % interval of the mean over queries.", draw)
+
+
+def front_plot(result: "SweepResult") -> Plot:
+    """All settings of a sweep, the front among them, and the one to choose."""
+
+    def draw(axes: "Axes") -> None:
+        rest = [tried for tried in result.tried if not tried.on_front]
+        axes.scatter([t.milliseconds for t in rest], [t.quality for t in rest], s=14, color="#94a3b8", label="tried")
+        front = result.front
+        axes.plot(
+            [t.milliseconds for t in front],
+            [t.quality for t in front],
+            color=COLORS[0],
+            marker="o",
+            ms=5,
+            lw=1.2,
+            label="front",
+        )
+        axes.plot([result.best.milliseconds], [result.best.quality], "^", color=COLORS[2], ms=10, label="best")
+        axes.plot(
+            [result.choice.milliseconds],
+            [result.choice.quality],
+            "o",
+            mfc="none",
+            mec=COLORS[1],
+            mew=2,
+            ms=13,
+            label="choice",
+        )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel("milliseconds a query, median (logarithmic)")
+        axes.set_ylabel(result.measure)
+        axes.legend()
+
+    return Plot(
+        "front",
+        f"{result.measure} against the time of a query, for all settings. On the front nothing is both faster and better.",
+        draw,
+    )

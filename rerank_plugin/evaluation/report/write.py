@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def write_report(result: EvalResult, folder: Path) -> list[Path]:
     """
     report = make_report(result)
     page, text = folder / "report.html", folder / "report.md"
-    try:
+    with reporting_to(folder):
         with replace_file(page) as file:
             file.write(render("page.html.j2", report))
         with replace_file(text) as file:
@@ -40,9 +42,16 @@ def write_report(result: EvalResult, folder: Path) -> list[Path]:
         for name, run in result.runs.items():
             write_run(folder / "runs" / f"{name}.run", run, tag=re.sub(r"\s", "_", name))
         write_qrels(folder / "qrels.txt", result.qrels)
+    return [page, text]
+
+
+@contextmanager
+def reporting_to(folder: Path) -> Iterator[None]:
+    """Turn what the operating system says about a folder into an error for people."""
+    try:
+        yield
     except OSError as error:
         raise InputFileError(f"the report cannot be written to {folder}: {error.strerror}") from error
-    return [page, text]
 
 
 def render(template: str, report: Report) -> str:
@@ -61,7 +70,7 @@ def render(template: str, report: Report) -> str:
     is_page = template.endswith(".html.j2")
     environment = Environment(
         loader=PackageLoader("rerank_plugin.evaluation.report", "."),
-        autoescape=is_page,
+        autoescape=is_page,  # noqa: S701 - in Markdown the filter `cell` does what is needed
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -70,7 +79,7 @@ def render(template: str, report: Report) -> str:
     environment.filters["bold"] = lambda cell: (
         Markup("<strong>{}</strong>").format(cell.strip("*")) if cell.startswith("**") else cell
     )
-    environment.filters["cell"] = lambda cell: str(cell).replace("|", "\\|").replace("\n", " ")
+    environment.filters["cell"] = lambda cell: str(cell).replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")
     environment.globals["svg"] = lambda plot: Markup(plot.svg())  # noqa: S704 - matplotlib's own output, texts escaped by it
     return environment.get_template(template).render(report=report)
 

@@ -1,7 +1,10 @@
 """The cross-encoder in OpenVINO."""
 
 import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from rerank_plugin.scoring.tokens import Features
 
 FILE = "model.xml"
 BATCH_TOKENS = 2048
+# More streams need more batches to be kept busy than a hundred passages give.
+MOST_STREAMS = 4
 # OpenVINO compiles kernels for each shape that it has not seen, which takes a quarter of the time of a batch.
 GRID = ShapeGrid(width_step=16, powers_of_two=True)
 
@@ -50,20 +55,63 @@ class OpenVINOBackend:
             openvino.save_model(model, folder / FILE, compress_to_fp16=False)
 
         folder = source.converted("openvino", stored, f"openvino {openvino.__version__}", write)
-        options = {
+        self._threads = source.num_threads or available_processors()
+        self._options = {
             # Left alone, OpenVINO takes bf16 wherever it can, whatever was asked for.
             "INFERENCE_PRECISION_HINT": "bf16" if computing == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": source.num_threads or available_processors(),
+            "INFERENCE_NUM_THREADS": self._threads,
         }
-        self._compiled = core.compile_model(folder / FILE, "CPU", options)
+        self._core, self._file = core, folder / FILE
+        self._alone = core.compile_model(self._file, "CPU", {**self._options, "PERFORMANCE_HINT": "LATENCY"})
 
     def logits(self, features: Features) -> NDArray[np.float32]:
-        """Score the pairs of one batch. See `Backend.logits`."""
+        """Score the pairs of one batch, with all threads. See `Backend.logits`."""
         # A new request a call: the compiled model is shared between threads, a request must not be.
-        request = self._compiled.create_infer_request()
-        scores: NDArray[np.float32] = request.infer(features)[0].reshape(-1).astype(np.float32)
-        return scores
+        request = self._alone.create_infer_request()
+        request.infer(features)
+        return _scores(request)
+
+    def stream(self, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
+        """Score batches, each with its own share of the threads. See `StreamingBackend.stream`."""
+        streams = min(self._threads, MOST_STREAMS)
+        if streams < 2 or count < 2 * streams:
+            yield from map(self.logits, batches)
+            return
+        idle = [self._side_by_side.create_infer_request() for _ in range(streams)]
+        running: deque[openvino.InferRequest] = deque()
+        try:
+            for features in batches:
+                if not idle:
+                    request = running.popleft()
+                    idle.append(request)
+                    request.wait()
+                    yield _scores(request)
+                request = idle.pop()
+                request.start_async(features)
+                running.append(request)
+            while running:
+                request = running.popleft()
+                request.wait()
+                yield _scores(request)
+        finally:
+            for request in running:  # whoever stopped asking must not leave work behind
+                request.wait()
+
+    @cached_property
+    def _side_by_side(self) -> Any:
+        """
+        The model once more, compiled for several batches at once.
+
+        Threads that share a batch wait for each other at every layer: with a stream for each thread, 100 passages took 15 %
+        less time in bf16, 20 % in int8. Made when it is first needed, as it has a copy of the weights of its own.
+        """
+        streams = min(self._threads, MOST_STREAMS)
+        return self._core.compile_model(self._file, "CPU", {**self._options, "NUM_STREAMS": streams})
+
+
+def _scores(request: "openvino.InferRequest") -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = request.get_output_tensor(0).data.reshape(-1).astype(np.float32)
+    return scores
 
 
 def _convert(source: ModelSource) -> Any:

@@ -1,9 +1,9 @@
 """Which backends there are, which precisions they compute in, and what `auto` means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,25 @@ class Backend(Protocol):
         :param features: Arrays of shape (pairs, tokens), int64, by input name.
         :returns: The raw output of the model, shape (pairs,), float32.
         """
+
+
+@runtime_checkable
+class StreamingBackend(Protocol):
+    """A backend that computes several batches at once."""
+
+    def stream(self, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
+        """
+        Score batches.
+
+        :param batches: See `Backend.logits`; each is asked for when the backend is ready for it.
+        :param count: How many there are.
+        :returns: For each batch what `logits` would return, in order.
+        """
+
+
+def logits_of(backend: Backend, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
+    """Score batches, several at once where the backend can; see `StreamingBackend.stream`."""
+    return backend.stream(batches, count) if isinstance(backend, StreamingBackend) else map(backend.logits, batches)
 
 
 BackendFactory = Callable[[ModelSource], Backend]
