@@ -6,7 +6,11 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 
+import json
+import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 # Converted models of one run of the tests; also for the processes that tests start.
@@ -30,6 +34,10 @@ SENTENCES = [
     "A library is where the books are.",
     "The river runs from the mountain to the sea.",
 ]
+
+
+QUERIES = {"q1": "capital of france", "q2": "red fox", "q3": "coffee and tea", "q4": "where are the books"}
+RELEVANT = {"q1": 0, "q2": 2, "q3": 4, "q4": 6}
 
 
 def write_tokenizer(folder: Path, *, max_length: int = 64) -> None:
@@ -101,3 +109,45 @@ def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repository() -> Path:
     """Root of the checkout."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen passages in BEIR layout, four of them judged relevant, one for each query."""
+    folder = tmp_path_factory.mktemp("collections") / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    texts = [*SENTENCES, *(f"{text} The sea is blue." for text in SENTENCES)]
+    rows = [{"_id": f"d{i}", "title": "", "text": text} for i, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (folder / "queries.jsonl").write_text("\n".join(json.dumps({"_id": i, "text": q}) for i, q in QUERIES.items()))
+    lines = [f"{query}\td{document}\t1" for query, document in RELEVANT.items()]
+    for split in ("dev", "test"):
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+    return folder
+
+
+@dataclass
+class Done:
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def rerank(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run a command line as the entry point does, in this process: importing torch anew for each test would take minutes."""
+
+    from rerank_plugin.cli import main
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rerank", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Done(end.value.code or 0, captured.out, captured.err)
+
+    return run

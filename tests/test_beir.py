@@ -68,7 +68,7 @@ def test_an_unknown_split_lists_what_exists(tmp_path):
         dataset.qrels("dev")
 
 
-@pytest.mark.parametrize("line", ["q1\td1", "q1 d1 1", "q1\td1\thigh", "q1\td1\t1\textra"])
+@pytest.mark.parametrize("line", ["q1\td1", "q1 d1", "q1\td1\thigh", "q1\td1\t1\textra"])
 def test_a_malformed_judgement_names_file_and_line(tmp_path, line):
     dataset = write(tmp_path, qrels=f"query-id\tcorpus-id\tscore\nq1\td1\t1\n{line}\n")
     with pytest.raises(InputFileError, match=r"test\.tsv, line 3"):

@@ -4,31 +4,12 @@ import json
 import shutil
 
 import pytest
-from conftest import SENTENCES, write_cross_encoder
-from test_cli import rerank  # noqa: F401 - a fixture
+from conftest import write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.bench.material import Case, parse_case
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.scoring.calibration import Calibration
-
-QUERIES = {"q1": "capital of france", "q2": "red fox", "q3": "coffee and tea", "q4": "where are the books"}
-RELEVANT = {"q1": 0, "q2": 2, "q3": 4, "q4": 6}
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory):
-    """Sixteen passages in BEIR layout, four of them judged relevant, one for each query."""
-    folder = tmp_path_factory.mktemp("collections") / "tiny"
-    (folder / "qrels").mkdir(parents=True)
-    texts = [*SENTENCES, *(f"{text} The sea is blue." for text in SENTENCES)]
-    rows = [{"_id": f"d{i}", "title": "", "text": text} for i, text in enumerate(texts)]
-    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (folder / "queries.jsonl").write_text("\n".join(json.dumps({"_id": i, "text": q}) for i, q in QUERIES.items()))
-    lines = [f"{query}\td{document}\t1" for query, document in RELEVANT.items()]
-    for split in ("dev", "test"):
-        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +31,7 @@ def options(setting):
     return ["--index", setting / "index", "--pipeline", setting / "pipeline.yaml"]
 
 
-def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, model, tmp_path):  # noqa: F811
+def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, model, tmp_path):
     done = rerank("calibrate", collection, *options(setting), "--output", tmp_path / "c.json", "--json")
     assert done.returncode == 0, done.stderr
     lines = json.loads(done.stdout)
@@ -62,25 +43,25 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
     assert calibration.fitted_on["dataset"] == "tiny"
 
 
-def test_calibrate_writes_into_the_models_folder(rerank, collection, setting, model):  # noqa: F811
+def test_calibrate_writes_into_the_models_folder(rerank, collection, setting, model):
     assert rerank("calibrate", collection, *options(setting)).returncode == 0
     assert Calibration.load(model / "calibration.json").fitted_on["split"] == "dev"
     (model / "calibration.json").unlink()
 
 
-def test_a_pipeline_without_a_ranker_cannot_be_calibrated(rerank, collection, setting):  # noqa: F811
+def test_a_pipeline_without_a_ranker_cannot_be_calibrated(rerank, collection, setting):
     done = rerank("calibrate", collection, "--index", setting / "index", "--pipeline", "bm25", "--output", "x.json")
     assert done.returncode == 1
     assert "no component named ranker" in done.stderr
 
 
-def test_a_bundled_model_needs_a_place_for_its_calibration(rerank, collection, setting):  # noqa: F811
+def test_a_bundled_model_needs_a_place_for_its_calibration(rerank, collection, setting):
     done = rerank("calibrate", collection, "--index", setting / "index")
     assert done.returncode == 1
     assert "--output FILE" in done.stderr
 
 
-def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path):  # noqa: F811
+def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path):
     out = ["--output", tmp_path / "c.json"]
     assert "choose one of" in rerank("calibrate", collection, *options(setting), *out, "--method", "isotonic").stderr
     assert "no split 'train'" in rerank("calibrate", collection, *options(setting), *out, "--split", "train").stderr
@@ -88,7 +69,7 @@ def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, set
     assert not (tmp_path / "c.json").exists()
 
 
-def test_judgements_of_another_collection_are_an_error(rerank, collection, setting, tmp_path):  # noqa: F811
+def test_judgements_of_another_collection_are_an_error(rerank, collection, setting, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(collection, other)
     (other / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tzz\t1\n")
@@ -96,7 +77,7 @@ def test_judgements_of_another_collection_are_an_error(rerank, collection, setti
     assert "0 are judged relevant" in done.stderr
 
 
-def test_bench_measures_all_systems_on_the_same_pairs(rerank, collection, model, tmp_path):  # noqa: F811
+def test_bench_measures_all_systems_on_the_same_pairs(rerank, collection, model, tmp_path):
     systems = ["--system", "stock", "--system", "torch:fp32", "--system", "openvino:fp32"]
     cases = ["--case", "3x8", "--case", "5x4-40", "--rounds", 2, "--queries", 3, "--memory", "20x40"]
     done = rerank("bench", collection, "--model", model, *systems, *cases, "--output", tmp_path, "--json")
@@ -118,7 +99,7 @@ def test_bench_measures_all_systems_on_the_same_pairs(rerank, collection, model,
     assert json.loads((tmp_path / "bench.json").read_text())["facts"]["collection"] == "tiny"
 
 
-def test_bench_shows_a_table(rerank, collection, model, tmp_path):  # noqa: F811
+def test_bench_shows_a_table(rerank, collection, model, tmp_path):
     done = rerank(
         "bench", collection, "--model", model, "--case", "2x8", "--rounds", 2, "--queries", 0, "--output", tmp_path,
         "--system", "stock", "--system", "torch:fp32",
@@ -147,7 +128,7 @@ def test_cases_are_read():
         (["--case", "many"], "no case"),
     ],
 )
-def test_what_cannot_be_measured_is_an_error(rerank, collection, model, extra, named, tmp_path):  # noqa: F811
+def test_what_cannot_be_measured_is_an_error(rerank, collection, model, extra, named, tmp_path):
     done = rerank("bench", collection, "--model", model, "--output", tmp_path / "out", *extra)
     assert done.returncode == 1
     assert named in done.stderr

@@ -4,36 +4,11 @@ import json
 import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rerank_plugin.cli import main
 from rerank_plugin.indexing import index_paths
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def rerank(monkeypatch, capsys):
-    """Run a command line as the entry point does, in this process: importing torch anew for each test would take minutes."""
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["rerank", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return Done(end.value.code or 0, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,9 @@ def evaluate(
         Path | None, typer.Option("--index", help="Folder of an index; without it one is made for the collection, and kept.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
-    lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
+    lang: Annotated[
+        str | None, typer.Option(help="Only queries with this 'lang', or all; by default that of the first.")
+    ] = None,
     language: Annotated[
         str | None, typer.Option(help="Language of the keyword index; by default the queries' own 'lang', else en.")
     ] = None,
@@ -54,9 +56,6 @@ def evaluate(
         str | None,
         typer.Option(help="Compare all with this system only; by default with the first, and two stages with their first."),
     ] = None,
-    timed: Annotated[
-        int, typer.Option(help="Queries on which each ranker works alone and is timed; on the rest they share work.")
-    ] = 30,
     sweep: Annotated[
         bool,
         typer.Option("--sweep", help="Instead, try settings of one pipeline's second stage, and name the one to choose."),
@@ -94,7 +93,6 @@ def evaluate(
             candidates=candidates,
             measures=measure or DEFAULT_MEASURES,
             baseline=baseline,
-            timed=timed,
             embedding_model=embedding_model,
             output=output,
         )

@@ -1,5 +1,6 @@
 """Where judged queries come from: a folder in BEIR layout, or a collection that ir_datasets knows."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,7 @@ from rerank_plugin.beir import BeirDataset, BeirQuery, Qrels, read_qrels
 from rerank_plugin.errors import InvalidValueError
 
 IR_DATASETS = "irds:"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,28 @@ class Collection:
         """
         Read the queries that have judgements.
 
-        :param lang: Only queries whose metadata has this `lang`; `None`: all.
+        :param lang: Only queries whose metadata has this `lang`, or `all`. `None`: where queries name several, those in the
+            language of the first: each has an index of its own, and few models know them all.
         :param limit: Most queries, in file order; `None`: all.
         :returns: Queries by id, and their judgements.
         :raises InputFileError: If a file is missing or malformed.
         :raises InvalidValueError: If no query is left.
         """
         qrels = self.dataset.qrels(self.split) if self.qrels_file is None else read_qrels(self.qrels_file)
-        judged = (
-            (id_, query)
-            for id_, query in self.dataset.queries().items()
-            if id_ in qrels and (lang is None or query.metadata.get("lang") == lang)
-        )
-        queries = dict(islice(judged, limit))
+        judged = {id_: query for id_, query in self.dataset.queries().items() if id_ in qrels}
+        languages = list(_languages(judged))
+        chosen = languages[0] if lang is None and len(languages) > 1 else lang
+        if chosen not in (None, ALL):
+            judged = {id_: query for id_, query in judged.items() if query.metadata.get("lang") == chosen}
+        queries = dict(islice(judged.items(), limit))
         if not queries:
             where = f"split {self.split!r}" if self.qrels_file is None else str(self.qrels_file)
             raise InvalidValueError(f"{self.name} has no judged queries in {where}: check the split and the language")
         return queries, {id_: qrels[id_] for id_ in queries}
+
+
+def _languages(queries: Mapping[str, BeirQuery]) -> dict[str | None, int]:
+    return dict(Counter(query.metadata.get("lang") for query in queries.values()))
 
 
 def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path | None = None) -> Collection:
@@ -71,6 +78,11 @@ def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path
         return Collection(identifier, BeirDataset(fetch(identifier)), SPLIT, qrels_file)
     folder = Path(source).expanduser()
     return Collection(folder.resolve().name, BeirDataset(folder), split, qrels_file)
+
+
+def count_languages(collection: Collection) -> dict[str | None, int]:
+    """Return how many judged queries there are in each language; `None` for those that say none."""
+    return _languages(collection.judged(lang=ALL)[0])
 
 
 def by_language(queries: Mapping[str, BeirQuery], default: str) -> dict[str, dict[str, BeirQuery]]:

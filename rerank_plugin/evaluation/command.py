@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.beir import Qrels, read_qrels
+from rerank_plugin.beir import BeirQuery, Qrels, read_qrels
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.evaluation.collection import Collection, by_language, open_collection
+from rerank_plugin.evaluation.collection import Collection, by_language, count_languages, open_collection
 from rerank_plugin.evaluation.comparison import Comparison, compare_evaluations
 from rerank_plugin.evaluation.costs import Latency, latencies, pairs_scored
 from rerank_plugin.evaluation.curves import DepthCurve, depth_curves
@@ -39,13 +39,12 @@ class EvalRequest:
     :param qrels: A file with judgements, instead of those of the collection.
     :param index: Folder of an index; `None`: one is made for each language, and kept.
     :param split: Which judgements of the collection.
-    :param lang: Only queries with this `lang`.
+    :param lang: See `Collection.judged`.
     :param language: Language of the keyword index; `None`: the `lang` of the queries, else English.
     :param limit: Most queries.
     :param candidates: Depth of the first stage, and length of the rankings.
     :param measures: Names as ir-measures writes them; the first is the one that is plotted.
     :param baseline: The system that all others are compared with; `None`: the first, and of two stages also their own first.
-    :param timed: Queries for which rankers share nothing, so that their time is measured.
     :param embedding_model: Instead of the pipelines' own.
     :param output: Folder for answers and report; `None`: nothing is kept.
     """
@@ -62,7 +61,6 @@ class EvalRequest:
     candidates: int = 100
     measures: Sequence[str] = DEFAULT_MEASURES
     baseline: str | None = None
-    timed: int = 30
     embedding_model: str | None = None
     output: Path | None = None
 
@@ -136,7 +134,9 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     if request.baseline is not None and request.baseline not in names:
         raise InvalidValueError(f"unknown baseline {request.baseline!r}: choose one of {names}")
     external: dict[str, Run] = {name: read_run(file) for name, file in request.runs.items()}
-    collection, texts, qrels, outcomes = None, {}, {}, {}
+    collection: Collection | None = None
+    queries: dict[str, BeirQuery] = {}
+    outcomes: dict[str, list[Outcome]] = {}
     if request.dataset is None:
         if request.qrels is None:
             raise InvalidValueError("runs are measured against judgements: name the file with --qrels")
@@ -144,7 +144,6 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     else:
         collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
         queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
-        texts = {id_: query.text for id_, query in queries.items()}
         outcomes = _answer(request, collection, staged, announce or (lambda _what, _done, _total: None))
     runs: dict[str, Runs] = {
         name: {answer.query: answer.ranking for answer in answers} for name, answers in outcomes.items()
@@ -154,11 +153,12 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     comparison = compare_evaluations(evaluations, _pairs(names, first_stages, request.baseline))
     counted = next(iter(evaluations.values()))
     measure = next(iter(counted.per_query))
+    languages = {str(query.metadata["lang"]) for query in queries.values() if "lang" in query.metadata}
     return EvalResult(
-        title=_title(request, collection, len(counted.queries)),
-        facts=_facts(request, counted),
+        title=_title(request, collection, len(counted.queries), languages),
+        facts=_facts(collection, counted, request.candidates, languages),
         collection=collection,
-        queries={id_: texts.get(id_, "") for id_ in counted.queries},
+        queries={id_: queries[id_].text if id_ in queries else "" for id_ in counted.queries},
         qrels=qrels,
         comparison=comparison,
         runs=runs,
@@ -173,7 +173,7 @@ def _answer(
     request: EvalRequest, collection: Collection, staged: Sequence[StagedPipeline], announce: Announce
 ) -> dict[str, list[Outcome]]:
     folder = None if request.output is None else request.output / ANSWERS
-    experiment = Experiment(ExperimentSettings(request.candidates, request.timed, folder))
+    experiment = Experiment(ExperimentSettings(request.candidates, folder))
     outcomes: dict[str, list[Outcome]] = {pipeline.name: [] for pipeline in staged}
     for group in indexed_groups(request, collection, staged, announce):
         fitted = [fit_to_index(source, group.index, request) for source in request.pipelines]
@@ -243,22 +243,21 @@ def _pairs(names: Sequence[str], staged: Mapping[str, StagedPipeline], baseline:
     return pairs
 
 
-def _title(request: EvalRequest, collection: Collection | None, queries: int) -> str:
+def _title(request: EvalRequest, collection: Collection | None, queries: int, languages: set[str]) -> str:
     if collection is None:
         return f"{request.qrels}: {queries} queries"
     judgements = request.qrels.name if request.qrels else collection.split
-    lang = f", {request.lang}" if request.lang else ""
+    lang = f", {', '.join(sorted(languages))}" if languages else ""
     return f"{collection.name}, {judgements}{lang}: {queries} queries, {request.candidates} candidates"
 
 
-def _facts(request: EvalRequest, evaluation: Evaluation) -> dict[str, Any]:
+def _facts(collection: Collection | None, evaluation: Evaluation, candidates: int, languages: set[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "queries": len(evaluation.queries),
         "left out: judged, but without a relevant document": len(evaluation.without_relevant),
     }
-    if request.dataset is not None:
-        facts |= {
-            "candidates of the first stage": request.candidates,
-            "queries on which rankers were timed": min(request.timed, len(evaluation.queries)),
-        }
+    if collection is not None:
+        facts["candidates of the first stage"] = candidates
+        others = {lang: count for lang, count in count_languages(collection).items() if languages and lang not in languages}
+        facts |= {f"left out: in the language {lang}": count for lang, count in others.items()}
     return facts

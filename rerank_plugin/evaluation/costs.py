@@ -41,7 +41,7 @@ def latencies(outcomes: Mapping[str, Sequence[Outcome]], *, components: bool = F
     """
     rows = []
     for system, answers in outcomes.items():
-        reranks = any(answer.first_ranks or answer.pairs for answer in answers)
+        reranks = any(answer.first_ranks for answer in answers)
         timed = [answer.milliseconds for answer in answers if not answer.has_failed and answer.milliseconds]
         if reranks:
             timed = [times for times in timed if RANKER in times]

@@ -1,7 +1,7 @@
 """Run pipelines over judged queries: what they share runs once, and every answer is kept."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TIMED = 30
-
 
 @dataclass(frozen=True)
 class ExperimentSettings:
@@ -24,13 +22,10 @@ class ExperimentSettings:
     How pipelines are run.
 
     :param candidates: Depth of the first stage, and length of the rankings that are measured.
-    :param timed: Queries at the beginning for which nothing is shared between rankers, so that each one's time is its own.
-        On the others, pipelines with the same ranker have their candidates scored together.
     :param folder: Where outcomes are kept; `None`: in memory only.
     """
 
     candidates: int = 100
-    timed: int = TIMED
     folder: Path | None = None
 
 
@@ -81,8 +76,7 @@ class Experiment:
             if waiting and not is_warm:
                 self._warm_up(waiting, loaded, text)
                 is_warm = True
-            shares = position >= self.settings.timed
-            for name, outcome in self._answer(waiting, loaded, query, text, shares=shares):
+            for name, outcome in self._answer(waiting, loaded, query, text, turn=position):
                 self._files[name].add(keys[name], outcome)
             if progress:
                 progress(position + 1, len(queries))
@@ -94,7 +88,7 @@ class Experiment:
             if staged.ranker is not None:
                 self.second_stage(staged)
         # The first call compiles kernels and fills caches: its time says nothing.
-        self._answer(pipelines, loaded, "", text, shares=False)
+        self._answer(pipelines, loaded, "", text, turn=0)
 
     def _file(self, staged: StagedPipeline) -> OutcomeFile:
         if staged.name not in self._files:
@@ -109,14 +103,14 @@ class Experiment:
         return self._seconds[staged.ranker_key]
 
     def _answer(
-        self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], query: str, text: str, *, shares: bool
+        self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], query: str, text: str, *, turn: int
     ) -> list[tuple[str, Outcome]]:
         """Answer a query with each pipeline; every distinct first stage is asked once."""
         keys = dict.fromkeys(staged.first_key for staged in pipelines)
         found = {key: self._retrieve(loaded[key], text) for key in keys}
-        together = self._rank_together(pipelines, found, text) if shares else {}
+        together = self._rank_together(pipelines, found, text, turn)
         return [
-            (staged.name, self._outcome(staged, found[staged.first_key], query, text, together.get(staged.ranker_key)))
+            (staged.name, self._outcome(staged, found[staged.first_key], query, text, together.get(staged.name)))
             for staged in pipelines
         ]
 
@@ -127,48 +121,59 @@ class Experiment:
             return error
 
     def _rank_together(
-        self, pipelines: Sequence[StagedPipeline], found: Mapping[str, Candidates | Exception], text: str
-    ) -> "dict[str, list[Document]]":
-        """For each ranker that several pipelines have: the ranking of all their candidates."""
-        groups: dict[str, list[StagedPipeline]] = {}
+        self, pipelines: Sequence[StagedPipeline], found: Mapping[str, Candidates | Exception], text: str, turn: int
+    ) -> dict[str, Ranked]:
+        """
+        Rank for pipelines with the same ranker, each of their candidates once.
+
+        One of them, another one for each query, is ranked by itself and so timed; then what only the others have found.
+        """
+        groups: dict[str, list[tuple[str, list[Document]]]] = {}
         for staged in pipelines:
-            if staged.ranker is not None and isinstance(found[staged.first_key], Candidates):
-                groups.setdefault(staged.ranker_key, []).append(staged)
-        ranked = {}
+            candidates = found[staged.first_key]
+            if staged.ranker is not None and isinstance(candidates, Candidates):
+                groups.setdefault(staged.ranker_key, []).append((staged.name, candidates.documents))
+        ranked: dict[str, Ranked] = {}
         for key, group in groups.items():
-            if len(group) > 1 and self.second_stage(group[0]).is_independent:
-                documents: Iterable[Document] = (
-                    document
-                    for staged in group
-                    for document in found[staged.first_key].documents  # type: ignore[union-attr]
-                )
-                union = {document.id: document for document in documents}
-                try:
-                    ranked[key] = self.second_stage(group[0]).rank(text, list(union.values())).documents
-                except Exception:
-                    logger.debug("ranking together failed", exc_info=True)
+            second = self._seconds[key]
+            if len(group) < 2 or not second.is_independent:
+                continue
+            try:
+                ranked |= _rank_group(second, text, group, turn)
+            except Exception:
+                logger.debug("ranking together failed", exc_info=True)
         return ranked
 
     def _outcome(
-        self,
-        staged: StagedPipeline,
-        found: Candidates | Exception,
-        query: str,
-        text: str,
-        together: "list[Document] | None",
+        self, staged: StagedPipeline, found: Candidates | Exception, query: str, text: str, ranked: Ranked | None
     ) -> Outcome:
         try:
             if isinstance(found, Exception):
                 raise found
             if staged.ranker is None:
                 return make_outcome(query, found.documents, None, milliseconds=found.milliseconds)
+            ranked = ranked or self.second_stage(staged).rank(text, found.documents)
             ranks = {document.id: rank for rank, document in enumerate(found.documents, start=1)}
-            times = dict(found.milliseconds)
-            if together is None:
-                ranked = self.second_stage(staged).rank(text, found.documents)
-                times[RANKER] = ranked.milliseconds
-            else:
-                ranked = Ranked([document for document in together if document.id in ranks], 0.0, len(ranks))
+            own = {} if ranked.milliseconds is None else {RANKER: ranked.milliseconds}
+            times = {**found.milliseconds, **own}
             return make_outcome(query, ranked.documents, ranks, milliseconds=times, pairs=ranked.pairs, state=ranked.state)
         except Exception as error:  # noqa: BLE001 - the query counts 0, and the report says why
             return Outcome(query, state=FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+
+
+def _rank_group(
+    second: SecondStage, text: str, group: "Sequence[tuple[str, list[Document]]]", turn: int
+) -> dict[str, Ranked]:
+    name, first = group[turn % len(group)]
+    alone = second.rank(text, first)
+    known = {document.id for document in first}
+    rest = {document.id: document for _, documents in group for document in documents if document.id not in known}
+    others = second.rank(text, list(rest.values())).documents
+    merged = sorted([*alone.documents, *others], key=lambda document: (-float(document.score or 0.0), document.id))
+    ranked = {name: alone}
+    for other, documents in group:
+        if other != name:
+            wanted = {document.id for document in documents}
+            mine = [document for document in merged if document.id in wanted]
+            ranked[other] = Ranked(mine, None, len(mine))
+    return ranked

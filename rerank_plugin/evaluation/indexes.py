@@ -54,7 +54,7 @@ def kept_index(
 
 def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     models = {
-        str(component.get("init_parameters", {}).get("model"))
+        str((component.get("init_parameters") or {}).get("model"))
         for staged in pipelines
         for name, component in staged.first["components"].items()
         if name == "text_embedder"

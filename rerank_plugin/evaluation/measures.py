@@ -51,7 +51,8 @@ def evaluate(run: Runs, qrels: Mapping[str, Mapping[str, int]], measures: Sequen
     Measure a run against judgements.
 
     The values are those of `trec_eval`; scores that are equal in single precision are ordered by id, the greater first, for
-    every measure. Grades below zero mean judged and not relevant. `Judged@k` is the share of the first k that were judged.
+    every measure. Grades below zero mean judged and not relevant. `Judged@k` is the
+    share of the first k documents (fewer where fewer were found) that were judged.
 
     :param run: For each query the answer: scores by document id, or the documents that a Haystack component returned.
     :param qrels: For each query the grades of its judged documents.

@@ -43,8 +43,12 @@ class StagedPipeline:
 
     @cached_property
     def first_key(self) -> str:
-        """The same for pipelines with the same first stage."""
-        return _hash(self.first)
+        """The same for pipelines with the same first stage; how many documents it returns is said when it runs."""
+        components = {
+            name: {**value, "init_parameters": {k: v for k, v in _parameters(value).items() if k != "top_k"}}
+            for name, value in self.first["components"].items()
+        }
+        return _hash({**self.first, "components": components})
 
     @cached_property
     def ranker_key(self) -> str:
@@ -107,6 +111,10 @@ def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
     return found
 
 
+def _parameters(component: Mapping[str, Any]) -> dict[str, Any]:
+    return component.get("init_parameters") or {}
+
+
 def _component(socket: str) -> str:
     return str(socket).partition(".")[0]
 
@@ -154,13 +162,13 @@ class Ranked:
     What a second stage made of candidates.
 
     :param documents: Best first.
-    :param milliseconds: How long it took.
+    :param milliseconds: How long it took; `None`: not known, as the work was shared.
     :param pairs: Pairs of query and passage that were scored.
     :param state: `complete`, or what the ranker says.
     """
 
     documents: "list[Document]"
-    milliseconds: float
+    milliseconds: float | None
     pairs: int
     state: str = "complete"
 
@@ -178,10 +186,12 @@ class SecondStage:
         ranker = cast("dict[str, Any]", staged.ranker)
         self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
         self._pipeline.warm_up()
-        component = self._pipeline.get_component(RANKER)
+        component: Any = self._pipeline.get_component(RANKER)
         self.is_independent = str(ranker["type"]) == OUR_RANKER and all(
             getattr(component, parameter) == value for parameter, value in DEPENDENT.items()
         )
+        if self.is_independent:
+            component.scale_score = False  # two large logits can have one probability; only the order counts here
 
     def rank(self, query: str, documents: "list[Document]") -> Ranked:
         """Rank all of these documents."""

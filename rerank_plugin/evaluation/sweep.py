@@ -24,6 +24,7 @@ from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, FirstStage, S
 from rerank_plugin.scoring.fusion import FUSIONS, fuse
 
 NO_FUSION = ("none", 1.0)
+TIMED = 10  # queries; each is timed at every depth in every way
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,9 @@ def run_sweep(request: EvalRequest, grid: Grid, *, announce: Announce) -> SweepR
     variants = {pair: _variant(staged, *pair) for pair in product(grid.precision, grid.windows)}
     first = replace(staged, name=f"sweep-{staged.name}-first", ranker=None)
     folder = None if request.output is None else request.output / ANSWERS
-    experiment = Experiment(ExperimentSettings(max(grid.candidates), len(group.queries), folder))
+    experiment = Experiment(ExperimentSettings(max(grid.candidates), folder))
     outcomes = experiment.run([first, *variants.values()], group.queries, progress=partial(announce, "Scoring"))
-    timed = list(group.queries.values())[: request.timed]
+    timed = list(group.queries.values())[:TIMED]
     seconds = {pair: experiment.second_stage(variant) for pair, variant in variants.items()}
     alone, times = _measure_times(FirstStage(first), seconds, grid, timed, progress=partial(announce, "Timing"))
     runs: dict[Setting | None, Run] = {None: {answer.query: answer.ranking for answer in outcomes[first.name]}}
@@ -289,7 +290,7 @@ def _measure_times(
         firsts.append((time.perf_counter() - began) * 1000)
         for pair, second in seconds.items():
             for depth in grid.candidates:
-                times.setdefault((*pair, depth), []).append(second.rank(query, documents[:depth]).milliseconds)
+                times.setdefault((*pair, depth), []).append(second.rank(query, documents[:depth]).milliseconds or 0.0)
         progress(number, len(queries))
     return float(np.median(firsts[1:])), {key: float(np.median(values[1:])) for key, values in times.items()}
 

@@ -161,8 +161,8 @@ def _cost(result: EvalResult) -> Table:
         for r in result.latencies
     ]
     note = (
-        "Wall-clock time, one query after the other. Where pipelines have the same ranker, it was timed on the first "
-        "queries only, each pipeline by itself; on the others it scored the candidates of all of them together."
+        "Wall-clock time, one query after the other. Where pipelines have the same ranker, they share its work: each "
+        "candidate is scored once, and for every query another one of them is ranked by itself and timed."
     )
     return Table("Cost", rows, note)
 

@@ -1,0 +1,156 @@
+"""Pipelines on their way through queries: shared work gives what separate work gives, and nothing that was done is lost."""
+
+import pytest
+from haystack import Document
+from haystack.core.component import component
+from haystack.core.serialization import allow_deserialization_module
+
+from rerank_plugin.errors import ModelError, PipelineConfigError
+from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
+from rerank_plugin.evaluation.stages import take_apart
+from rerank_plugin.indexing import index_paths
+from rerank_plugin.pipelines import read_pipeline
+
+QUERIES = {"q1": "capital of france", "q2": "red fox", "q3": "coffee and tea", "q4": "where are the books"}
+
+
+@component
+class MoodyRanker:
+    """Fails on some queries."""
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document], top_k: int) -> dict[str, list[Document]]:
+        if "fox" in query:
+            raise RuntimeError("I do not like\nfoxes")
+        return {"documents": documents[:top_k][::-1]}
+
+
+@pytest.fixture(scope="module")
+def index(collection, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment") / "index"
+    index_paths([collection], folder, pipeline="indexing_keyword")
+    return folder
+
+
+def pipeline(index, name, model=None, *, candidates=None, **ranker):
+    data = read_pipeline("bm25_rerank" if model else "bm25", index=index)
+    if model:
+        data["components"]["ranker"]["init_parameters"].update({"model": str(model), **ranker})
+    if candidates:  # another first stage with the same ranker
+        data["components"]["bm25_retriever"]["init_parameters"]["filters"] = {
+            "field": "meta.doc_id",
+            "operator": "in",
+            "value": candidates,
+        }
+    return take_apart(name, data)
+
+
+def moody(index):
+    allow_deserialization_module(__name__)
+    data = read_pipeline("bm25_rerank", index=index)
+    data["components"]["ranker"] = {"type": f"{__name__}.MoodyRanker", "init_parameters": {}}
+    return take_apart("moody", data)
+
+
+def run(pipelines, folder=None, queries=QUERIES, candidates=12):
+    return Experiment(ExperimentSettings(candidates, folder)).run(pipelines, queries)
+
+
+def rankings(outcomes):
+    return [(answer.query, answer.documents, answer.first_ranks) for answer in outcomes]
+
+
+def test_pipelines_that_share_a_ranker_rank_as_each_does_alone(index, cross_encoder):
+    few = [f"d{i}" for i in range(0, 16, 2)]
+    first = pipeline(index, "bm25")
+    both = [first, pipeline(index, "all", cross_encoder), pipeline(index, "few", cross_encoder, candidates=few)]
+    together = run(both)
+    for staged in both:
+        (alone,) = run([staged]).values()
+        assert rankings(together[staged.name]) == rankings(alone)
+    assert all(answer.pairs == len(answer.documents) for name in ("all", "few") for answer in together[name])
+    assert {d for answer in together["few"] for d in answer.documents} <= set(few)
+    # Each is timed on every second query, by itself; the first stage always.
+    timed = {name: ["ranker" in answer.milliseconds for answer in together[name]] for name in ("all", "few")}
+    assert timed == {"all": [True, False] * 2, "few": [False, True] * 2}
+    assert all("bm25_retriever" in answer.milliseconds for answers in together.values() for answer in answers)
+
+
+def test_rankers_whose_scores_depend_on_the_candidates_share_nothing(index, cross_encoder):
+    settings = {"fusion": "linear", "fusion_weight": 0.5}
+    pipelines = [
+        pipeline(index, "all", cross_encoder, **settings),
+        pipeline(index, "few", cross_encoder, candidates=["d0", "d1", "d2"], **settings),
+    ]
+    assert all("ranker" in answer.milliseconds for answers in run(pipelines).values() for answer in answers)
+
+
+def test_an_interrupted_experiment_goes_on_and_answers_nothing_twice(index, cross_encoder, tmp_path, monkeypatch):
+    pipelines = [pipeline(index, "bm25"), pipeline(index, "bm25_rerank", cross_encoder)]
+    whole = run(pipelines)
+    run(pipelines, tmp_path, dict(list(QUERIES.items())[:2]))
+    answered = (tmp_path / "bm25_rerank.jsonl").read_text()
+    with (tmp_path / "bm25_rerank.jsonl").open("a") as file:
+        file.write('{"settings": "half a li')  # a kill in the middle of a line
+    resumed = run(pipelines, tmp_path)
+    assert {name: rankings(answers) for name, answers in resumed.items()} == {
+        name: rankings(answers) for name, answers in whole.items()
+    }
+    lines = (tmp_path / "bm25_rerank.jsonl").read_text().splitlines()
+    assert "\n".join(lines[:2]) + "\n" == answered
+    assert len(lines) == 5  # two, the half one, and the two that were missing
+    monkeypatch.setattr("rerank_plugin.evaluation.stages.SecondStage.rank", None)  # nothing is left to rank
+    assert rankings(run(pipelines, tmp_path)["bm25_rerank"]) == rankings(whole["bm25_rerank"])
+
+
+def test_other_settings_are_not_taken_for_what_was_done(index, cross_encoder, tmp_path):
+    staged = pipeline(index, "p", cross_encoder)
+    run([staged], tmp_path)
+    before = (tmp_path / "p.jsonl").read_text()
+    for other in ({"candidates": 3}, {"staged": pipeline(index, "p", cross_encoder, query_prefix="x ")}):
+        answers = run([other.get("staged", staged)], tmp_path, candidates=other.get("candidates", 12))["p"]
+        after = (tmp_path / "p.jsonl").read_text()
+        assert after.startswith(before)
+        assert after != before
+        assert len(answers) == 4
+        before = after
+
+
+def test_a_failed_query_is_kept_as_failed_and_tried_again(index, tmp_path):
+    answers = {answer.query: answer for answer in run([moody(index)], tmp_path)["moody"]}
+    assert [query for query, answer in answers.items() if answer.has_failed] == ["q2"]
+    assert answers["q2"].documents == []
+    assert "I do not like foxes" in answers["q2"].error
+    assert answers["q1"].first_ranks == list(range(len(answers["q1"].documents), 0, -1))
+    run([moody(index)], tmp_path)
+    assert (tmp_path / "moody.jsonl").read_text().count('"q2"') == 2
+    assert (tmp_path / "moody.jsonl").read_text().count('"q1"') == 1
+
+
+def test_what_cannot_be_loaded_is_an_error_at_once(index, tmp_path):
+    with pytest.raises((ModelError, PipelineConfigError), match="no-such-model"):
+        run([pipeline(index, "p", "no-such-model")], tmp_path)
+    assert not (tmp_path / "p.jsonl").exists()
+
+
+def test_two_pipelines_of_one_name_are_an_error(index, cross_encoder):
+    with pytest.raises(PipelineConfigError, match=r"several pipelines are called \['p'\]"):
+        run([pipeline(index, "p"), pipeline(index, "p", cross_encoder)])
+
+
+def test_a_pipeline_is_taken_apart_at_its_ranker():
+    staged = take_apart("rag", read_pipeline("rag_rerank"))
+    assert staged.result_of == "bm25_retriever"
+    assert set(staged.first["components"]) == {"bm25_retriever"}
+    assert staged.ranker is not None
+    hybrid, reranked = take_apart("a", read_pipeline("hybrid")), take_apart("b", read_pipeline("hybrid_rerank"))
+    assert hybrid.first_key == reranked.first_key
+    assert hybrid.result_of == reranked.result_of == "joiner"
+    assert take_apart("c", read_pipeline("dense")).needs_vectors
+
+
+def test_a_pipeline_that_cannot_search_is_an_error():
+    with pytest.raises(PipelineConfigError, match="pipeline x cannot search"):
+        take_apart("x", {"components": {"ranker": {}}, "connections": []})
+    with pytest.raises(PipelineConfigError, match=r"nothing is connected to ranker\.documents"):
+        take_apart("x", {"components": {"bm25_retriever": {}, "ranker": {}}, "connections": []})
