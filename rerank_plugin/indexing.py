@@ -107,6 +107,25 @@ def index_paths(
     return run.report
 
 
+def is_up_to_date(
+    paths: Iterable[Path], index: Path, *, pipeline: str | Path = "indexing", embedding_model: str | None = None
+) -> bool:
+    """
+    Tell whether `index_paths` would find nothing to do, without loading a model.
+
+    :param paths: See `index_paths`.
+    :param index: See `index_paths`.
+    :param pipeline: See `index_paths`.
+    :param embedding_model: See `index_paths`.
+    :raises InputFileError: If one of `paths` does not exist.
+    """
+    if not (index / MANIFEST_FILE).is_file():
+        return False
+    manifest, settings = Manifest(index), _settings(pipeline, embedding_model)
+    states = [(manifest.get(str(file.path)), file.digest(settings)) for file in find_sources(list(paths))]
+    return all(state is not None and state.complete and state.fingerprint == digest for state, digest in states)
+
+
 class _IndexRun:
     """One run of `index_paths`: the plan, and how far it is."""
 

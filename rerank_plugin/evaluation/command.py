@@ -156,7 +156,7 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     languages = {str(query.metadata["lang"]) for query in queries.values() if "lang" in query.metadata}
     return EvalResult(
         title=_title(request, collection, len(counted.queries), languages),
-        facts=_facts(collection, counted, request.candidates, languages),
+        facts=_facts(request, collection, counted, languages),
         collection=collection,
         queries={id_: queries[id_].text if id_ in queries else "" for id_ in counted.queries},
         qrels=qrels,
@@ -202,7 +202,7 @@ def indexed_groups(
     request: EvalRequest, collection: Collection, staged: Sequence[StagedPipeline], announce: Announce
 ) -> Iterator[IndexedGroup]:
     """
-    Group queries by language, and have an index for each.
+    Group queries by language, and have an index for each, of the documents in that language.
 
     :param request: Which queries, and which index if not the kept one.
     :param collection: The collection.
@@ -210,13 +210,14 @@ def indexed_groups(
     :param announce: Called with progress.
     """
     queries, _ = collection.judged(lang=request.lang, limit=request.limit)
-    alone = request.language or (request.lang or DEFAULT_LANGUAGE if request.index else None)
-    groups = {alone: queries} if alone else by_language(queries, DEFAULT_LANGUAGE)
-    for language, members in groups.items():
+    groups = {"": queries} if request.index else by_language(queries, "")
+    for lang, members in groups.items():
+        language = request.language or lang or DEFAULT_LANGUAGE
         index = request.index or kept_index(
             collection,
             language=language,
             pipelines=staged,
+            lang=lang or None,
             embedding_model=request.embedding_model,
             progress=partial(announce, f"Indexing ({language})"),
         )
@@ -251,13 +252,17 @@ def _title(request: EvalRequest, collection: Collection | None, queries: int, la
     return f"{collection.name}, {judgements}{lang}: {queries} queries, {request.candidates} candidates"
 
 
-def _facts(collection: Collection | None, evaluation: Evaluation, candidates: int, languages: set[str]) -> dict[str, Any]:
+def _facts(
+    request: EvalRequest, collection: Collection | None, evaluation: Evaluation, languages: set[str]
+) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "queries": len(evaluation.queries),
         "left out: judged, but without a relevant document": len(evaluation.without_relevant),
     }
     if collection is not None:
-        facts["candidates of the first stage"] = candidates
+        facts["candidates of the first stage"] = request.candidates
+        if languages and request.index is None:
+            facts["searched: only documents in"] = ", ".join(sorted(languages))
         others = {lang: count for lang, count in count_languages(collection).items() if languages and lang not in languages}
         facts |= {f"left out: in the language {lang}": count for lang, count in others.items()}
     return facts

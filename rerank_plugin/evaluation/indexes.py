@@ -1,14 +1,16 @@
 """The indexes that evaluations search: one for each collection and language, made once and kept."""
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rerank_plugin.beir import read_jsonl
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.stages import StagedPipeline
-from rerank_plugin.files import cache_folder
-from rerank_plugin.indexing import index_paths
+from rerank_plugin.files import cache_folder, replace_file
+from rerank_plugin.indexing import index_paths, is_up_to_date
 
 DENSE, KEYWORD = "indexing", "indexing_keyword"
 
@@ -18,6 +20,7 @@ def kept_index(
     *,
     language: str,
     pipelines: Sequence[StagedPipeline],
+    lang: str | None = None,
     embedding_model: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -29,6 +32,7 @@ def kept_index(
     :param collection: The collection.
     :param language: Of the keyword index.
     :param pipelines: Who will search.
+    :param lang: Only documents whose metadata has this `lang`, or none; `None`: all.
     :param embedding_model: Model of the embeddings; `None`: that of the pipelines.
     :param progress: Called with passages done and passages in all.
     :returns: Its folder, in the cache folder.
@@ -36,20 +40,31 @@ def kept_index(
     """
     model = embedding_model or _embedding_model(pipelines)
     corpus = collection.dataset.corpus_file.resolve()
+    name = f"{corpus.parent.name}-{language}"
+    if lang is not None:
+        corpus = _documents_in(corpus, lang)
     kinds = [DENSE] if any(staged.needs_vectors for staged in pipelines) else [KEYWORD, DENSE]
-    folders = {kind: _folder(corpus, language, kind, model if kind == DENSE else None) for kind in kinds}
+    folders = {kind: _folder(name, corpus, kind, model if kind == DENSE else None) for kind in kinds}
     kind = next((kind for kind, folder in folders.items() if folder.is_dir()), kinds[0])
-    report = index_paths(
-        [corpus],
-        folders[kind],
-        pipeline=kind,
-        language=language,
-        embedding_model=model if kind == DENSE else None,
-        progress=progress,
-    )
+    model = model if kind == DENSE else None
+    if is_up_to_date([corpus], folders[kind], pipeline=kind, embedding_model=model):
+        return folders[kind]
+    report = index_paths([corpus], folders[kind], pipeline=kind, language=language, embedding_model=model, progress=progress)
     if report.failed:
         raise InvalidValueError(f"{collection.name} cannot be indexed: {report.failed[0]}")
     return folders[kind]
+
+
+def _documents_in(corpus: Path, lang: str) -> Path:
+    """Write the documents in a language, and those that name none, to a file of their own."""
+    key = hashlib.sha256(f"{corpus}\0{lang}".encode()).hexdigest()[:12]
+    part = cache_folder() / "collections" / f"{corpus.parent.name}-{lang}-{key}" / "documents.jsonl"
+    with replace_file(part) as file:
+        for _, record in read_jsonl(corpus):
+            metadata = record.get("metadata")
+            if not isinstance(metadata, dict) or metadata.get("lang", lang) == lang:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return part
 
 
 def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
@@ -67,6 +82,6 @@ def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     return next(iter(models), None)
 
 
-def _folder(corpus: Path, language: str, kind: str, model: str | None) -> Path:
+def _folder(name: str, corpus: Path, kind: str, model: str | None) -> Path:
     key = hashlib.sha256(f"{corpus}\0{model}".encode()).hexdigest()[:12]
-    return cache_folder() / "indexes" / f"{corpus.parent.name}-{language}-{'keyword' if kind == KEYWORD else 'dense'}-{key}"
+    return cache_folder() / "indexes" / f"{name}-{'keyword' if kind == KEYWORD else 'dense'}-{key}"

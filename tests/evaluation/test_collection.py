@@ -97,8 +97,21 @@ def test_an_index_is_made_once_for_each_language_and_brought_up_to_date(bilingua
     assert store.revision() == revision
     with bilingual.dataset.corpus_file.open("a") as file:
         file.write(json.dumps({"_id": "d2", "text": "bears"}) + "\n")
-    kept_index(bilingual, language="de", pipelines=pipelines)
+    assert kept_index(bilingual, language="de", pipelines=pipelines) == german
     assert (store.count_documents(), store.revision() == revision) == (2, False)
+
+
+def test_an_index_for_a_language_has_its_documents_and_those_that_name_none(bilingual, cache):
+    rows = [
+        {"_id": "d2", "text": "Füchse", "metadata": {"lang": "de"}},
+        {"_id": "d3", "text": "лисы", "metadata": {"lang": "ru"}},
+    ]
+    with bilingual.dataset.corpus_file.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    pipelines = [take_apart("bm25", read_pipeline("bm25"))]
+    for lang, expected in (("de", {"d1", "d2"}), ("ru", {"d1", "d3"}), (None, {"d1", "d2", "d3"})):
+        store = HybridDocumentStore(kept_index(bilingual, language="simple", pipelines=pipelines, lang=lang))
+        assert {document.meta["doc_id"] for document in store.filter_documents()} == expected
 
 
 def test_pipelines_with_different_embedding_models_need_an_index_each(bilingual):
