@@ -15,8 +15,8 @@ demo: install
 	@echo; echo 'BM25 and FAISS fetch, the cross-encoder reranks'
 	$(BIN)/rerank search "why does my bread smell sour" --index $(INDEX) --pipeline hybrid_rerank --top-k 3
 	@echo; echo 'First stage beside second stage, on the judged English queries'
-	$(BIN)/rerank eval sample_corpus --index $(INDEX) --lang en --pipeline bm25 --pipeline bm25_rerank \
-		--pipeline dense --pipeline hybrid --pipeline hybrid_rerank
+	$(BIN)/rerank eval sample_corpus --pipeline bm25 --pipeline dense --pipeline hybrid \
+		--pipeline bm25_rerank --pipeline hybrid_rerank --output .demo/eval
 
 test: install
 	$(BIN)/ruff check .

@@ -104,8 +104,10 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
                 curve.depths, curve.reranked, color=color, marker=MARKERS[number % len(MARKERS)], ms=4, label=curve.system
             )
             axes.plot(curve.depths, curve.ceiling, color=color, ls=":", lw=1.2)
-        for number, (name, value) in enumerate(first_stages.items()):
-            axes.axhline(value, color=INK, ls=(0, (4, 2 + 2 * number)), lw=1, alpha=0.7, label=f"{name} alone")
+        for name, value in first_stages.items():
+            axes.axhline(value, color=INK, ls="--", lw=0.9, alpha=0.7)
+            place: Any = {"xycoords": ("axes fraction", "data"), "xytext": (2, 2), "textcoords": "offset points"}
+            axes.annotate(f"{name} alone", (0.0, value), fontsize=8, **place)
         axes.set_xscale("log")
         depths = sorted({depth for curve in curves for depth in curve.depths})
         axes.set_xticks(depths, [str(depth) if depth in _LABELLED or depth == depths[-1] else "" for depth in depths])
@@ -162,14 +164,20 @@ def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], me
                 ls="none",
                 label=system,
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        _logarithmic(axes)
         axes.margins(x=0.15)
         axes.set_xlabel("milliseconds a query, median (logarithmic)")
         axes.set_ylabel(measure)
         axes.legend()
 
     return Plot("cost", f"{measure} against the time of a query. Bars: 95 % interval of the mean over queries.", draw)
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """Milliseconds as numbers, not as powers of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda x, _position: f"{x:g}" if f"{x:g}".lstrip("0.")[0] in "25" else "")
 
 
 def front_plot(result: "SweepResult") -> Plot:
@@ -199,8 +207,7 @@ def front_plot(result: "SweepResult") -> Plot:
             ms=13,
             label="choice",
         )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        _logarithmic(axes)
         axes.set_xlabel("milliseconds a query, median (logarithmic)")
         axes.set_ylabel(result.measure)
         axes.legend()
