@@ -46,15 +46,14 @@ def test_search_as_json(rerank, index):
     assert set(result["milliseconds"]) == {"bm25_retriever"}
 
 
-def test_eval_as_json(rerank, index, repository):
-    done = rerank(
-        "eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--lang", "en", "--limit", 20, "--json"
-    )
+def test_eval_as_json(rerank, index, repository, tmp_path):
+    out = ["--output", tmp_path / "out", "--limit", 20, "--json"]
+    done = rerank("eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--lang", "en", *out)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["queries"] == 20
-    measures = result["pipelines"]["bm25"]["measures"]
-    per_query = result["pipelines"]["bm25"]["per_query"]["nDCG@10"]
+    measures = result["systems"]["bm25"]["measures"]
+    per_query = result["systems"]["bm25"]["per_query"]["nDCG@10"]
     assert 0.3 < measures["nDCG@10"] <= 1.0
     assert measures["nDCG@10"] == pytest.approx(sum(per_query.values()) / 20)
 
