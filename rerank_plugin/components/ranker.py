@@ -269,7 +269,7 @@ class CrossEncoderRanker:
         :param top_k: See `run`.
         :param scale_score: See `run`.
         :param score_threshold: See `run`.
-        :returns: For each query what `run` would return; `milliseconds` are those of the whole call.
+        :returns: For each query what `run` would return; `milliseconds` and `cached` are those of the whole call.
         :raises InvalidValueError: See `run`; or if there are not as many lists of documents as queries.
         :raises ModelError: See `run`.
         """

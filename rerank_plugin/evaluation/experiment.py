@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_plugin.errors import PipelineConfigError
-from rerank_plugin.evaluation.outcomes import FAILED, Outcome, OutcomeFile, make_outcome
+from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, OutcomeFile, make_outcome
 from rerank_plugin.evaluation.stages import RANKER, Candidates, FirstStage, Ranked, SecondStage, StagedPipeline
 
 if TYPE_CHECKING:
@@ -168,8 +168,10 @@ def _rank_group(
     alone = second.rank(text, first)
     known = {document.id for document in first}
     rest = {document.id: document for _, documents in group for document in documents if document.id not in known}
-    others = second.rank(text, list(rest.values())).documents
-    merged = sorted([*alone.documents, *others], key=lambda document: (-float(document.score or 0.0), document.id))
+    others = second.rank(text, list(rest.values()))
+    if not alone.state == others.state == COMPLETE:
+        return {}  # a ranker that fell back: each pipeline is asked by itself, so that each one's state is known
+    merged = sorted([*alone.documents, *others.documents], key=lambda document: (-float(document.score or 0.0), document.id))
     ranked = {name: alone}
     for other, documents in group:
         if other != name:

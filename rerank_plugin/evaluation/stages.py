@@ -43,11 +43,11 @@ class StagedPipeline:
 
     @cached_property
     def first_key(self) -> str:
-        """The same for pipelines with the same first stage; how many documents it returns is said when it runs."""
-        components = {
-            name: {**value, "init_parameters": {k: v for k, v in _parameters(value).items() if k != "top_k"}}
-            for name, value in self.first["components"].items()
-        }
+        """The same for pipelines with the same first stage; how many documents a stage returns is said when it runs."""
+        components = dict(self.first["components"])
+        for name in {*STAGES} & {*components}:
+            parameters = {key: value for key, value in _parameters(components[name]).items() if key != "top_k"}
+            components[name] = {**components[name], "init_parameters": parameters}
         return _hash({**self.first, "components": components})
 
     @cached_property

@@ -1,15 +1,13 @@
 """The report of a sweep."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rerank_plugin.evaluation.report.content import Report, Table
 from rerank_plugin.evaluation.report.plots import front_plot
-from rerank_plugin.evaluation.report.write import FORMAT, PLOTS, render, reporting_to
+from rerank_plugin.evaluation.report.write import write_pages
 from rerank_plugin.evaluation.sweep import SweepResult, Tried
-from rerank_plugin.files import replace_file
 
 _FRONT = "Fastest first; each is better than all before it. p: randomisation test against the best, not corrected."
 _CHOICE = "The fastest setting that is not significantly worse than the best (p at least 0.05, not corrected)."
@@ -39,17 +37,7 @@ def write_sweep(result: SweepResult, folder: Path) -> list[Path]:
         examples=[],
         troubles=[],
     )
-    page, text = folder / "sweep.html", folder / "sweep.md"
-    with reporting_to(folder):
-        with replace_file(page) as file:
-            file.write(render("page.html.j2", report))
-        with replace_file(text) as file:
-            file.write(render("report.md.j2", report))
-        for plot in report.plots:
-            plot.save_png(folder / PLOTS)
-        with replace_file(folder / "sweep.json") as file:
-            json.dump({"format": FORMAT, **sweep_as_json(result)}, file, ensure_ascii=False, indent=1)
-    return [page, text]
+    return write_pages(report, folder, name="sweep", figures="sweep.json", plain=sweep_as_json(result))
 
 
 def sweep_as_json(result: SweepResult) -> dict[str, Any]:

@@ -28,21 +28,37 @@ def write_report(result: EvalResult, folder: Path) -> list[Path]:
     :raises InputFileError: If the folder cannot be written.
     :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
     """
-    report = make_report(result)
-    page, text = folder / "report.html", folder / "report.md"
+    pages = write_pages(make_report(result), folder, name="report", figures="results.json", plain=as_json(result))
     with reporting_to(folder):
-        with replace_file(page) as file:
-            file.write(render("page.html.j2", report))
-        with replace_file(text) as file:
-            file.write(render("report.md.j2", report))
-        for plot in report.plots:
-            plot.save_png(folder / PLOTS)
-        with replace_file(folder / "results.json") as file:
-            json.dump({"format": FORMAT, **as_json(result)}, file, ensure_ascii=False, indent=1)
         for name, run in result.runs.items():
             write_run(folder / "runs" / f"{name}.run", run, tag=re.sub(r"\s", "_", name))
         write_qrels(folder / "qrels.txt", result.qrels)
-    return [page, text]
+    return pages
+
+
+def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain: dict[str, Any]) -> list[Path]:
+    """
+    Write a page, the same as Markdown, their plots, and the figures.
+
+    :param report: What they show.
+    :param folder: Where to; made if it is not there.
+    :param name: Of page and Markdown file, without what stands behind the dot.
+    :param figures: Name of the file with the figures.
+    :param plain: The figures.
+    :returns: The page and the Markdown file.
+    :raises InputFileError: If the folder cannot be written.
+    :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
+    """
+    files = [(folder / f"{name}.html", "page.html.j2"), (folder / f"{name}.md", "report.md.j2")]
+    with reporting_to(folder):
+        for path, template in files:
+            with replace_file(path) as file:
+                file.write(render(template, report))
+        for plot in report.plots:
+            plot.save_png(folder / PLOTS)
+        with replace_file(folder / figures) as file:
+            json.dump({"format": FORMAT, **plain}, file, ensure_ascii=False, indent=1)
+    return [path for path, _ in files]
 
 
 @contextmanager
