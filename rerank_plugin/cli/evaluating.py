@@ -70,8 +70,9 @@ def evaluate(
     """
     Measure pipelines side by side: quality, significance, cost and time, and a report of what the second stage gains.
 
-    The report (report.html, report.md) has plots, and the queries that gained and lost most, with both rankings. Choose on
-    a dev split; read the test split once.
+    The report (report.html, report.md) has plots, and both rankings of the queries that gained and lost most.
+
+    Choose on a dev split; read the test split once.
     """
     if grid and not sweep:
         raise InvalidValueError("--grid says what --sweep tries: give both")
