@@ -86,8 +86,8 @@ def show_evaluation(result: "EvalResult") -> None:
     for name in next(iter(evaluations.values())).per_query:
         best[name] = max(evaluation.means[name] for evaluation in evaluations.values())
     table = Table(box=None, pad_edge=False, header_style="bold", title=result.title, title_justify="left", title_style="")
-    table.add_column("system")
-    for name in (*best, "pairs", "ms a query", "p95"):
+    table.add_column("system", no_wrap=True, min_width=max(map(len, evaluations)))
+    for name in (*best, "pairs", "ms", "p95"):
         table.add_column(name, justify="right")
     times = {row.system: row for row in result.latencies if row.stage == TOTAL}
     for system, evaluation in evaluations.items():
@@ -110,16 +110,15 @@ def show_evaluation(result: "EvalResult") -> None:
         title_style="",
     )
     for name in ("system", "against"):
-        table.add_column(name)
-    for name in ("gain", "95 % interval", "p", "p corrected", "wins", "ties", "losses"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("gain", "95 % interval", "p corr.", "wins", "ties", "losses"):
+        table.add_column(name, justify="right", no_wrap=True)
     for d in differences:
         table.add_row(
             d.system,
             d.baseline,
             Text(f"{d.mean:+.3f}", style=("green" if d.mean > 0 else "red") if d.is_significant else ""),
             f"{d.interval[0]:+.3f} to {d.interval[1]:+.3f}",
-            f"{d.p:.4f}",
             Text(f"{d.p_corrected:.4f}", style="bold" if d.is_significant else ""),
             *map(str, (d.wins, d.ties, d.losses)),
         )
