@@ -27,6 +27,7 @@ MARKERS = "osD^vPX*"
 INK = "#123456"
 # Small enough that the letters are still readable on a phone, where a picture is as wide as the screen.
 SIZE = (5.4, 3.5)
+LABELLED_DEPTHS = {5, 10, 20, 50, 100, 200, 500, 1000}
 STYLE: Any = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -54,6 +55,7 @@ class Plot:
     :param name: Of its file.
     :param caption: What it shows, and how to read it.
     :param draw: Draws it.
+    :param size: Width and height in inches.
     """
 
     name: str
@@ -110,7 +112,7 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
             axes.annotate(f"{name} alone", (0.0, value), fontsize=8, **place)
         axes.set_xscale("log")
         depths = sorted({depth for curve in curves for depth in curve.depths})
-        axes.set_xticks(depths, [str(depth) if depth in _LABELLED or depth == depths[-1] else "" for depth in depths])
+        axes.set_xticks(depths, [str(depth) if depth in LABELLED_DEPTHS or depth == depths[-1] else "" for depth in depths])
         axes.minorticks_off()
         axes.set_xlabel("candidates that the second stage reads (logarithmic)")
         axes.set_ylabel(measure)
@@ -118,9 +120,6 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
 
     caption = f"{measure} by the number of candidates. Dotted: their best order, which no second stage can pass."
     return Plot("depth", caption, draw)
-
-
-_LABELLED = {5, 10, 20, 50, 100, 200, 500, 1000}
 
 
 def gains_plot(name: str, differences: NDArray[np.float64], measure: str, baseline: str, system: str) -> Plot:
