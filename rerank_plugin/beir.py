@@ -147,7 +147,7 @@ def read_documents(path: Path) -> Iterator[BeirDocument]:
         yield document
 
 
-def read_qrels(path: Path) -> Qrels:
+def read_qrels(path: str | Path) -> Qrels:
     """
     Read judgements: BEIR's (three columns with tabs between, a header) or those of `trec_eval` (`query 0 document grade`).
 
@@ -155,6 +155,7 @@ def read_qrels(path: Path) -> Qrels:
     :returns: For each query the grades by document; 0 and below mean judged and not relevant.
     :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two grades.
     """
+    path = Path(path)
     qrels: Qrels = {}
     for number, line in read_lines(path):
         columns = line.split("\t") if "\t" in line else line.split()

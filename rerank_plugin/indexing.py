@@ -123,7 +123,7 @@ def is_up_to_date(
         return False
     manifest, settings = Manifest(index), _settings(pipeline, embedding_model)
     states = [(manifest.get(str(file.path)), file.digest(settings)) for file in find_sources(list(paths))]
-    return all(state is not None and state.complete and state.fingerprint == digest for state, digest in states)
+    return all(state is not None and state.is_whole(digest) for state, digest in states)
 
 
 class _IndexRun:
@@ -145,7 +145,7 @@ class _IndexRun:
             try:
                 fingerprint = file.digest(settings)
                 before = self._manifest.get(str(file.path))
-                if before and before.complete and before.fingerprint == fingerprint:
+                if before and before.is_whole(fingerprint):
                     self.report.unchanged += 1
                     continue
                 units = sum(1 for _ in read_documents(file.path)) if file.mime_type == BEIR_TYPE else 1

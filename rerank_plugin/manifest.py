@@ -33,6 +33,10 @@ class FileState:
     written: int
     complete: bool
 
+    def is_whole(self, fingerprint: str) -> bool:
+        """Tell whether the file has been indexed to its end in just this state."""
+        return self.complete and self.fingerprint == fingerprint
+
 
 class Manifest:
     """

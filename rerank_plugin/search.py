@@ -1,7 +1,7 @@
 """Ask a pipeline a question: feed the components by name, and show what each stage did."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -72,11 +72,7 @@ class Searcher:
     def __init__(self, pipeline: Pipeline, *, result_of: str | None = None) -> None:
         self._pipeline = pipeline
         self._names = component_names(pipeline)
-        if not set(RETRIEVERS) & set(self._names):
-            raise PipelineConfigError(
-                f"the pipeline cannot search: it has no component named {' or '.join(RETRIEVERS)}, only {self._names}"
-            )
-        self._last = result_of or next(name for name in reversed(STAGES) if name in self._names)
+        self._last = result_of or last_stage(self._names)
 
     @property
     def has_second_stage(self) -> bool:
@@ -171,6 +167,23 @@ class Searcher:
         ranker = cast("CrossEncoderRanker", self._pipeline.get_component("ranker"))
         scores = iter(ranker.logits(query, [sentence for sentences in split for sentence in sentences]))
         return [[next(scores) for _ in sentences] for sentences in split]
+
+
+def last_stage(names: Iterable[str], *, pipeline: str = "the pipeline") -> str:
+    """
+    Say which component of a pipeline gives its result.
+
+    :param names: Of its components.
+    :param pipeline: What the error calls it.
+    :returns: The last of `STAGES` that it has.
+    :raises PipelineConfigError: If it has no retriever of a known name.
+    """
+    known = list(names)
+    if not set(RETRIEVERS) & set(known):
+        raise PipelineConfigError(
+            f"{pipeline} cannot search: it has no component named {' or '.join(RETRIEVERS)}, only {known}"
+        )
+    return next(stage for stage in reversed(STAGES) if stage in known)
 
 
 def split_sentences(text: str) -> list[str]:

@@ -85,15 +85,14 @@ def count_languages(collection: Collection) -> dict[str | None, int]:
     return _languages(collection.judged(lang=ALL)[0])
 
 
-def by_language(queries: Mapping[str, BeirQuery], default: str) -> dict[str, dict[str, BeirQuery]]:
+def by_language(queries: Mapping[str, BeirQuery]) -> dict[str | None, dict[str, BeirQuery]]:
     """
     Group queries by the language of the index that they are searched in.
 
     :param queries: Queries by id.
-    :param default: Language of queries whose metadata has no `lang`.
-    :returns: Queries by id, by language.
+    :returns: Queries by id, by language; `None` for those whose metadata has no `lang`.
     """
-    groups: dict[str, dict[str, BeirQuery]] = {}
+    groups: dict[str | None, dict[str, BeirQuery]] = {}
     for id_, query in queries.items():
-        groups.setdefault(str(query.metadata.get("lang") or default), {})[id_] = query
+        groups.setdefault(query.metadata.get("lang"), {})[id_] = query
     return groups

@@ -123,8 +123,7 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     :raises PipelineConfigError: If a pipeline cannot be loaded.
     """
     parse_measures(request.measures)
-    pipelines = list(request.pipelines)
-    staged = [take_apart(_name(source), read_pipeline(source)) for source in pipelines] if request.dataset else []
+    staged = [fit_to_index(source, None, request) for source in request.pipelines] if request.dataset else []
     first_stages = {pipeline.name: pipeline for pipeline in staged}
     names = [*first_stages, *request.runs]
     if not names:
@@ -144,7 +143,7 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
     else:
         collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
         queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
-        outcomes = _answer(request, collection, staged, announce or (lambda _what, _done, _total: None))
+        outcomes = _answer(request, collection, queries, staged, announce or (lambda _what, _done, _total: None))
     runs: dict[str, Runs] = {
         name: {answer.query: answer.ranking for answer in answers} for name, answers in outcomes.items()
     }
@@ -170,12 +169,16 @@ def run_evaluation(request: EvalRequest, *, announce: Announce | None = None) ->
 
 
 def _answer(
-    request: EvalRequest, collection: Collection, staged: Sequence[StagedPipeline], announce: Announce
+    request: EvalRequest,
+    collection: Collection,
+    queries: Mapping[str, BeirQuery],
+    staged: Sequence[StagedPipeline],
+    announce: Announce,
 ) -> dict[str, list[Outcome]]:
     folder = None if request.output is None else request.output / ANSWERS
     experiment = Experiment(ExperimentSettings(request.candidates, folder))
     outcomes: dict[str, list[Outcome]] = {pipeline.name: [] for pipeline in staged}
-    for group in indexed_groups(request, collection, staged, announce):
+    for group in indexed_groups(request, collection, queries, staged, announce):
         fitted = [fit_to_index(source, group.index, request) for source in request.pipelines]
         found = experiment.run(fitted, group.queries, progress=partial(announce, f"Answering ({group.language})"))
         for name, answers in found.items():
@@ -199,33 +202,37 @@ class IndexedGroup:
 
 
 def indexed_groups(
-    request: EvalRequest, collection: Collection, staged: Sequence[StagedPipeline], announce: Announce
+    request: EvalRequest,
+    collection: Collection,
+    queries: Mapping[str, BeirQuery],
+    staged: Sequence[StagedPipeline],
+    announce: Announce,
 ) -> Iterator[IndexedGroup]:
     """
     Group queries by language, and have an index for each, of the documents in that language.
 
-    :param request: Which queries, and which index if not the kept one.
+    :param request: Which index, if not the kept one, and which language, if not that of the queries.
     :param collection: The collection.
+    :param queries: Its queries by id.
     :param staged: The pipelines that will search.
     :param announce: Called with progress.
     """
-    queries, _ = collection.judged(lang=request.lang, limit=request.limit)
-    groups = {"": queries} if request.index else by_language(queries, "")
+    groups = {None: dict(queries)} if request.index else by_language(queries)
     for lang, members in groups.items():
         language = request.language or lang or DEFAULT_LANGUAGE
         index = request.index or kept_index(
             collection,
             language=language,
             pipelines=staged,
-            lang=lang or None,
+            lang=lang,
             embedding_model=request.embedding_model,
             progress=partial(announce, f"Indexing ({language})"),
         )
         yield IndexedGroup(language, index, {id_: query.text for id_, query in members.items()})
 
 
-def fit_to_index(source: str, index: Path, request: EvalRequest) -> StagedPipeline:
-    """Read a pipeline for an index, and take it apart."""
+def fit_to_index(source: str, index: Path | None, request: EvalRequest) -> StagedPipeline:
+    """Read a pipeline for an index (`None`: to see what it is made of, before there is one), and take it apart."""
     return take_apart(_name(source), read_pipeline(source, index=index, embedding_model=request.embedding_model))
 
 
@@ -263,6 +270,6 @@ def _facts(
         facts["candidates of the first stage"] = request.candidates
         if languages and request.index is None:
             facts["searched: only documents in"] = ", ".join(sorted(languages))
-        others = {lang: count for lang, count in count_languages(collection).items() if languages and lang not in languages}
-        facts |= {f"left out: in the language {lang}": count for lang, count in others.items()}
+        counts = count_languages(collection) if languages else {}
+        facts |= {f"left out: in the language {lang}": n for lang, n in counts.items() if lang not in languages}
     return facts

@@ -41,6 +41,7 @@ class Experiment:
 
     settings: ExperimentSettings
     _files: dict[str, OutcomeFile] = field(default_factory=dict)
+    _firsts: dict[str, FirstStage] = field(default_factory=dict)
     _seconds: dict[str, SecondStage] = field(default_factory=dict)
 
     def run(
@@ -64,31 +65,29 @@ class Experiment:
         names = [pipeline.name for pipeline in pipelines]
         if twice := {name for name in names if names.count(name) > 1}:
             raise PipelineConfigError(f"several pipelines are called {sorted(twice)}: give the files different names")
-        firsts = {staged.first_key: staged for staged in pipelines}
-        loaded = {key: FirstStage(staged) for key, staged in firsts.items()}
         keys = {
-            staged.name: staged.result_key(loaded[staged.first_key].revisions(), self.settings.candidates)
+            staged.name: staged.result_key(self.first_stage(staged).revisions(), self.settings.candidates)
             for staged in pipelines
         }
         is_warm = False
         for position, (query, text) in enumerate(queries.items()):
             waiting = [staged for staged in pipelines if self._file(staged).get(keys[staged.name], query) is None]
             if waiting and not is_warm:
-                self._warm_up(waiting, loaded, text)
+                self._warm_up(waiting, text)
                 is_warm = True
-            for name, outcome in self._answer(waiting, loaded, query, text, turn=position):
+            for name, outcome in self._answer(waiting, query, text, turn=position):
                 self._files[name].add(keys[name], outcome)
             if progress:
                 progress(position + 1, len(queries))
         return {name: [self._files[name].latest(keys[name], query) for query in queries] for name in names}
 
-    def _warm_up(self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], text: str) -> None:
+    def _warm_up(self, pipelines: Sequence[StagedPipeline], text: str) -> None:
         """Load the rankers: one that cannot be loaded is an error now, not a failure of every query."""
         for staged in pipelines:
             if staged.ranker is not None:
                 self.second_stage(staged)
         # The first call compiles kernels and fills caches: its time says nothing.
-        self._answer(pipelines, loaded, "", text, turn=0)
+        self._answer(pipelines, "", text, turn=0)
 
     def _file(self, staged: StagedPipeline) -> OutcomeFile:
         if staged.name not in self._files:
@@ -96,18 +95,22 @@ class Experiment:
             self._files[staged.name] = OutcomeFile(None if folder is None else folder / f"{staged.name}.jsonl")
         return self._files[staged.name]
 
+    def first_stage(self, staged: StagedPipeline) -> FirstStage:
+        """Return the loaded first stage of a pipeline; pipelines with the same one share it."""
+        if staged.first_key not in self._firsts:
+            self._firsts[staged.first_key] = FirstStage(staged)
+        return self._firsts[staged.first_key]
+
     def second_stage(self, staged: StagedPipeline) -> SecondStage:
         """Return the loaded ranker of a pipeline; pipelines with the same ranker have one."""
         if staged.ranker_key not in self._seconds:
             self._seconds[staged.ranker_key] = SecondStage(staged)
         return self._seconds[staged.ranker_key]
 
-    def _answer(
-        self, pipelines: Sequence[StagedPipeline], loaded: Mapping[str, FirstStage], query: str, text: str, *, turn: int
-    ) -> list[tuple[str, Outcome]]:
+    def _answer(self, pipelines: Sequence[StagedPipeline], query: str, text: str, *, turn: int) -> list[tuple[str, Outcome]]:
         """Answer a query with each pipeline; every distinct first stage is asked once."""
-        keys = dict.fromkeys(staged.first_key for staged in pipelines)
-        found = {key: self._retrieve(loaded[key], text) for key in keys}
+        firsts = {staged.first_key: self.first_stage(staged) for staged in pipelines}
+        found = {key: self._retrieve(first, text) for key, first in firsts.items()}
         together = self._rank_together(pipelines, found, text, turn)
         return [
             (staged.name, self._outcome(staged, found[staged.first_key], query, text, together.get(staged.name)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rerank_plugin.beir import read_jsonl
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection
-from rerank_plugin.evaluation.stages import StagedPipeline
+from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
 from rerank_plugin.files import cache_folder, replace_file
 from rerank_plugin.indexing import index_paths, is_up_to_date
 
@@ -69,7 +69,7 @@ def _documents_in(corpus: Path, lang: str) -> Path:
 
 def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     models = {
-        str((component.get("init_parameters") or {}).get("model"))
+        str(init_parameters(component).get("model"))
         for staged in pipelines
         for name, component in staged.first["components"].items()
         if name == "text_embedder"

@@ -57,6 +57,11 @@ def as_scores(ranking: Ranking) -> Mapping[str, float]:
     return ranking if isinstance(ranking, Mapping) else scores_by_rank(ranking)
 
 
+def best_first(ranking: Ranking) -> list[tuple[str, float]]:
+    """Return ids and scores of a ranking in order; equal scores by id, the greater first."""
+    return sorted(as_scores(ranking).items(), key=lambda item: (item[1], item[0]), reverse=True)
+
+
 def without_ties(query: str, scores: Mapping[str, float]) -> dict[str, float]:
     """
     Order as `trec_eval` does, so that every measure sees the same ranking.

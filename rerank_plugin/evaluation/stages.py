@@ -14,7 +14,7 @@ from rerank_plugin.errors import ModelError, PipelineConfigError
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.scoring.fingerprint import fingerprint_folder
 from rerank_plugin.scoring.models import resolve_model
-from rerank_plugin.search import RETRIEVERS, STAGES, Searcher
+from rerank_plugin.search import STAGES, Searcher, last_stage
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -46,7 +46,7 @@ class StagedPipeline:
         """The same for pipelines with the same first stage; how many documents a stage returns is said when it runs."""
         components = dict(self.first["components"])
         for name in {*STAGES} & {*components}:
-            parameters = {key: value for key, value in _parameters(components[name]).items() if key != "top_k"}
+            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != "top_k"}
             components[name] = {**components[name], "init_parameters": parameters}
         return _hash({**self.first, "components": components})
 
@@ -81,11 +81,7 @@ def take_apart(name: str, data: dict[str, Any]) -> StagedPipeline:
     """
     components: dict[str, Any] = data["components"]
     edges = [(str(edge["sender"]), str(edge["receiver"])) for edge in data.get("connections", [])]
-    if not set(RETRIEVERS) & set(components):
-        raise PipelineConfigError(
-            f"pipeline {name} cannot search: it has no component named {' or '.join(RETRIEVERS)}, only {sorted(components)}"
-        )
-    last = next(stage for stage in reversed(STAGES) if stage in components)
+    last = last_stage(components, pipeline=f"pipeline {name}")
     if last == RANKER:
         senders = [sender for sender, receiver in edges if receiver.startswith(f"{RANKER}.documents")]
         if not senders:
@@ -111,7 +107,8 @@ def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
     return found
 
 
-def _parameters(component: Mapping[str, Any]) -> dict[str, Any]:
+def init_parameters(component: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the init parameters of a component in a pipeline's YAML, which may leave them out or empty."""
     return component.get("init_parameters") or {}
 
 

@@ -20,7 +20,7 @@ from rerank_plugin.evaluation.measures import Evaluation, evaluate, parse_measur
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.runs import Run
 from rerank_plugin.evaluation.significance import randomisation_tests
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, FirstStage, SecondStage, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, FirstStage, SecondStage, StagedPipeline, init_parameters
 from rerank_plugin.scoring.fusion import FUSIONS, fuse
 
 NO_FUSION = ("none", 1.0)
@@ -187,12 +187,12 @@ def run_sweep(request: EvalRequest, grid: Grid, *, announce: Announce) -> SweepR
     if request.dataset is None or len(request.pipelines) != 1:
         raise InvalidValueError("a sweep needs a collection and one --pipeline, whose second stage it varies")
     collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
-    _, qrels = collection.judged(lang=request.lang, limit=request.limit)
+    queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
     source = request.pipelines[0]
-    template = fit_to_index(source, request.index or collection.dataset.folder, request)
+    template = fit_to_index(source, None, request)
     if template.ranker is None or template.ranker["type"] != OUR_RANKER:
         raise PipelineConfigError(f"pipeline {template.name} has no CrossEncoderRanker named ranker: nothing can be varied")
-    groups = list(indexed_groups(request, collection, [template], announce))
+    groups = list(indexed_groups(request, collection, queries, [template], announce))
     if len(groups) > 1:
         raise InvalidValueError(
             f"the queries are in several languages, {[g.language for g in groups]}: choose one with --lang"
@@ -206,7 +206,7 @@ def run_sweep(request: EvalRequest, grid: Grid, *, announce: Announce) -> SweepR
     outcomes = experiment.run([first, *variants.values()], group.queries, progress=partial(announce, "Scoring"))
     timed = list(group.queries.values())[:TIMED]
     seconds = {pair: experiment.second_stage(variant) for pair, variant in variants.items()}
-    alone, times = _measure_times(FirstStage(first), seconds, grid, timed, progress=partial(announce, "Timing"))
+    alone, times = _measure_times(experiment.first_stage(first), seconds, grid, timed, progress=partial(announce, "Timing"))
     runs: dict[Setting | None, Run] = {None: {answer.query: answer.ranking for answer in outcomes[first.name]}}
     for (precision, windows), variant in variants.items():
         if all(answer.has_failed for answer in outcomes[variant.name]):
@@ -261,7 +261,7 @@ def _variant(staged: StagedPipeline, precision: str, windows: str) -> StagedPipe
     """The pipeline with a ranker that scores all candidates in this way, and gives logits."""
     ranker: dict[str, Any] = staged.ranker or {}
     parameters = {
-        **ranker.get("init_parameters", {}),
+        **init_parameters(ranker),
         **DEPENDENT,
         "precision": precision,
         "window_aggregation": windows,

@@ -73,7 +73,7 @@ def test_one_language_at_a_time_unless_all_are_asked_for(bilingual):
     assert list(bilingual.judged(lang="all")[0]) == ["q1", "q2", "q3"]
     assert list(bilingual.judged(lang="all", limit=2)[0]) == ["q1", "q2"]
     assert count_languages(bilingual) == {"de": 2, "ru": 1}
-    groups = by_language(bilingual.judged(lang="all")[0], "en")
+    groups = by_language(bilingual.judged(lang="all")[0])
     assert {lang: list(queries) for lang, queries in groups.items()} == {"de": ["q1", "q3"], "ru": ["q2"]}
     with pytest.raises(InvalidValueError, match="no judged queries"):
         bilingual.judged(lang="fr")

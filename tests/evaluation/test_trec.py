@@ -11,10 +11,10 @@ from rerank_plugin.evaluation.trec import write_qrels
 
 def test_a_run_comes_back_as_it_was_written(tmp_path):
     run = {"q1": {"d1": 0.25, "d2": 3.0, "d/3": -1e-9}, "q2": {"d1": 1.0}}
-    write_run(tmp_path / "a.run", run, tag="system")
+    write_run(str(tmp_path / "a.run"), run, tag="system")
     lines = (tmp_path / "a.run").read_text().splitlines()
     assert lines[0] == "q1 Q0 d2 1 3.0 system"
-    assert read_run(tmp_path / "a.run") == run
+    assert read_run(tmp_path / "a.run") == read_run(str(tmp_path / "a.run")) == run
     with (tmp_path / "a.run").open() as file:
         assert pytrec_eval.parse_run(file) == run
 
@@ -34,7 +34,7 @@ def test_equal_scores_of_a_ranking_do_not_change_its_order_in_other_tools(tmp_pa
 def test_judgements_come_back_and_both_formats_are_read(tmp_path):
     qrels = {"q1": {"d1": 2, "d2": -1}, "q2": {"d1": 0}}
     write_qrels(tmp_path / "q.txt", qrels)
-    assert read_qrels(tmp_path / "q.txt") == qrels
+    assert read_qrels(tmp_path / "q.txt") == read_qrels(str(tmp_path / "q.txt")) == qrels
     with (tmp_path / "q.txt").open() as file:
         assert pytrec_eval.parse_qrel(file) == qrels
     (tmp_path / "b.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td 1\t2\n")
@@ -53,7 +53,7 @@ def test_a_query_whose_lines_do_not_stand_together_is_one(tmp_path):
         ("q1 Q0 d1 1 high x\n", r"a\.run, line 1: expected query, Q0"),
         ("q1 Q0 d1 1 nan x\n", r"a\.run, line 1: expected query, Q0"),
         ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", r"a\.run, line 2: document 'd1' occurs twice for query 'q1'"),
-        ("q1 Q0 d1 1 2 x\nq2 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", r"a\.run: document 'd1' occurs twice for query 'q1'"),
+        ("q1 Q0 d1 1 2 x\nq2 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", r"a\.run, line 3: document 'd1' occurs twice for query 'q1'"),
         ("\n", "holds no run"),
     ],
 )

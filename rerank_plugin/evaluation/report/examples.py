@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.command import EvalResult
-from rerank_plugin.evaluation.runs import as_scores
+from rerank_plugin.evaluation.runs import best_first
 from rerank_plugin.evaluation.significance import TOLERANCE
 
 EXAMPLES = 5
@@ -105,8 +105,7 @@ def _extremes(result: EvalResult, pair: tuple[str, str]) -> tuple[list[str], lis
 
 
 def _order(result: EvalResult, name: str, query: str) -> list[str]:
-    scores = as_scores(result.runs[name].get(query, {}))
-    return [id_ for _, id_ in sorted(((score, id_) for id_, score in scores.items()), reverse=True)]
+    return [id_ for id_, _ in best_first(result.runs[name].get(query, {}))]
 
 
 def _example(
