@@ -20,10 +20,11 @@ LAYERS = [
     {"scoring", "store"},
     {"beir"},
     {"files"},
+    {"text_repair"},
     {"errors"},
 ]
 # Siblings that must not know each other although they share a layer.
-STRANGERS = [("scoring", "store"), ("store", "scoring"), ("training", "evaluation"), ("evaluation", "training")]
+STRANGERS = [("scoring", "store"), ("store", "scoring"), ("evaluation", "training")]
 HOMES = {
     "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},
     "tantivy": {f"store/keywords/{name}.py" for name in ("tantivy_index", "tantivy_search")},
@@ -31,7 +32,7 @@ HOMES = {
     "openvino": {"scoring/backends/openvino_backend.py"},
     "nncf": {"scoring/backends/int8.py"},
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
-    "typer": {f"cli/{name}.py" for name in ("app", "searching", "evaluating", "measuring", "learning")},
+    "typer": {f"cli/{name}.py" for name in ("app", "searching", "evaluating", "measuring", "learning", "recipe_options")},
 }
 
 

@@ -1,59 +1,265 @@
-"""`rerank train`."""
+"""`rerank train` and `rerank mine`."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from rerank_plugin.cli.app import JsonOption, app
+from rerank_plugin.cli import recipe_options as options
+from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.terminal import progress_bars, quiet_libraries
+
+DATA, MEASURE = "Data", "Measuring"
+# What --fast stands for.
+FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
+MAY_BE_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
+
+LanguageOption = Annotated[str, typer.Option(help="Language of BM25's stemmer, such as en or ru.", rich_help_panel=DATA)]
+SplitOption = Annotated[str, typer.Option(help="Which judgements of BEIR folders: qrels/SPLIT.tsv.", rich_help_panel=DATA)]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Only the first N judged queries of a BEIR folder.", rich_help_panel=DATA)
+]
+RanksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="FIRST-LAST:COUNT: so many negatives of each positive from these ranks; repeat it. By default 1-10:2, 11-60:1.",
+        rich_help_panel=DATA,
+    ),
+]
+RandomOption = Annotated[
+    int, typer.Option("--random", help="Negatives of each positive from the whole corpus.", rich_help_panel=DATA)
+]
 
 
 @app.command()
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Labelled pairs (.jsonl .tsv .csv) or folders in BEIR layout.")],
+    data: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Pairs or triples (.jsonl .tsv .csv .parquet, a folder of datasets), or folders in BEIR layout."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model.")],
-    model: Annotated[
-        str, typer.Option(help="Encoder or cross-encoder to start from: Hub id or folder.")
-    ] = "cross-encoder/ms-marco-MiniLM-L6-v2",
-    epochs: Annotated[float, typer.Option(help="Passes over the data.")] = 3.0,
-    batch_size: Annotated[int, typer.Option(help="Pairs in a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the linear schedule.")] = 5e-5,
-    max_length: Annotated[int, typer.Option(help="Tokens of a pair while training.")] = 512,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 42,
-    split: Annotated[str, typer.Option(help="Which judgements of BEIR folders.")] = "train",
-    language: Annotated[str, typer.Option(help="Language of BM25's stemmer for the negatives, such as en or ru.")] = "en",
-    limit: Annotated[int | None, typer.Option(help="Most queries from each BEIR folder.")] = None,
-    save_steps: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 500,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="CPU fast path: bf16, batches of like length, frozen embeddings, no dropout.")
+    preset: Annotated[
+        str | None, typer.Option(help="msmarco-en or msmarco-ru (the published recipes), best-en, best-multilingual.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with some of the fields below.")] = None,
+    model: options.Model = None,
+    loss: options.Loss = None,
+    pos_weight: options.PosWeight = None,
+    list_size: options.ListSize = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    warmup_ratio: options.WarmupRatio = None,
+    weight_decay: options.WeightDecay = None,
+    max_grad_norm: options.MaxGradNorm = None,
+    max_length: options.MaxLength = None,
+    seed: options.Seed = None,
+    precision: options.Precision = None,
+    freeze_embeddings: options.FreezeEmbeddings = None,
+    dropout: options.Dropout = None,
+    group_by_length: options.GroupByLength = None,
+    logging_steps: options.LoggingSteps = None,
+    save_steps: options.SaveSteps = None,
+    eval_steps: options.EvalSteps = None,
+    patience: options.Patience = None,
+    early_exit_layer: options.EarlyExitLayer = None,
+    report_to: options.ReportTo = None,
+    fast: options.Fast = False,
+    split: SplitOption = "train",
+    language: LanguageOption = "en",
+    first_stage: Annotated[
+        str, typer.Option(help="Pipeline that finds negatives and candidates: name or YAML.", rich_help_panel=DATA)
+    ] = "bm25",
+    ranks: RanksOption = None,
+    random_negatives: RandomOption = 1,
+    limit: LimitOption = None,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out pairs with problems instead of stopping.", rich_help_panel=DATA)
     ] = False,
+    repair_text: Annotated[
+        bool, typer.Option("--repair-text", help="Repair broken encodings (ftfy), such as â€¦ for …", rich_help_panel=DATA)
+    ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="A better cross-encoder, or a .jsonl file with query, passage and score.", rich_help_panel=DATA),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the data, for the card, such as cc-by-sa-4.0.", rich_help_panel=DATA)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, and stop.", rich_help_panel=DATA)] = False,
+    dev: Annotated[
+        str | None,
+        typer.Option(
+            help="BEIR folder, or FOLDER:SPLIT (dev), that decides which checkpoint is best.", rich_help_panel=MEASURE
+        ),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="BEIR folder, or FOLDER:SPLIT (test), that is measured at the end; repeat it.", rich_help_panel=MEASURE
+        ),
+    ] = None,
+    dev_queries: Annotated[int, typer.Option(help="Most queries of --dev.", rich_help_panel=MEASURE)] = 100,
+    dev_candidates: Annotated[int, typer.Option(help="Candidates of a query while training.", rich_help_panel=MEASURE)] = 30,
+    test_queries: Annotated[
+        int | None, typer.Option(help="Most queries of each --test; by default all.", rich_help_panel=MEASURE)
+    ] = None,
+    candidates: Annotated[int, typer.Option(help="Candidates of a query at the end.", rich_help_panel=MEASURE)] = 100,
+    stop_after: Annotated[
+        int | None, typer.Option(help="Stop at this step as if interrupted; the next start goes on.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Fine-tune a cross-encoder with binary cross-entropy; the defaults are the published recipe.
+    Fine-tune a cross-encoder.
 
-    BEIR folders give their judged passages as positives and BM25's finds as negatives.
+    The data is checked first. Of folders in BEIR layout, judged passages are positives, and what the first stage finds
+    beside them are negatives.
 
-    An interrupted run goes on from its last checkpoint when it is started again.
+    An interrupted run goes on where it broke off when it is started again. On several GPUs:
+    accelerate launch -m rerank_plugin train ...
     """
-    from rerank_plugin.training.config import TrainingConfig
-    from rerank_plugin.training.recipe import TrainingData, gather_pairs
-    from rerank_plugin.training.train import train_and_save
+    from rerank_plugin.training.config import TrainingConfig, make_config
 
-    config = TrainingConfig(
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        max_length=max_length,
-        seed=seed,
-        save_steps=save_steps,
-        fast=fast,
-    )
-    sources = TrainingData(paths=tuple(data), split=split, language=language, limit=limit, seed=seed)
-    summary = train_and_save(gather_pairs(sources), config, output, sources=sources)
+    given = locals()
+    chosen = {name: given[name] for name in TrainingConfig.__dataclass_fields__ if given[name] is not None}
+    fields = (FAST if fast else {}) | {
+        name: None if name in MAY_BE_NONE and value == 0 else value for name, value in chosen.items()
+    }
+    recipe = make_config(preset, file=config, overrides=fields)
+    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
+        from rerank_plugin.training.mining.rules import MiningRules
+        from rerank_plugin.training.request import Measured, TrainingRequest
+        from rerank_plugin.training.run import run_training
+
+        request = TrainingRequest(
+            data=tuple(data),
+            output=output,
+            config=recipe,
+            preset=preset,
+            split=split,
+            language=language,
+            first_stage=first_stage,
+            rules=MiningRules(**_windows(ranks), random=random_negatives, seed=recipe.seed),
+            limit=limit,
+            drop=drop,
+            repair=repair_text,
+            teacher=teacher,
+            dev=None if dev is None else Measured.parse(dev, split="dev", queries=dev_queries),
+            dev_candidates=dev_candidates,
+            test=tuple(Measured.parse(one, split="test", queries=test_queries) for one in test or ()),
+            candidates=candidates,
+            licence=licence,
+            stop_after=stop_after,
+            dry_run=dry_run,
+        )
+        summary = run_training(request, announce=announce, tell=None if as_json else _show_report)
+    if summary is None:
+        return
     if as_json:
-        typer.echo(json.dumps(summary))
-    else:
-        typer.echo(f"{summary['steps']} steps on {summary['pairs']} pairs, last loss {summary['loss']}: {output}")
+        typer.echo(json.dumps(asdict(summary)))
+        return
+    steps = (
+        f"{summary.steps} of {summary.total_steps} steps"
+        if summary.steps < summary.total_steps
+        else f"{summary.steps} steps"
+    )
+    typer.echo(f"{steps} on {summary.pairs} pairs, last loss {summary.loss}: {output}")
+    for name, values in summary.figures.items():
+        typer.echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
+
+
+@app.command()
+def mine(
+    collection: Annotated[str, typer.Argument(help="Judged collection: folder in BEIR layout, or irds:ID.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, JSON Lines.")],
+    pipeline: Annotated[
+        str, typer.Option(help="What searches: bm25, dense, hybrid, another name, or a YAML file.")
+    ] = "bm25",
+    ranks: RanksOption = None,
+    random_negatives: RandomOption = 1,
+    relative_margin: Annotated[
+        float | None,
+        typer.Option(help="Leave out what scores above 1 - M times the lowest relevant passage, such as 0.05."),
+    ] = None,
+    absolute_margin: Annotated[
+        float | None, typer.Option(help="Leave out what scores less than M below the lowest relevant passage.")
+    ] = None,
+    guard_model: Annotated[
+        str | None,
+        typer.Option(help="Cross-encoder whose probabilities the margins go by, instead of the pipeline's scores."),
+    ] = None,
+    answers: Annotated[bool, typer.Option(help="Leave out passages that contain an answer of the query.")] = True,
+    near_duplicates: Annotated[
+        float, typer.Option(help="Leave out passages that share this part of their trigrams with a relevant one; 0: none.")
+    ] = 0.8,
+    form: Annotated[str, typer.Option("--format", help="pairs, or triples (each positive with its negatives).")] = "pairs",
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 42,
+    split: SplitOption = "train",
+    language: LanguageOption = "en",
+    limit: LimitOption = None,
+    index: Annotated[Path | None, typer.Option(help="An index of the collection; by default one is made, and kept.")] = None,
+    embedding_model: EmbeddingModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """
+    Find hard negatives: what a first stage finds for judged queries, and nobody judged relevant.
+
+    Writes what `rerank train` reads. The same seed gives the same file; an interrupted run goes on where it broke off.
+    """
+    from rerank_plugin.evaluation.collection import open_collection
+    from rerank_plugin.training.mining.rules import MiningRules
+
+    rules = MiningRules(
+        **_windows(ranks),
+        random=random_negatives,
+        relative_margin=relative_margin,
+        absolute_margin=absolute_margin,
+        answers=answers,
+        near_duplicates=near_duplicates or None,
+        seed=seed,
+    )
+    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
+        from rerank_plugin.training.first_stage import FirstStage, announced
+        from rerank_plugin.training.mining.guard_model import probabilities
+        from rerank_plugin.training.mining.mine import MiningJob
+        from rerank_plugin.training.mining.mine import mine as run
+
+        source = open_collection(collection, split=split)
+        job = MiningJob(source, output, rules, f"{pipeline} {embedding_model or ''}".strip(), guard_model, limit, form)
+        counts = run(
+            job,
+            lambda: FirstStage(
+                source, pipeline, language=language, index=index, embedding_model=embedding_model, announce=announce
+            ),
+            rescore=None if guard_model is None else probabilities(guard_model),
+            progress=announced(announce, "Mining"),
+        )
+    if as_json:
+        typer.echo(json.dumps(counts.as_dict() | {"file": str(output)}))
+        return
+    from rerank_plugin.display import show_facts
+
+    facts: dict[str, Any] = {"queries": counts.queries, "positives": counts.positives}
+    facts |= {f"negatives, {source_name}": number for source_name, number in counts.negatives.items()}
+    facts |= {f"left out by the guard: {guard}": number for guard, number in counts.left_out.items()}
+    facts |= {"queries without a margin: no relevant passage was found": counts.without_margin} if rules.has_margin else {}
+    facts["queries with fewer negatives than wanted"] = counts.short
+    show_facts({f"{source.name}, {split}": facts})
+    typer.echo(f"written to {output}")
+
+
+def _windows(ranks: list[str] | None) -> dict[str, Any]:
+    from rerank_plugin.training.mining.rules import RankWindow
+
+    return {} if not ranks else {"windows": tuple(RankWindow.parse(text) for text in ranks)}
+
+
+def _show_report(report: Any) -> None:
+    from rerank_plugin.display import show_facts
+
+    show_facts({"training data": report.lines()})

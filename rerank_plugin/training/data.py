@@ -1,19 +1,25 @@
-"""Labelled pairs: the form in which a cross-encoder learns."""
+"""Labelled pairs: the form in which a cross-encoder learns, and the files that hold them."""
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from rerank_plugin.beir import read_jsonl, read_lines
-from rerank_plugin.errors import InputFileError
+from rerank_plugin.errors import InputFileError, MissingDependencyError
 
-COLUMNS = ("query", "passage", "label")
-# The names under which the same three stand in sentence-transformers' data sets.
-ALIASES = {"sentence_0": "query", "sentence_1": "passage", "text": "passage", "score": "label"}
+# The names under which the same things stand in other data sets.
+ALIASES = {
+    "query": ("query", "sentence_0", "sentence1", "question", "anchor"),
+    "passage": ("passage", "sentence_1", "sentence2", "text", "document"),
+    "label": ("label", "score"),
+    "positive": ("positive", "positives", "pos"),
+    "negative": ("negative", "negatives", "neg"),
+}
+TEACHER = "teacher_score"
+ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -24,63 +30,43 @@ class LabelledPair:
     :param query: The query.
     :param passage: The passage, with its title where it has one.
     :param label: 1 = answers, 0 = does not, or anything between.
+    :param teacher_score: What a better model thinks of the pair, as a logit; `None` where nobody asked one.
+    :param source: File and line, for messages.
     """
 
     query: str
     passage: str
     label: float
-
-
-@dataclass(frozen=True)
-class PairStatistics:
-    """
-    What a set of pairs looks like; the figures that a model card shows.
-
-    :param pairs: How many.
-    :param mean_label: Their mean label.
-    :param query_characters: Shortest, mean and longest query.
-    :param passage_characters: Shortest, mean and longest passage.
-    """
-
-    pairs: int
-    mean_label: float
-    query_characters: tuple[int, float, int]
-    passage_characters: tuple[int, float, int]
-
-
-def describe(pairs: Sequence[LabelledPair]) -> PairStatistics:
-    """
-    Measure a set of pairs.
-
-    :param pairs: The pairs; at least one.
-    :returns: Count, mean label, and lengths in characters.
-    """
-    queries = [len(pair.query) for pair in pairs]
-    passages = [len(pair.passage) for pair in pairs]
-    return PairStatistics(
-        pairs=len(pairs),
-        mean_label=mean(pair.label for pair in pairs),
-        query_characters=(min(queries), mean(queries), max(queries)),
-        passage_characters=(min(passages), mean(passages), max(passages)),
-    )
+    teacher_score: float | None = None
+    source: str = ""
 
 
 def read_pairs(path: Path) -> list[LabelledPair]:
     """
-    Read labelled pairs from a JSON Lines, TSV or CSV file.
+    Read labelled pairs or triples.
 
-    The columns are `query`, `passage` and `label`; `sentence_0`, `sentence_1` and `label` are understood too. TSV and
-    CSV files have a header line.
+    A row is a pair (`query`, `passage`, `label`, and optionally `teacher_score`; `sentence_0`, `sentence_1`, `label` are
+    understood too) or a triple (`query`, `positive`, `negative`; also `negative_1`, `negative_2`, or a list `negatives`),
+    which becomes a pair with label 1 and pairs with label 0. TSV and CSV files have a header line.
 
-    :param path: A file that ends in `.jsonl`, `.tsv` or `.csv`.
-    :returns: The pairs in file order.
-    :raises InputFileError: If the file cannot be read, or a line lacks a column, has an empty text, or a label outside 0..1.
+    :param path: A file that ends in `.jsonl`, `.tsv`, `.csv` or `.parquet`, or a folder that `datasets` saved.
+    :returns: The pairs in file order; whether labels and texts make sense is for `checks`.
+    :raises InputFileError: If the file cannot be read, or a row lacks a column or has another type in it.
+    :raises MissingDependencyError: If it is a Parquet file or a folder, and `datasets` is not installed.
     """
-    if path.suffix == ".jsonl":
-        return [_pair(record, path, number) for number, record in read_jsonl(path)]
-    if path.suffix in (".tsv", ".csv"):
-        return [_pair(record, path, number) for number, record in _read_table(path)]
-    raise InputFileError(f"{path} has none of the endings .jsonl, .tsv and .csv: convert it, or give a BEIR folder")
+    if not path.exists():
+        raise InputFileError(f"{path} does not exist: check the path")
+    if path.is_dir() or path.suffix == ".parquet":
+        rows: Iterator[tuple[int, dict[str, Any]]] = _read_datasets(path)
+    elif path.suffix == ".jsonl":
+        rows = read_jsonl(path)
+    elif path.suffix in (".tsv", ".csv"):
+        rows = _read_table(path)
+    else:
+        raise InputFileError(
+            f"{path} has none of the endings {', '.join(ENDINGS)}: convert it, or give a BEIR folder or one of datasets"
+        )
+    return [pair for number, record in rows for pair in _pairs(record, f"{path}, line {number}")]
 
 
 def write_pairs(pairs: Iterable[LabelledPair], path: Path) -> int:
@@ -94,35 +80,84 @@ def write_pairs(pairs: Iterable[LabelledPair], path: Path) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as file:
         for count, pair in enumerate(pairs, start=1):  # noqa: B007 - the count is the result
-            row = {"query": pair.query, "passage": pair.passage, "label": pair.label}
+            row: dict[str, Any] = {"query": pair.query, "passage": pair.passage, "label": pair.label}
+            if pair.teacher_score is not None:
+                row[TEACHER] = pair.teacher_score
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return count
 
 
 def _read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    lines = read_lines(path)
-    texts = (line for _, line in lines)
-    # TSV has no quoting: a quotation mark is a character of the text.
-    rows = csv.reader(texts, delimiter="\t", quoting=csv.QUOTE_NONE) if path.suffix == ".tsv" else csv.reader(texts)
-    header = next(rows, [])
-    for row in rows:
+    if path.suffix == ".tsv":
+        # TSV has no quoting: a quotation mark is a character of the text.
+        lines = read_lines(path)
+        _, first = next(lines, (0, ""))
+        header = first.split("\t")
+        rows = ((number, line.split("\t")) for number, line in lines)
+    else:
+        # In CSV a quoted text may go over several lines, blank ones among them.
+        reader = csv.reader(_whole_lines(path))
+        header = next(reader, [])
+        rows = ((reader.line_num, row) for row in reader if row)
+    for number, row in rows:
         if len(row) != len(header):
-            raise InputFileError(f"{path}, line {rows.line_num}: has {len(row)} columns, the header has {len(header)}")
-        yield rows.line_num, dict(zip(header, row, strict=True))
+            raise InputFileError(f"{path}, line {number}: has {len(row)} columns, the header has {len(header)}")
+        yield number, dict(zip(header, row, strict=True))
 
 
-def _pair(record: dict[str, Any], path: Path, number: int) -> LabelledPair:
-    fields = {ALIASES.get(name, name): value for name, value in record.items()}
-    missing = [name for name in COLUMNS if name not in fields]
-    if missing:
-        raise InputFileError(f"{path}, line {number}: lacks {', '.join(missing)}; it has {', '.join(record)}")
-    for name in ("query", "passage"):
-        if not isinstance(fields[name], str) or not fields[name].strip():
-            raise InputFileError(f"{path}, line {number}: {name} is empty or no text: {fields[name]!r}")
+def _whole_lines(path: Path) -> Iterator[str]:
     try:
-        label = float(fields["label"])
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from file
+    except UnicodeDecodeError:
+        raise InputFileError(f"{path} is not UTF-8 text: convert it, or check that it is the right file") from None
+    except OSError as error:
+        raise InputFileError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        from datasets import Dataset, load_from_disk
+    except ImportError as error:
+        raise MissingDependencyError(f"{path} is read by datasets: pip install 'rerank-plugin[train]'") from error
+    try:
+        data = Dataset.from_parquet(str(path)) if path.is_file() else load_from_disk(str(path))
+    except (OSError, ValueError) as error:
+        kind = "Parquet file" if path.is_file() else "BEIR folder, nor one that datasets saved"
+        raise InputFileError(f"{path} is no {kind}: {error}") from error
+    if not isinstance(data, Dataset):
+        raise InputFileError(f"{path} holds several splits, {', '.join(data)}: give the folder of one of them")
+    yield from ((number, dict(row)) for number, row in enumerate(data, start=1))
+
+
+def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:
+    fields = {name: record[alias] for name, aliases in ALIASES.items() for alias in aliases if alias in record}
+    query = _text(fields, "query", place, record)
+    if "positive" in fields:
+        negatives = [text for name, text in record.items() if name.startswith("negative_") and text is not None]
+        for name, label in (("positive", 1.0), ("negative", 0.0)):
+            texts = fields.get(name, [])
+            for text in [*(texts if isinstance(texts, list) else [texts]), *(negatives if name == "negative" else [])]:
+                yield LabelledPair(query, _text({name: text}, name, place, record), label, source=place)
+        return
+    label = _number(fields.get("label"), "label", place, record)
+    teacher = record.get(TEACHER)
+    score = None if teacher in (None, "") else _number(teacher, TEACHER, place, record)
+    yield LabelledPair(query, _text(fields, "passage", place, record), label, score, place)
+
+
+def _text(fields: dict[str, Any], name: str, place: str, record: dict[str, Any]) -> str:
+    if name not in fields:
+        raise InputFileError(f"{place}: lacks {name}; it has {', '.join(record)}")
+    if not isinstance(fields[name], str):
+        raise InputFileError(f"{place}: {name} is no text: {fields[name]!r}")
+    return str(fields[name])
+
+
+def _number(value: Any, name: str, place: str, record: dict[str, Any]) -> float:
+    if value is None:
+        raise InputFileError(f"{place}: lacks {name}; it has {', '.join(record)}")
+    try:
+        return float(value)
     except (TypeError, ValueError):
-        label = -1.0
-    if not 0.0 <= label <= 1.0:
-        raise InputFileError(f"{path}, line {number}: label must be a number from 0 to 1, got {fields['label']!r}")
-    return LabelledPair(query=fields["query"], passage=fields["passage"], label=label)
+        raise InputFileError(f"{place}: {name} must be a number, got {value!r}") from None

@@ -1,89 +1,23 @@
-"""Fine-tune a cross-encoder with sentence-transformers' `CrossEncoderTrainer` and binary cross-entropy."""
+"""Fine-tune a cross-encoder with sentence-transformers' `CrossEncoderTrainer`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.training.config import TrainingConfig
-from rerank_plugin.training.data import LabelledPair, describe
-from rerank_plugin.training.model_card import model_card
-from rerank_plugin.training.recipe import TrainingData
-from rerank_plugin.training.save import save_half
+from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.load import load_for_training, on_cpu
+from rerank_plugin.training.losses import make_dataset, make_loss
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
+    from rerank_plugin.training.dev import DevCollection
 
-def train_and_save(
-    pairs: Sequence[LabelledPair], config: TrainingConfig, output: Path, *, sources: TrainingData
-) -> dict[str, Any]:
-    """
-    Fine-tune a cross-encoder, and save it with its card.
-
-    :param pairs: See `train`.
-    :param config: See `train`.
-    :param output: Folder for the model; checkpoints stand in `checkpoints` in it.
-    :param sources: Where the pairs came from, for the card.
-    :returns: `steps`, `pairs`, the last logged `loss` and the `model` folder.
-    :raises InvalidValueError: See `train`.
-    :raises MissingDependencyError: See `train`.
-    """
-    result = train(pairs, config, output)
-    save_half(result.model, output, base=config.model)
-    card = model_card(
-        name=output.name, config=config, sources=sources, statistics=describe(pairs), steps=result.steps, log=result.log
-    )
-    (output / "README.md").write_text(card, encoding="utf-8")
-    loss = result.log[-1]["loss"] if result.log else None
-    return {"steps": result.steps, "pairs": len(pairs), "loss": loss, "model": str(output)}
-
-
-def train(pairs: Sequence[LabelledPair], config: TrainingConfig, output: Path, *, resume: bool = True) -> "TrainingResult":
-    """
-    Fine-tune a cross-encoder on labelled pairs and save it under `output`.
-
-    Checkpoints stand in `output/checkpoints`; a run that was interrupted goes on from the last one.
-
-    :param pairs: Query, passage and label (0 to 1) of each training pair.
-    :param config: The hyperparameters.
-    :param output: Folder for the model; made where it is missing.
-    :param resume: Go on from the last checkpoint where there is one.
-    :returns: The model's folder, the number of steps and the training log.
-    :raises InvalidValueError: If there are no pairs.
-    :raises MissingDependencyError: If `datasets` or `accelerate` is not installed.
-    """
-    if not pairs:
-        raise InvalidValueError("there are no training pairs: check the files that were given")
-    try:
-        import accelerate  # type: ignore[import-untyped]  # noqa: F401 - the trainer needs it and says so only late
-        from datasets import Dataset
-    except ImportError as error:
-        raise MissingDependencyError("training needs datasets and accelerate: pip install 'rerank-plugin[train]'") from error
-    from sentence_transformers.cross_encoder import CrossEncoderTrainer
-    from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
-    from transformers.trainer_utils import get_last_checkpoint
-
-    model = _load(config)
-    checkpoints = output / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    trainer = CrossEncoderTrainer(
-        model=model,
-        args=_arguments(config, checkpoints),
-        train_dataset=Dataset.from_dict(
-            {
-                "sentence_0": [pair.query for pair in pairs],
-                "sentence_1": [pair.passage for pair in pairs],
-                "label": [float(pair.label) for pair in pairs],
-            }
-        ),
-        loss=BinaryCrossEntropyLoss(model),
-    )
-    last = get_last_checkpoint(str(checkpoints)) if resume else None  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=last)
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return TrainingResult(model=model, steps=trainer.state.global_step, log=history)
+CHECKPOINTS = "checkpoints"
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -91,53 +25,115 @@ class TrainingResult:
     """
     What a training run leaves.
 
-    :param model: The trained `CrossEncoder`, in memory.
-    :param steps: Optimiser steps done, those of resumed runs included.
-    :param log: The logged entries: `step`, `epoch`, `loss`, `learning_rate`.
+    :param model: The trained model, in memory: the best one, where a dev collection was measured.
+    :param steps: Optimiser steps done, those of earlier starts of the run included.
+    :param total_steps: Steps of the whole run.
+    :param log: The logged entries: `step`, `epoch`, and `loss` or `eval_dev_ndcg@10`.
+    :param is_main: Whether this is the process that writes; the others of a run on several devices do not.
     """
 
     model: "CrossEncoder"
     steps: int
-    log: list[dict[str, float]]
+    total_steps: int
+    log: list[dict[str, Any]]
+    is_main: bool = True
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """The entries with a training loss."""
+        return [entry for entry in self.log if "loss" in entry]
 
 
-def _load(config: TrainingConfig) -> "CrossEncoder":
-    import torch
-    from sentence_transformers import CrossEncoder
-    from transformers import set_seed
+def train(
+    pairs: Sequence[LabelledPair],
+    config: TrainingConfig,
+    output: Path,
+    *,
+    dev: "DevCollection | None" = None,
+    stop_after: int | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """
+    Fine-tune a cross-encoder.
 
-    set_seed(config.seed)  # before loading: the classification head starts from random weights
-    # Dropout costs 40 % of a CPU step (random numbers), and over few epochs of varied pairs it is not needed.
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model: CrossEncoder = CrossEncoder(
-        config.model,
-        num_labels=1,
-        max_length=config.max_length,
-        activation_fn=torch.nn.Sigmoid(),
-        config_kwargs=no_dropout if config.fast else None,
-        # The backward pass of torch's fused attention takes twice as long as plain matrix products on a CPU.
-        model_kwargs={"attn_implementation": "eager"} if config.fast else None,
+    Checkpoints stand in `output/checkpoints`; a run that was interrupted goes on from the last one.
+
+    :param pairs: The training pairs.
+    :param config: The hyperparameters.
+    :param output: Folder for the model; made where it is missing.
+    :param dev: What is measured every `eval_steps` steps.
+    :param stop_after: Stop at this step, with a checkpoint, as if interrupted; the schedule stays that of the whole run.
+    :param progress: Called with steps done and steps in all.
+    :returns: The model and the log.
+    :raises InvalidValueError: If there are no pairs, or nothing to learn in them, or `eval_steps` is set and `dev` is not.
+    :raises MissingDependencyError: If a package that training needs is not installed.
+    :raises ModelError: If the model cannot be loaded.
+    """
+    if not pairs:
+        raise InvalidValueError("there are no training pairs: check the files that were given")
+    if config.eval_steps is not None and dev is None:
+        raise InvalidValueError("eval_steps needs a dev collection to measure on: give --dev, or set eval_steps to null")
+    check_installed(config)
+    from sentence_transformers.cross_encoder import CrossEncoderTrainer
+    from transformers import EarlyStoppingCallback, PrinterCallback
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from rerank_plugin.training.watch import Watch
+
+    model = load_for_training(config)
+    checkpoints = output / CHECKPOINTS
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    callbacks: list[Any] = [Watch(stop_after=stop_after, progress=progress)]
+    if config.patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
+    trainer = CrossEncoderTrainer(
+        model=model,
+        args=_arguments(config, checkpoints, has_dev=dev is not None),
+        train_dataset=make_dataset(pairs, config),
+        loss=make_loss(model, config),
+        evaluator=None if config.eval_steps is None or dev is None else dev.evaluator(precision=config.precision),
+        callbacks=callbacks,
     )
-    if config.fast:
-        for name, parameter in model.named_parameters():
-            if ".embeddings." in name:
-                parameter.requires_grad = False
-    return model
+    trainer.remove_callback(PrinterCallback)  # the log is in the card, not on the terminal
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))  # type: ignore[no-untyped-call]
+    return TrainingResult(
+        model=model,
+        steps=trainer.state.global_step,
+        total_steps=trainer.state.max_steps,
+        log=list(trainer.state.log_history),
+        is_main=trainer.is_world_process_zero(),
+    )
 
 
-def _arguments(config: TrainingConfig, checkpoints: Path) -> Any:
-    import torch
+def check_installed(config: TrainingConfig) -> None:
+    """
+    Look for the packages that training needs, before anything long begins.
+
+    :raises MissingDependencyError: If one is missing.
+    """
+    from importlib.util import find_spec
+
+    packages = ["accelerate", "datasets", *([] if config.report_to == "none" else [config.report_to])]
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise MissingDependencyError(
+            f"training needs {', '.join(missing)}: pip install 'rerank-plugin[train]'"
+            + (f" {config.report_to}" if config.report_to in missing else "")
+        )
+
+
+def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> Any:
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 
     from rerank_plugin.training.batches import LengthGroupedBatchSampler
 
-    fast: dict[str, Any] = {}
-    if config.fast:
-        fast = {
-            "bf16": True,
-            "use_cpu": not torch.cuda.is_available(),
-            "optim": "adamw_torch_fused",
-            "batch_sampler": LengthGroupedBatchSampler,
+    more: dict[str, Any] = {"batch_sampler": LengthGroupedBatchSampler} if config.group_by_length else {}
+    if has_dev and config.eval_steps is not None:
+        more |= {
+            "eval_strategy": "steps",
+            "eval_steps": config.eval_steps,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_dev_ndcg@10",
+            "greater_is_better": True,
         }
     return CrossEncoderTrainingArguments(
         output_dir=str(checkpoints),
@@ -147,11 +143,16 @@ def _arguments(config: TrainingConfig, checkpoints: Path) -> Any:
         lr_scheduler_type="linear",
         warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
         seed=config.seed,
-        save_steps=config.save_steps,
+        bf16=config.precision == "bf16",
+        use_cpu=on_cpu(),
+        # A model is measured where it is kept, or the best one would be lost.
+        save_steps=config.eval_steps or config.save_steps,
         save_total_limit=2,
-        logging_steps=min(500, config.save_steps),
-        report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),  # pinned memory is of use to a GPU alone, and torch warns without
-        **fast,
+        logging_steps=config.logging_steps,
+        report_to=config.report_to,
+        disable_tqdm=True,
+        dataloader_pin_memory=not on_cpu(),  # pinned memory is of use to a GPU alone, and torch warns without
+        **more,
     )

@@ -1,0 +1,71 @@
+"""Load the model that is trained: its head, its dropout, and what a CPU needs to be fast."""
+
+from typing import TYPE_CHECKING, Any
+
+from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# Their attention is the plain one, with padding on the right, and they ask transformers' registry for it.
+PLAIN_ATTENTION = ("bert", "electra", "roberta", "xlm-roberta")
+
+
+def load_for_training(config: TrainingConfig) -> "CrossEncoder":
+    """
+    Load what training starts from; an encoder gets a head with one output and random weights.
+
+    :param config: The hyperparameters.
+    :returns: The model, on a GPU if there is one.
+    :raises ModelError: If it cannot be found or read, or has more than one output.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoConfig, set_seed
+
+    source = resolve_model(config.model)
+    set_seed(config.seed)  # before loading: the head starts from random weights
+    model_kwargs: dict[str, Any] = {}
+    try:
+        original = AutoConfig.from_pretrained(source)
+        if on_cpu() and original.model_type in PLAIN_ATTENTION:
+            from rerank_plugin.training.cpu_steps import register
+
+            model_kwargs["attn_implementation"] = register()
+        model: CrossEncoder = CrossEncoder(
+            source,
+            num_labels=1,
+            max_length=min(config.max_length, original.max_position_embeddings),
+            activation_fn=torch.nn.Sigmoid(),
+            config_kwargs={} if config.dropout is None else _dropout(original.to_dict(), config.dropout),
+            model_kwargs=model_kwargs,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {config.model!r} cannot be loaded for training: {reason}") from error
+    if on_cpu():
+        from rerank_plugin.training.cpu_steps import speed_up
+
+        speed_up(model)
+    if config.freeze_embeddings:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = ".embeddings." not in name
+    return model
+
+
+def dropout_names(config: dict[str, Any]) -> list[str]:
+    """Return the names under which a model's configuration has its dropout."""
+    return [name for name in config if name.endswith(("dropout_prob", "dropout"))]
+
+
+def on_cpu() -> bool:
+    """Tell whether training runs without a GPU."""
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def _dropout(config: dict[str, Any], value: float) -> dict[str, float]:
+    return {name: value for name in dropout_names(config) if config[name] is not None}

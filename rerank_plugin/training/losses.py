@@ -1,0 +1,122 @@
+"""What each loss makes of labelled pairs: the columns of its data set, and the loss itself."""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.training.config import CLASSIC, LISTWISE, TrainingConfig
+from rerank_plugin.training.data import LabelledPair
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import CrossEncoder
+
+POSITIVE = 0.5  # labels from here on count as positive where a loss wants positives and negatives
+PAIRS_AT_ONCE = 64  # of a list: how many pairs share a forward pass
+
+
+def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Dataset":
+    """
+    Bring pairs into the form of a loss.
+
+    `bce`: the pairs. `listnet` and `lambda`: lists of at most `list_size` passages of a query, its positives in each of
+    them. `multiple_negatives`: each positive with `list_size` - 1 negatives. `margin_mse`: each positive with each
+    negative, and the difference of their teacher scores.
+
+    :param pairs: The pairs, in any order.
+    :param config: The hyperparameters.
+    :returns: The columns that the loss reads.
+    :raises InvalidValueError: If the loss finds nothing to learn in the pairs.
+    """
+    from datasets import Dataset
+
+    if config.loss == CLASSIC:
+        rows: list[dict[str, Any]] = [
+            {"sentence_0": pair.query, "sentence_1": pair.passage, "label": pair.label} for pair in pairs
+        ]
+    else:
+        groups: dict[str, list[LabelledPair]] = {}
+        for pair in pairs:
+            groups.setdefault(pair.query, []).append(pair)
+        draw = random.Random(config.seed)  # noqa: S311 - reproducible draws, not secrets
+        make = {"multiple_negatives": _triples, "margin_mse": _margins}.get(config.loss, _lists)
+        rows = [row for group in groups.values() for row in make(group, config.list_size, draw)]
+    if not rows:
+        raise InvalidValueError(
+            f"loss {config.loss} finds nothing to learn: no query has passages of different labels; add negatives "
+            "(`rerank mine`), or choose the loss bce"
+        )
+    return Dataset.from_list(rows)
+
+
+def make_loss(model: "CrossEncoder", config: TrainingConfig) -> Any:
+    """
+    Make the loss function.
+
+    :param model: What is trained.
+    :param config: The hyperparameters.
+    :returns: A loss of sentence-transformers.
+    """
+    import torch
+    from sentence_transformers.cross_encoder import losses
+
+    if config.loss == CLASSIC:
+        weight = None if config.pos_weight is None else torch.tensor(config.pos_weight)
+        return losses.BinaryCrossEntropyLoss(model, pos_weight=weight)
+    if config.loss == "listnet":
+        return losses.ListNetLoss(model, mini_batch_size=PAIRS_AT_ONCE)
+    if config.loss == "lambda":
+        return losses.LambdaLoss(model, mini_batch_size=PAIRS_AT_ONCE)
+    if config.loss == "margin_mse":
+        return losses.MarginMSELoss(model)
+    # The library's defaults squash logits to 0..1 and stretch them to 0..10: sigmoid scores then saturate near 0.
+    return losses.MultipleNegativesRankingLoss(model, num_negatives=4, scale=1, activation_fn=torch.nn.Identity())
+
+
+def needs_teacher(config: TrainingConfig) -> bool:
+    """Tell whether the loss reads teacher scores."""
+    return config.loss == "margin_mse"
+
+
+def labels_are_bounded(config: TrainingConfig) -> bool:
+    """Tell whether labels must be from 0 to 1: lists take any numbers, so a teacher's logits too."""
+    return config.loss not in LISTWISE
+
+
+def _target(pair: LabelledPair) -> float:
+    return pair.label if pair.teacher_score is None else pair.teacher_score
+
+
+def _lists(group: list[LabelledPair], size: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """Each list has the query's best passage in it, so that there is something to prefer."""
+    if len({_target(pair) for pair in group}) == 1:
+        return
+    best = max(group, key=_target)
+    others = [pair for pair in group if pair is not best]
+    draw.shuffle(others)
+    rest = iter(others)
+    while part := list(islice(rest, size - 1)):
+        members = [best, *part]
+        yield {
+            "query": group[0].query,
+            "docs": [pair.passage for pair in members],
+            "labels": [_target(pair) for pair in members],
+        }
+
+
+def _triples(group: list[LabelledPair], size: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+    negatives = [pair.passage for pair in group if pair.label < POSITIVE]
+    for pair in group:
+        if pair.label >= POSITIVE and negatives:
+            # Every row has the same columns: where there are too few negatives, they are used again.
+            drawn = draw.choices(negatives, k=size - 1) if len(negatives) < size - 1 else draw.sample(negatives, size - 1)
+            yield {"query": pair.query, "positive": pair.passage} | {f"negative_{i}": text for i, text in enumerate(drawn)}
+
+
+def _margins(group: list[LabelledPair], _size: int, _draw: random.Random) -> Iterator[dict[str, Any]]:
+    for better in (pair for pair in group if pair.label >= POSITIVE):
+        for worse in (pair for pair in group if pair.label < POSITIVE):
+            margin = (better.teacher_score or 0.0) - (worse.teacher_score or 0.0)
+            yield {"query": better.query, "positive": better.passage, "negative": worse.passage, "label": margin}
