@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,6 +16,7 @@ from rerank_plugin.manifest import FILE_NAME as MANIFEST_FILE
 from rerank_plugin.manifest import FileState, Manifest
 from rerank_plugin.pipelines import component_names, find_pipeline, load_pipeline
 from rerank_plugin.sources import BEIR_TYPE, SourceFile, find_sources
+from rerank_plugin.text_repair import TextRepair
 
 if TYPE_CHECKING:
     from haystack import Pipeline
@@ -40,6 +41,7 @@ class IndexReport:
     :param unchanged: Files that were left alone.
     :param pruned: Files whose passages were dropped, as they are gone.
     :param passages: Passages written.
+    :param repaired: Texts (files; of a corpus titles and passages) whose encoding was repaired.
     :param failed: For each file that could not be indexed, why.
     """
 
@@ -47,6 +49,7 @@ class IndexReport:
     unchanged: int = 0
     pruned: int = 0
     passages: int = 0
+    repaired: int = 0
     failed: list[str] = field(default_factory=list)
 
 
@@ -72,6 +75,7 @@ def index_paths(
     language: str | None = None,
     embedding_model: str | None = None,
     prune: bool = False,
+    repair: bool = False,
     progress: Progress | None = None,
 ) -> IndexReport:
     """
@@ -86,11 +90,13 @@ def index_paths(
     :param language: Language of the keyword index; `None` means as the index says, else English.
     :param embedding_model: Replaces the embedding model of the pipeline.
     :param prune: Drop the passages of files that were indexed from under `paths` and are no longer there.
+    :param repair: Repair mojibake (`â€¦` for an ellipsis) in texts; PDF files are left as they are.
     :param progress: Called with units done and units in all; a unit is a passage of a corpus, or another file.
     :returns: What was done.
     :raises InputFileError: If one of `paths` does not exist.
     :raises PipelineConfigError: If the pipeline cannot be loaded or lacks a component that indexing needs.
     :raises StoreError: If the index cannot be written, or has another language.
+    :raises MissingDependencyError: If texts shall be repaired, and ftfy is not installed.
     """
     roots = [path.expanduser() for path in paths]
     # Only what exists, or was indexed and is gone: a path that was never there is a slip of the hand, with `prune` too.
@@ -98,8 +104,8 @@ def index_paths(
     files = find_sources([root for root in roots if root not in gone])
     loaded = load_pipeline(pipeline, index=index, embedding_model=embedding_model, language=language)
     _check_components(loaded, find_pipeline(pipeline))
-    run = _IndexRun(loaded, Manifest(index), progress)
-    run.plan(files, settings=_settings(pipeline, embedding_model))
+    run = _IndexRun(loaded, Manifest(index), progress, TextRepair() if repair else None)
+    run.plan(files, settings=_settings(pipeline, embedding_model, repair=repair))
     run.work()
     if prune:
         run.prune([root.resolve() for root in roots], files)
@@ -129,12 +135,15 @@ def is_up_to_date(
 class _IndexRun:
     """One run of `index_paths`: the plan, and how far it is."""
 
-    def __init__(self, pipeline: "Pipeline", manifest: Manifest, progress: Progress | None) -> None:
+    def __init__(
+        self, pipeline: "Pipeline", manifest: Manifest, progress: Progress | None, repair: TextRepair | None
+    ) -> None:
         self.report = IndexReport()
         self._pipeline = pipeline
         self._store: HybridDocumentStore = cast("Any", pipeline.get_component("writer")).document_store
         self._manifest = manifest
         self._progress = progress
+        self._repair = repair
         self._plan: list[_Work] = []
         self._done = 0
         self._total = 0
@@ -182,7 +191,7 @@ class _IndexRun:
 
     def _index_corpus(self, work: _Work) -> None:
         self._begin(work, written=work.done)
-        documents = (_document(document, work) for document in read_documents(work.file.path))
+        documents = (_document(self._repaired(document), work) for document in read_documents(work.file.path))
         remaining = islice(documents, work.done, None)
         written = work.done
         self._advance(work.done)
@@ -201,6 +210,7 @@ class _IndexRun:
             except InputFileError as error:
                 self.report.failed.append(str(error))
                 continue
+            data = self._repaired_file(work.file, data)
             self._begin(work, written=0)
             meta = _source_meta(work) | {"title": work.file.title(data)}
             sources.append(ByteStream(data=data, mime_type=work.file.mime_type, meta=meta))
@@ -217,6 +227,25 @@ class _IndexRun:
             elif source in readable:
                 self._finish(work, counts[source])
         self._advance(len(batch))
+
+    def _repaired(self, document: BeirDocument) -> BeirDocument:
+        if self._repair is None:
+            return document
+        before = self._repair.changed
+        repaired = replace(document, title=self._repair(document.title), text=self._repair(document.text))
+        self.report.repaired += self._repair.changed - before
+        return repaired
+
+    def _repaired_file(self, file: SourceFile, data: bytes) -> bytes:
+        if self._repair is None or not file.mime_type.startswith("text/"):
+            return data
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:  # HTML that declares another encoding
+            return data
+        repaired = self._repair(text)
+        self.report.repaired += repaired != text
+        return data if repaired == text else repaired.encode("utf-8")
 
     def _run(self, data: dict[str, Any]) -> list[Document]:
         """Run the pipeline and return the passages that went into the store."""
@@ -265,10 +294,11 @@ def _check_components(pipeline: "Pipeline", path: Path) -> None:
         )
 
 
-def _settings(pipeline: str | Path, embedding_model: str | None) -> str:
+def _settings(pipeline: str | Path, embedding_model: str | None, *, repair: bool = False) -> str:
     """Say how files are going to be indexed: another way means that they have to be indexed again."""
     text = find_pipeline(pipeline).read_text(encoding="utf-8")
-    return hashlib.sha256(f"{embedding_model}\0{text}".encode()).hexdigest()
+    how = f"{embedding_model}\0{text}" + ("\0repaired" if repair else "")
+    return hashlib.sha256(how.encode()).hexdigest()
 
 
 def _document(document: BeirDocument, work: _Work) -> Document:

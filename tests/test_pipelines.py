@@ -13,7 +13,7 @@ from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.pipelines import pipeline_names
 from rerank_plugin.search import Searcher
 
-SEARCHING = ["bm25", "bm25_rerank", "dense", "dense_rerank", "hybrid", "hybrid_rerank"]
+SEARCHING = ["bm25", "bm25_rerank", "bm25_rerank_multilingual", "dense", "dense_rerank", "hybrid", "hybrid_rerank"]
 INDEXING = ["indexing", "indexing_keyword"]
 
 
@@ -54,7 +54,7 @@ def test_loads_with_plain_haystack_as_documented(name, monkeypatch):
     assert {name for name, _ in pipeline.walk()} == set(yaml.safe_load(find(name).read_text())["components"])
 
 
-@pytest.mark.parametrize("name", [name for name in [*SEARCHING, "rag_rerank"] if name.endswith("rerank")])
+@pytest.mark.parametrize("name", [name for name in [*SEARCHING, "rag_rerank"] if "rerank" in name])
 def test_the_first_stage_fetches_more_than_the_second_returns_and_says_so(name):
     text = find(name).read_text()
     components = yaml.safe_load(text)["components"]

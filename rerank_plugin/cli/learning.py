@@ -117,11 +117,11 @@ def train(
     """
     Fine-tune a cross-encoder.
 
-    The data is checked first. Of folders in BEIR layout, judged passages are positives, and what the first stage finds
-    beside them are negatives.
+    The data is checked first. BEIR folders get their negatives from a first stage.
 
-    An interrupted run goes on where it broke off when it is started again. On several GPUs:
-    accelerate launch -m rerank_plugin train ...
+    An interrupted run goes on where it broke off when it is started again.
+
+    On several GPUs: accelerate launch -m rerank_plugin train ...
     """
     from rerank_plugin.training.config import TrainingConfig, make_config
 
@@ -130,6 +130,8 @@ def train(
     fields = (FAST if fast else {}) | {
         name: None if name in MAY_BE_NONE and value == 0 else value for name, value in chosen.items()
     }
+    if fields.get("eval_steps", 0) is None:
+        fields.setdefault("patience", None)  # it counts measurements
     recipe = make_config(preset, file=config, overrides=fields)
     with quiet_libraries(), progress_bars(hidden=as_json) as announce:
         from rerank_plugin.training.mining.rules import MiningRules
@@ -224,13 +226,14 @@ def mine(
         seed=seed,
     )
     with quiet_libraries(), progress_bars(hidden=as_json) as announce:
-        from rerank_plugin.training.first_stage import FirstStage, announced
+        from rerank_plugin.training.first_stage import FirstStage, announced, fingerprint
         from rerank_plugin.training.mining.guard_model import probabilities
         from rerank_plugin.training.mining.mine import MiningJob
         from rerank_plugin.training.mining.mine import mine as run
 
         source = open_collection(collection, split=split)
-        job = MiningJob(source, output, rules, f"{pipeline} {embedding_model or ''}".strip(), guard_model, limit, form)
+        stage = fingerprint(pipeline, language=language, index=index, embedding_model=embedding_model)
+        job = MiningJob(source, output, rules, stage, guard_model, limit, form)
         counts = run(
             job,
             lambda: FirstStage(

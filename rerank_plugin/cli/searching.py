@@ -26,6 +26,9 @@ def index(
     ] = None,
     embedding_model: EmbeddingModelOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="Drop passages of files that are gone.")] = False,
+    repair_text: Annotated[
+        bool, typer.Option("--repair-text", help="Repair broken encodings (ftfy), such as â€¦ for an ellipsis.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -43,12 +46,14 @@ def index(
             language=language,
             embedding_model=embedding_model,
             prune=prune,
+            repair=repair_text,
             progress=progress,
         )
     if as_json:
         typer.echo(json.dumps(vars(report), ensure_ascii=False))
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
+        pruned += f"; {report.repaired} texts repaired" if repair_text else ""
         typer.echo(
             f"{report.passages} passages of {report.files} files written to {index}; "
             f"{report.unchanged} files unchanged{pruned}"

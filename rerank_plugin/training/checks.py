@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import mean
+from statistics import fmean, mean
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
@@ -18,7 +18,7 @@ SAMPLE = 1000  # pairs that are tokenised to see how many are cut
 POSITIVE = 0.5
 
 EMPTY = "empty query or passage"
-RANGE = "label outside of 0 to 1"
+RANGE = "label that is out of range"
 LEAKED = "query of the dev or test split"
 DUPLICATE = "the same pair again"
 CONTRADICTION = "the same pair with another label"
@@ -151,7 +151,7 @@ def describe(pairs: Sequence[LabelledPair]) -> PairStatistics:
         pairs=len(pairs),
         queries=len({pair.query for pair in pairs}),
         mean_label=mean(pair.label for pair in pairs),
-        positives=mean(pair.label >= POSITIVE for pair in pairs),
+        positives=fmean(pair.label >= POSITIVE for pair in pairs),
         query=Lengths.of(pair.query for pair in pairs),
         passage=Lengths.of(pair.passage for pair in pairs),
         taught=sum(pair.teacher_score is not None for pair in pairs),
@@ -169,35 +169,38 @@ def with_cut(
     :param tokenizer: Of the model.
     :param max_length: Tokens of a pair that are read.
     """
-    step = max(1, len(pairs) // SAMPLE)
-    sample = pairs[::step][:SAMPLE]
+    sample = pairs[:: math.ceil(len(pairs) / SAMPLE)]
     tokens = tokenizer([pair.query for pair in sample], [pair.passage for pair in sample], verbose=False)["input_ids"]
-    share = mean(len(ids) > max_length for ids in tokens)
+    share = fmean(len(ids) > max_length for ids in tokens)
     return replace(report, statistics=replace(report.statistics, cut=share))
 
 
 def _problems(pairs: Sequence[LabelledPair], bounded: bool, held_out: Mapping[str, str]) -> list[str | None]:
     labels: dict[tuple[str, str], set[float]] = {}
-    for pair in pairs:
-        labels.setdefault((pair.query, pair.passage), set()).add(pair.label)
+    own = [_own_problem(pair, bounded, held_out) for pair in pairs]
+    for pair, problem in zip(pairs, own, strict=True):
+        if problem is None:
+            labels.setdefault((pair.query, pair.passage), set()).add(pair.label)
     seen: set[tuple[str, str]] = set()
     problems: list[str | None] = []
-    for pair in pairs:
+    for pair, found in zip(pairs, own, strict=True):
         key = (pair.query, pair.passage)
-        problem: str | None = None
-        if not pair.query.strip() or not pair.passage.strip():
-            problem = EMPTY
-        elif not math.isfinite(pair.label) or (bounded and not 0 <= pair.label <= 1):
-            problem = RANGE
-        elif held_out and _key(pair.query) in held_out:
-            problem = LEAKED
+        if found is not None:
+            problems.append(found)
         elif len(labels[key]) > 1:
-            problem = CONTRADICTION
-        elif key in seen:
-            problem = DUPLICATE
-        seen.add(key)
-        problems.append(problem)
+            problems.append(CONTRADICTION)
+        else:
+            problems.append(DUPLICATE if key in seen else None)
+            seen.add(key)
     return problems
+
+
+def _own_problem(pair: LabelledPair, bounded: bool, held_out: Mapping[str, str]) -> str | None:
+    if not pair.query.strip() or not pair.passage.strip():
+        return EMPTY
+    if not math.isfinite(pair.label) or (bounded and not 0 <= pair.label <= 1):
+        return RANGE
+    return LEAKED if held_out and _key(pair.query) in held_out else None
 
 
 def _key(query: str) -> str:

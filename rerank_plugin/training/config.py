@@ -1,5 +1,6 @@
 """The hyperparameters of a training run, and how presets, a YAML file and single options make them up."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -82,12 +83,6 @@ class TrainingConfig:
         for name, choices in (("loss", LOSSES), ("precision", PRECISIONS), ("report_to", REPORTERS)):
             if getattr(self, name) not in choices:
                 raise InvalidValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.list_size < 2:
-            raise InvalidValueError(f"list_size must be at least 2, got {self.list_size}")
-        for name in ("warmup_ratio", "weight_decay", "dropout"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise InvalidValueError(f"{name} must be from 0 to below 1, got {value}")
         if self.pos_weight is not None and self.loss != CLASSIC:
             raise InvalidValueError(f"pos_weight belongs to the loss bce, not to {self.loss}: leave it out")
         if self.patience is not None and self.eval_steps is None:
@@ -96,7 +91,7 @@ class TrainingConfig:
     def _check_numbers(self) -> None:
         for name in ABOVE_ZERO:
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise InvalidValueError(f"{name} must be above 0, got {value}")
         for name in SHARES:
             value = getattr(self, name)
@@ -123,7 +118,7 @@ def make_config(
 
     :param preset: Name of a built-in recipe; `None`: the defaults of `TrainingConfig`.
     :param file: A YAML file with some of the fields.
-    :param overrides: Single fields; `None` values are left out.
+    :param overrides: Single fields.
     :returns: The configuration.
     :raises InvalidValueError: If there is no such preset, or the file cannot be read, or a field or value is unknown.
     """
@@ -134,7 +129,7 @@ def make_config(
         values |= _read(PRESETS / f"{preset}.yaml")
     if file is not None:
         values |= _read(file)
-    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    values |= _checked(overrides or {}, "options")
     return TrainingConfig(**values)
 
 
@@ -144,16 +139,21 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidValueError(f"{file} cannot be read as YAML: {error}") from error
+        raise InvalidValueError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise InvalidValueError(f"{file} must hold names and values, such as `epochs: 3`")
-    types = {field.name: getattr(field.type, "__name__", str(field.type)) for field in fields(TrainingConfig)}
+    return _checked(values, str(file))
+
+
+def _checked(values: Mapping[Any, Any], place: str) -> dict[str, Any]:
+    # A union has a __name__ of its own from Python 3.14 on.
+    types = {f.name: f.type.__name__ if isinstance(f.type, type) else str(f.type) for f in fields(TrainingConfig)}
     if unknown := [name for name in values if name not in types]:
-        raise InvalidValueError(f"{file} has unknown names: {', '.join(map(str, unknown))}; known are {', '.join(types)}")
-    return {name: _typed(name, value, types[name], file) for name, value in values.items()}
+        raise InvalidValueError(f"{place} has unknown names: {', '.join(map(str, unknown))}; known are {', '.join(types)}")
+    return {name: _typed(name, value, types[name], place) for name, value in values.items()}
 
 
-def _typed(name: str, value: Any, kind: str, file: Path) -> Any:
+def _typed(name: str, value: Any, kind: str, place: str) -> Any:
     """Check a value's type. YAML 1.1 reads 5e-5 as a text (it wants 5.0e-5): for a number, a text will do too."""
     if value is None and "None" in kind:
         return None
@@ -165,4 +165,4 @@ def _typed(name: str, value: Any, kind: str, file: Path) -> Any:
             pass
     elif type(value).__name__ == wanted:
         return value
-    raise InvalidValueError(f"{file}: {name} must be of type {kind}, got {value!r}")
+    raise InvalidValueError(f"{place}: {name} must be of type {kind}, got {value!r}")

@@ -64,7 +64,7 @@ def draw_kept(shape: torch.Size, probability: float) -> tuple[torch.Tensor, floa
     """
     threshold = round(probability * BYTE)
     count = shape.numel()
-    # 63 of the 64 bits of such a number are random; the lowest byte of each is not the one with the sign.
+    # Such a number is never negative: its highest byte has 7 random bits only, and is left out.
     numbers = torch.empty((count + 6) // 7, dtype=torch.int64).random_()
     draws = numbers.view(torch.uint8).view(-1, 8)[:, :7].reshape(-1)[:count]
     return (draws >= threshold).view(shape), BYTE / (BYTE - threshold)

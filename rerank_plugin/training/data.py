@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ ALIASES = {
     "positive": ("positive", "positives", "pos"),
     "negative": ("negative", "negatives", "neg"),
 }
+NUMBERED = re.compile(r"negative_\d+")
 TEACHER = "teacher_score"
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")
 
@@ -93,16 +95,23 @@ def _read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         lines = read_lines(path)
         _, first = next(lines, (0, ""))
         header = first.split("\t")
-        rows = ((number, line.split("\t")) for number, line in lines)
+        rows: Iterator[tuple[int, list[str]]] = ((number, line.split("\t")) for number, line in lines)
     else:
         # In CSV a quoted text may go over several lines, blank ones among them.
-        reader = csv.reader(_whole_lines(path))
-        header = next(reader, [])
-        rows = ((reader.line_num, row) for row in reader if row)
+        rows = _read_csv(path)
+        _, header = next(rows, (0, []))
     for number, row in rows:
         if len(row) != len(header):
             raise InputFileError(f"{path}, line {number}: has {len(row)} columns, the header has {len(header)}")
         yield number, dict(zip(header, row, strict=True))
+
+
+def _read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(_whole_lines(path))
+    try:
+        yield from ((reader.line_num, row) for row in reader if row)
+    except csv.Error as error:
+        raise InputFileError(f"{path}, line {reader.line_num}: {error}") from None
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
@@ -118,11 +127,12 @@ def _whole_lines(path: Path) -> Iterator[str]:
 def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         from datasets import Dataset, load_from_disk
+        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise MissingDependencyError(f"{path} is read by datasets: pip install 'rerank-plugin[train]'") from error
     try:
         data = Dataset.from_parquet(str(path)) if path.is_file() else load_from_disk(str(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         kind = "Parquet file" if path.is_file() else "BEIR folder, nor one that datasets saved"
         raise InputFileError(f"{path} is no {kind}: {error}") from error
     if not isinstance(data, Dataset):
@@ -131,10 +141,11 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:
-    fields = {name: record[alias] for name, aliases in ALIASES.items() for alias in aliases if alias in record}
+    # Turned round: of several names the first one counts.
+    fields = {name: record[alias] for name, aliases in ALIASES.items() for alias in reversed(aliases) if alias in record}
     query = _text(fields, "query", place, record)
     if "positive" in fields:
-        negatives = [text for name, text in record.items() if name.startswith("negative_") and text is not None]
+        negatives = [text for name, text in record.items() if NUMBERED.fullmatch(name) and text is not None]
         for name, label in (("positive", 1.0), ("negative", 0.0)):
             texts = fields.get(name, [])
             for text in [*(texts if isinstance(texts, list) else [texts]), *(negatives if name == "negative" else [])]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.early_exit import EarlyExitHead
 from rerank_plugin.training.data import LabelledPair
 
@@ -34,11 +33,7 @@ def add_exit_head(
     :param layer: Layers that are computed before the head.
     :param seed: Of the draw of pairs.
     :returns: The head.
-    :raises InvalidValueError: If the model has no such layer before its last.
     """
-    layers = cast("Any", model[0]).model.config.num_hidden_layers
-    if not 1 <= layer < layers:
-        raise InvalidValueError(f"early_exit_layer must be from 1 to {layers - 1} for this model, got {layer}")
     draw = random.Random(seed)  # noqa: S311 - a sample, not a secret
     sample = draw.sample(list(pairs), min(SAMPLE, len(pairs)))
     sample.sort(key=lambda pair: len(pair.query) + len(pair.passage))

@@ -1,5 +1,7 @@
 """What a pipeline finds in a judged collection: the material of negatives, and of measurements while training."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -66,6 +68,20 @@ class FirstStage:
         for hit in hits:
             found.setdefault(str(hit.document.meta.get("doc_id", hit.document.id)), hit.document.score or 0.0)
         return list(found.items())
+
+
+def fingerprint(pipeline: str, *, language: str, index: Path | None = None, embedding_model: str | None = None) -> str:
+    """
+    Name a first stage so that another one has another name: by its pipeline's content, and what it searches.
+
+    :param pipeline: See `FirstStage`.
+    :param language: See `FirstStage`.
+    :param index: See `FirstStage`.
+    :param embedding_model: See `FirstStage`.
+    """
+    content = read_pipeline(pipeline, index=index, embedding_model=embedding_model)
+    text = json.dumps([content, language, str(index and index.resolve())], sort_keys=True, default=str)
+    return f"{pipeline} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def announced(announce: Announce | None, what: str) -> Callable[[int, int], None]:

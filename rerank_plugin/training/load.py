@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rerank_plugin.errors import ModelError
+from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.scoring.models import resolve_model
 from rerank_plugin.training.config import TrainingConfig
 
@@ -19,7 +19,8 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
 
     :param config: The hyperparameters.
     :returns: The model, on a GPU if there is one.
-    :raises ModelError: If it cannot be found or read, or has more than one output.
+    :raises ModelError: If it cannot be found or read.
+    :raises InvalidValueError: If it has no layer for the early-exit head that was asked for.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -30,6 +31,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     model_kwargs: dict[str, Any] = {}
     try:
         original = AutoConfig.from_pretrained(source)
+        _check_exit_layer(config, original.num_hidden_layers)
         if on_cpu() and original.model_type in PLAIN_ATTENTION:
             from rerank_plugin.training.cpu_steps import register
 
@@ -42,6 +44,8 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
             config_kwargs={} if config.dropout is None else _dropout(original.to_dict(), config.dropout),
             model_kwargs=model_kwargs,
         )
+    except InvalidValueError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {config.model!r} cannot be loaded for training: {reason}") from error
@@ -53,6 +57,13 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
         for name, parameter in model.named_parameters():
             parameter.requires_grad = ".embeddings." not in name
     return model
+
+
+def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
+    if config.early_exit_layer is not None and config.early_exit_layer >= layers:
+        raise InvalidValueError(
+            f"early_exit_layer must be from 1 to {layers - 1} for this model, got {config.early_exit_layer}"
+        )
 
 
 def dropout_names(config: dict[str, Any]) -> list[str]:

@@ -1,8 +1,7 @@
 """A training run from its request to a model folder with its card."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from rerank_plugin.text_repair import TextRepair
 from rerank_plugin.training.checks import DataReport, check_pairs, with_cut
 from rerank_plugin.training.data import LabelledPair, read_pairs
 from rerank_plugin.training.dev import DevCollection, find_candidates
-from rerank_plugin.training.first_stage import Announce, FirstStage, announced
-from rerank_plugin.training.load import on_cpu
+from rerank_plugin.training.first_stage import Announce, FirstStage, announced, fingerprint
 from rerank_plugin.training.losses import labels_are_bounded, needs_teacher
 from rerank_plugin.training.mining.mine import MiningJob, mine
+from rerank_plugin.training.processes import main_process_first
 from rerank_plugin.training.request import Measured, TrainingRequest
 from rerank_plugin.training.teacher import teach
 from rerank_plugin.training.train import TrainingResult, check_installed, train
@@ -149,9 +148,11 @@ def _read(path: Path, request: TrainingRequest, announce: Announce | None) -> li
     if not is_beir_folder(path):
         return read_pairs(path)
     collection = open_collection(path, split=request.split)
-    output = request.output / "mined" / f"{collection.name}-{request.split}.jsonl"
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]  # two folders may have one name
+    output = request.output / "mined" / f"{collection.name}-{request.split}-{key}.jsonl"
     output.parent.mkdir(parents=True, exist_ok=True)
-    job = MiningJob(collection, output, request.rules, request.first_stage, limit=request.limit)
+    stage = fingerprint(request.first_stage, language=request.language)
+    job = MiningJob(collection, output, request.rules, stage, limit=request.limit)
     mine(
         job,
         lambda: FirstStage(collection, request.first_stage, language=request.language, announce=announce),
@@ -199,15 +200,3 @@ def _tokenizer(model: str) -> Any:
     except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model {model!r} cannot be loaded for training: {reason}") from error
-
-
-@contextmanager
-def main_process_first() -> Iterator[None]:
-    """Of the processes that `accelerate launch` started, let the main one go first: what it writes, the others find."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    with PartialState(cpu=on_cpu()).main_process_first():
-        yield

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerank_plugin.training.load import dropout_names
+
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
@@ -31,7 +33,8 @@ def save_half(model: "CrossEncoder", folder: Path, *, base: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), create_model_card=False)
     _halve(partial / WEIGHTS)
-    dropout = {name: value for name, value in original.to_dict().items() if name.endswith(("dropout_prob", "dropout"))}
+    settings = original.to_dict()
+    dropout = {name: settings[name] for name in dropout_names(settings)}
     _update_json(partial / CONFIG, {**dropout, "dtype": "float32"})
     for file in sorted(partial.iterdir()):
         file.replace(folder / file.name)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
+from rerank_plugin.training.checkpoints import last_checkpoint
 from rerank_plugin.training.config import TrainingConfig
 from rerank_plugin.training.data import LabelledPair
 from rerank_plugin.training.load import load_for_training, on_cpu
 from rerank_plugin.training.losses import make_dataset, make_loss
+from rerank_plugin.training.processes import main_process_first
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -76,10 +78,11 @@ def train(
     check_installed(config)
     from sentence_transformers.cross_encoder import CrossEncoderTrainer
     from transformers import EarlyStoppingCallback, PrinterCallback
-    from transformers.trainer_utils import get_last_checkpoint
 
     from rerank_plugin.training.watch import Watch
 
+    with main_process_first():
+        last = last_checkpoint(output / CHECKPOINTS)
     model = load_for_training(config)
     checkpoints = output / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,7 @@ def train(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # the log is in the card, not on the terminal
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)))  # type: ignore[no-untyped-call]
+    trainer.train(resume_from_checkpoint=last)
     return TrainingResult(
         model=model,
         steps=trainer.state.global_step,
@@ -147,6 +150,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> A
         seed=config.seed,
         bf16=config.precision == "bf16",
         use_cpu=on_cpu(),
+        ddp_find_unused_parameters=False,  # there are none; the search for them counts those of the head twice
         # A model is measured where it is kept, or the best one would be lost.
         save_steps=config.eval_steps or config.save_steps,
         save_total_limit=2,

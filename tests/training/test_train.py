@@ -1,18 +1,21 @@
 import json
-import shutil
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from conftest import WORDS, write_cross_encoder
-from haystack import Document
 
-from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.training.batches import LengthGroupedBatchSampler
 from rerank_plugin.training.config import TrainingConfig
-from rerank_plugin.training.data import LabelledPair
-from rerank_plugin.training.recipe import TrainingData
-from rerank_plugin.training.train import train, train_and_save
+from rerank_plugin.training.data import LabelledPair, write_pairs
+from rerank_plugin.training.dev import DevCollection, rounded
+from rerank_plugin.training.train import train
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
 # Something to learn: a passage answers where it names an animal.
@@ -22,7 +25,7 @@ PAIRS = [
     for adjective in ("red", "blue", "old", "new")
     for place in ("rome", "paris", "france")
 ]
-SOURCES = TrainingData(paths=(Path("pairs.jsonl"),))
+FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 
 
 @pytest.fixture(scope="module")
@@ -31,53 +34,129 @@ def base(tmp_path_factory) -> Path:
 
 
 def config(base: Path, **changes) -> TrainingConfig:
-    return TrainingConfig(model=str(base), **{"learning_rate": 3e-3, "epochs": 4, "save_steps": 10, **changes})
+    return TrainingConfig(
+        model=str(base), **{"learning_rate": 3e-3, "epochs": 4, "save_steps": 10, "logging_steps": 2, **changes}
+    )
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_learns_and_saves_a_model_that_ranks(base, tmp_path, fast):
-    summary = train_and_save(PAIRS, config(base, fast=fast, epochs=16), tmp_path / "model", sources=SOURCES)
-    assert summary["steps"] == 16 * len(PAIRS) // 16
-    ranker = CrossEncoderRanker(model=tmp_path / "model", backend="torch")
-    documents = [Document(content=f"the old {noun} of rome") for noun in ("book", "fox", "sky", "bird")]
-    best = ranker.run(query="animal", documents=documents)["documents"]
-    assert {document.content.split()[2] for document in best[:2]} == {"fox", "bird"}
-    assert best[1].score > 0.5 > best[2].score
+def dev() -> DevCollection:
+    texts = {noun: f"the old {noun} of rome" for noun in ANIMALS + THINGS}
+    found = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
+    return DevCollection("animals, dev", "bm25", {"q": "animal"}, {"q": found}, texts, {"q": dict.fromkeys(ANIMALS, 1)})
 
 
-def test_the_saved_model_is_half_the_size_and_computes_in_float32(base, tmp_path):
-    from safetensors import safe_open
-
-    train_and_save(PAIRS[:16], config(base, fast=True, epochs=1, max_length=16), tmp_path / "model", sources=SOURCES)
-    with safe_open(tmp_path / "model" / "model.safetensors", framework="np") as weights:
-        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F16"}  # noqa: SIM118 - no dict
-    settings = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert (settings["dtype"], settings["hidden_dropout_prob"]) == ("float32", 0.1)
-    tokenizer = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
-    assert tokenizer["model_max_length"] == 64, "the cut of training must not stay"
+def predictions(model) -> list[float]:
+    return model.predict([(pair.query, pair.passage) for pair in PAIRS[::7]]).tolist()
 
 
-def test_the_card_says_what_went_in(base, tmp_path):
-    train_and_save(PAIRS, config(base, epochs=1, save_steps=2), tmp_path / "my-model", sources=SOURCES)
-    card = (tmp_path / "my-model" / "README.md").read_text()
-    assert "# my-model" in card
-    assert f"{len(PAIRS)} labelled pairs, mean label 0.500" in card
-    assert "- learning_rate: 0.003" in card
-    assert "- seed: 42" in card
-    assert "| 2 | 0.33 |" in card
-    assert card.startswith("---\nlibrary_name: sentence-transformers\n")
+@pytest.mark.parametrize("fast", [{}, FAST])
+def test_learns(base, tmp_path, fast):
+    result = train(PAIRS, config(base, epochs=16, **fast), tmp_path)
+    assert result.steps == result.total_steps == 16 * len(PAIRS) // 16
+    assert result.losses[-1]["loss"] < result.losses[0]["loss"] / 2
+    scores = result.model.predict([("animal", f"the old {noun} of rome") for noun in ("book", "fox", "sky", "bird")])
+    assert min(scores[1], scores[3]) > 0.5 > max(scores[0], scores[2])
 
 
-def test_an_interrupted_run_goes_on_and_ends_in_the_same_model(base, tmp_path):
+def test_frozen_embeddings_stay(base, tmp_path):
+    before = train(PAIRS, config(base, **FAST), tmp_path / "a", stop_after=1).model.state_dict()
+    after = train(PAIRS, config(base, **FAST), tmp_path / "b").model.state_dict()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed
+    assert not any(".embeddings." in name for name in changed)
+
+
+def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log(base, tmp_path):
+    stop = random.Random(7).randrange(1, 24)
     whole = train(PAIRS, config(base), tmp_path / "whole")
-    train(PAIRS, config(base), tmp_path / "cut")
-    for checkpoint in (tmp_path / "cut" / "checkpoints").iterdir():
-        if checkpoint.name != "checkpoint-20":
-            shutil.rmtree(checkpoint)
+    part = train(PAIRS, config(base), tmp_path / "cut", stop_after=stop)
+    assert (part.steps, part.total_steps) == (stop, 24)
     resumed = train(PAIRS, config(base), tmp_path / "cut")
     assert resumed.steps == whole.steps == 24
-    texts = [(pair.query, pair.passage) for pair in PAIRS[::7]]
-    assert resumed.model.predict(texts) == pytest.approx(whole.model.predict(texts), abs=1e-5)
+    assert predictions(resumed.model) == pytest.approx(predictions(whole.model), abs=1e-5)
+    ends = [
+        {entry["step"]: entry["loss"] for entry in result.losses if entry["step"] > stop + 2} for result in (whole, resumed)
+    ]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-4)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from rerank_plugin.training.config import make_config
+from rerank_plugin.training.data import read_pairs
+from rerank_plugin.training.train import train
+data, recipe, output = map(Path, sys.argv[1:])
+result = train(read_pairs(data), make_config(file=recipe), output)
+print(result.is_main, result.steps, result.total_steps)
+"""
+
+
+def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
+    """Of a process of its own that runs the script above."""
+    write_pairs(PAIRS, folder / "pairs.jsonl")
+    (folder / "recipe.yaml").write_text(json.dumps(settings.as_dict()))
+    return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
+
+
+def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tmp_path):
+    settings = config(base, epochs=40, save_steps=5, logging_steps=1)
+    running = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments(tmp_path, settings)], stdout=subprocess.DEVNULL)
+    whole = train(PAIRS, settings, tmp_path / "whole")
+    wanted = random.Random(11).randrange(5, 120)
+    while running.poll() is None and _last_step(tmp_path / "out") < wanted:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert 0 < _last_step(tmp_path / "out") < whole.steps, "killed before the first checkpoint, or after the end"
+    resumed = train(PAIRS, settings, tmp_path / "out")
+    assert resumed.steps == whole.steps == 240
+    curves = [{entry["step"]: entry["loss"] for entry in result.losses} for result in (whole, resumed)]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+
+
+def _last_step(output: Path) -> int:
+    """Of the last checkpoint that is whole."""
+    states = (output / "checkpoints").glob("checkpoint-*/trainer_state.json")
+    return max((int(file.parent.name.removeprefix("checkpoint-")) for file in states), default=0)
+
+
+def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(base, tmp_path):
+    whole = train(PAIRS, config(base), tmp_path / "whole")
+    train(PAIRS, config(base), tmp_path / "cut", stop_after=13)
+    half = tmp_path / "cut" / "checkpoints" / "checkpoint-13"
+    (half / "trainer_state.json").unlink()
+    resumed = train(PAIRS, config(base), tmp_path / "cut")
+    assert resumed.steps == 24
+    assert predictions(resumed.model) == pytest.approx(predictions(whole.model), abs=1e-5)
+
+
+def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better(base, tmp_path):
+    settings = config(base, epochs=40, eval_steps=4, patience=2)
+    result = train(PAIRS, settings, tmp_path, dev=dev())
+    values = rounded(result.log)
+    assert result.steps < result.total_steps
+    best = max(value for _, value in values)
+    assert best > values[0][1] or best == 1.0
+    assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
+
+
+def test_two_processes_share_the_work(base, tmp_path):
+    # What `accelerate launch` starts; on CPUs it would want MPI.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [*launch, str(script), *arguments(tmp_path, config(base))]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("True", "False"))]
+    assert sorted(lines) == ["False 12 12", "True 12 12"], "each takes half of the batches"
+    assert _last_step(tmp_path / "out") == 12
+
+
+def test_losses_go_to_tensorboard_too(base, tmp_path):
+    train(PAIRS, config(base, epochs=1, report_to="tensorboard"), tmp_path)
+    assert list(tmp_path.rglob("events.out.tfevents.*"))
 
 
 def test_no_pairs_is_an_error(base, tmp_path):
@@ -85,16 +164,14 @@ def test_no_pairs_is_an_error(base, tmp_path):
         train([], config(base), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "learning_rate", "max_length", "save_steps"])
-def test_impossible_hyperparameters_are_errors(name):
-    with pytest.raises(InvalidValueError, match=f"{name} must be above 0"):
-        TrainingConfig(model="m", **{name: 0})
+def test_measuring_needs_something_to_measure_on(base, tmp_path):
+    with pytest.raises(InvalidValueError, match="eval_steps needs a dev collection"):
+        train(PAIRS, config(base, eval_steps=5), tmp_path)
 
 
-def test_the_defaults_are_the_published_recipe():
-    defaults = TrainingConfig(model="m")
-    assert (defaults.epochs, defaults.batch_size, defaults.learning_rate) == (3.0, 16, 5e-5)
-    assert (defaults.seed, defaults.warmup_ratio, defaults.weight_decay, defaults.max_length) == (42, 0.0, 0.0, 512)
+def test_a_model_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ModelError, match=r"nowhere"):
+        train(PAIRS, TrainingConfig(model="nowhere"), tmp_path)
 
 
 def sampler(lengths: list[int], **arguments) -> LengthGroupedBatchSampler:

@@ -60,11 +60,13 @@ class MiningJob:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the content of the file."""
-        stat = self.collection.dataset.corpus_file.stat()
+        dataset = self.collection.dataset
+        qrels = self.collection.qrels_file or dataset.folder / "qrels" / f"{self.collection.split}.tsv"
+        stats = [file.stat() for file in (dataset.corpus_file, dataset.folder / "queries.jsonl", qrels)]
         return {
             "version": VERSION,
-            "collection": str(self.collection.dataset.folder.resolve()),
-            "corpus": hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:12],
+            "collection": str(dataset.folder.resolve()),
+            "files": hashlib.sha256(repr([(s.st_size, s.st_mtime_ns) for s in stats]).encode()).hexdigest()[:12],
             "split": self.collection.split,
             "first_stage": self.first_stage,
             "guard_model": self.guard_model,
@@ -146,8 +148,10 @@ def _lines(
 ) -> str:
     rows: list[dict[str, Any]] = []
     if form == TRIPLES:
-        texts = [corpus[negative.id].full_text for negative in negatives]
-        rows = [{"query": query.text, "positive": corpus[id_].full_text, "negatives": texts} for id_ in relevant]
+        # In turn: the negatives stand in the order of the rules, so each positive gets its share of every window.
+        for number, id_ in enumerate(relevant):
+            texts = [corpus[negative.id].full_text for negative in negatives[number :: len(relevant)]]
+            rows.append({"query": query.text, "positive": corpus[id_].full_text, "negatives": texts})
     else:
         labelled = [(id_, 1.0, None) for id_ in relevant] + [(n.id, 0.0, n.rank) for n in negatives]
         for id_, label, rank in labelled:
@@ -170,6 +174,7 @@ class _State:
         if not self._file.exists():
             if self._job.output.exists():
                 raise InvalidValueError(f"{self._job.output} exists, and was not mined: choose another name, or delete it")
+            self._journal.unlink(missing_ok=True)
             with replace_file(self._file) as file:
                 json.dump({"settings": self._job.settings()}, file, indent=1)
         state = json.loads(self._file.read_text(encoding="utf-8"))
@@ -178,23 +183,33 @@ class _State:
                 f"{self._job.output} was mined with other settings (see {self._file.name}): choose another name, or "
                 "delete both"
             )
+        there = self._job.output.stat().st_size if self._job.output.exists() else 0
+        if state.get("size", 0) > there:
+            state = {}  # the file was deleted, or cut, after it was finished
         done, size, counts = set(state.get("queries", ())), state.get("size", 0), state.get("counts", {})
-        for line in self._read_journal():
-            query, size, counts = json.loads(line)
+        for query, size, counts in self._read_journal(there):  # noqa: B007 - the last ones count
             done.add(query)
         if self._job.output.exists():
             with self._job.output.open("r+b") as file:
                 file.truncate(size)
         return _counts(counts), done
 
-    def _read_journal(self) -> list[str]:
-        """Read the journal; a line that a kill cut off is removed, as the next one is written behind it."""
+    def _read_journal(self, there: int) -> list[Any]:
+        """
+        Read the journal. A line that was cut off, or says more than stands in the file, is removed: the next one is
+        written behind it.
+        """
         if not self._journal.exists():
             return []
+        entries, end = [], 0
         with self._journal.open("r+b") as file:
-            whole, end, _ = file.read().rpartition(b"\n")
-            file.truncate(len(whole) + len(end))
-        return whole.decode("utf-8").splitlines()
+            for line in file:
+                if not line.endswith(b"\n") or (entry := json.loads(line))[1] > there:
+                    break
+                entries.append(entry)
+                end += len(line)
+            file.truncate(end)
+        return entries
 
     def record(self, query: str, size: int, counts: MiningCounts) -> None:
         """Note that a query is done, and how long the file is then."""

@@ -1,0 +1,247 @@
+"""An interrupted run goes on and ends in the same files; a finished one, or one of other settings, is left alone."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mining_helpers import (
+    RULES,
+    SharedWords,
+    contents,
+    foxes_and_skies,
+    rows,
+    run,
+    windows,
+    write_collection,
+    write_qrels,
+)
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.evaluation.collection import Collection
+from rerank_plugin.training.mining.mine import MiningJob, mine
+from rerank_plugin.training.mining.rules import MiningRules
+
+
+class KilledError(Exception):
+    """Stands for whatever ends a run."""
+
+
+class Interrupted(SharedWords):
+    """A first stage whose process ends after some queries."""
+
+    def __init__(self, collection: Collection, after: int) -> None:
+        super().__init__(collection)
+        self._after = after
+
+    def find(self, query, depth):
+        if len(self.asked) == self._after:
+            raise KilledError
+        return super().find(query, depth)
+
+
+@pytest.fixture
+def foxes(tmp_path) -> Collection:
+    return foxes_and_skies(tmp_path / "foxes")
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    return tmp_path / "mined" / "pairs.jsonl"
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory) -> Collection:
+    """Seven queries with answers."""
+    return foxes_and_skies(tmp_path_factory.mktemp("collections") / "seven", judged=range(7))
+
+
+@pytest.fixture(scope="module")
+def whole(seven, tmp_path_factory) -> dict[str, bytes]:
+    """What an uninterrupted run leaves."""
+    output = tmp_path_factory.mktemp("whole") / "pairs.jsonl"
+    run(seven, output)
+    return contents(output.parent)
+
+
+@pytest.fixture
+def interrupt(seven, output) -> Callable[[int], None]:
+    """A function that mines, and is killed after some queries."""
+
+    def after(queries: int) -> None:
+        with pytest.raises(KilledError):
+            run(seven, output, finder=Interrupted(seven, queries))
+
+    return after
+
+
+def test_an_interrupted_run_goes_on_where_it_broke_off(seven, whole, output, interrupt):
+    interrupt(2)
+    interrupt(3)
+    finder, told = SharedWords(seven), []
+    counts = run(seven, output, finder=finder, progress=lambda *numbers: told.append(numbers))
+    assert contents(output.parent) == whole
+    assert ([id_ for id_, _ in finder.asked], told) == (["q5", "q6"], [(6, 7), (7, 7)])
+    assert (counts.queries, counts.negatives["random"]) == (7, 7)
+
+
+def test_each_query_stands_in_the_file_as_soon_as_it_is_done(seven, whole, output, interrupt):
+    for done in range(1, 7):
+        interrupt(1)
+        assert {row["query_id"] for row in rows(output)} == {f"q{i}" for i in range(done)}
+        assert whole["pairs.jsonl"].startswith(output.read_bytes())
+
+
+def recorded(journal: bytes) -> int:
+    """How long the file was after the last query that a journal has in whole."""
+    lines = journal.split(b"\n")[:-1]
+    return json.loads(lines[-1])[1] if lines else 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 7), st.floats(0, 1), st.floats(0, 1), st.binary(max_size=9))
+def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
+    seven, whole, tmp_path_factory, queries, journal_part, output_part, rest
+):
+    output = tmp_path_factory.mktemp("cut") / "pairs.jsonl"
+    journal = output.with_name("pairs.jsonl.journal")
+
+    def stop(number: int, _total: int) -> None:
+        if number == 7:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(seven, output, finder=Interrupted(seven, queries), progress=stop)
+    if journal.exists():
+        noted, written = journal.read_bytes(), output.read_bytes()
+        noted = noted[: round(len(noted) * journal_part)]
+        # A query is noted after it was written: the file holds at least what the journal says.
+        least = recorded(noted)
+        journal.write_bytes(noted)
+        output.write_bytes(written[: least + round((len(written) - least) * output_part)] + rest)
+    run(seven, output)
+    assert contents(output.parent) == whole
+    shutil.rmtree(output.parent)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_a_file_that_lost_what_the_journal_says_is_mended(seven, whole, output, interrupt, part):
+    interrupt(5)
+    written = output.read_bytes()
+    output.write_bytes(written[: round(len(written) * part)])
+    run(seven, output)
+    assert contents(output.parent) == whole
+
+
+def test_a_run_that_was_killed_while_it_put_its_state_away_is_finished(seven, whole, output, interrupt):
+    interrupt(6)
+    journal = output.with_name("pairs.jsonl.journal")
+
+    def keep_journal(_number: int, _total: int) -> None:
+        shutil.copy(journal, journal.with_name("kept"))
+
+    run(seven, output, progress=keep_journal)
+    journal.with_name("kept").rename(journal)
+    finder = SharedWords(seven)
+    counts = run(seven, output, finder=finder)
+    assert (contents(output.parent), finder.asked, counts.queries) == (whole, [], 7)
+
+
+def test_ids_with_odd_line_ends_are_resumed(tmp_path, output):
+    queries = {f"q\u2028{i}": f"fox {i}" for i in range(3)}
+    judged = {id_: {f"d{i}": 1} for i, id_ in enumerate(queries)}
+    collection = write_collection(tmp_path / "c", {f"d{i}": f"fox number {i}" for i in range(9)}, queries, judged)
+    with pytest.raises(KilledError):
+        run(collection, output, finder=Interrupted(collection, 2))
+    assert run(collection, output).queries == 3
+
+
+def never():
+    raise AssertionError("there is nothing to search for")
+
+
+def test_a_finished_run_is_left_alone(seven, whole, output):
+    first = run(seven, output)
+    again = mine(MiningJob(seven, output, rules=RULES), never)
+    assert (again, contents(output.parent)) == (first, whole)
+
+
+def test_the_state_tells_what_was_mined_and_what_happened(foxes, output):
+    counts = run(foxes, output, first_stage="hybrid", limit=3)
+    state = json.loads(output.with_name("pairs.jsonl.state.json").read_text(encoding="utf-8"))
+    assert state["counts"] == counts.as_dict()
+    assert (state["settings"]["first_stage"], state["settings"]["limit"]) == ("hybrid", 3)
+    assert state["settings"]["rules"]["windows"] == ["1-5:2", "6-10:1"]
+    assert (state["queries"], state["size"]) == (["q0", "q1", "q2"], output.stat().st_size)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rules": MiningRules(seed=1)},
+        {"rules": MiningRules(windows=windows("1-5:2", "6-10:1"), near_duplicates=None)},
+        {"first_stage": "dense"},
+        {"limit": 5},
+        {"form": "triples"},
+        {"rules": MiningRules(absolute_margin=1.0), "guard_model": "m"},
+    ],
+)
+def test_other_settings_for_the_same_file_are_an_error(seven, output, interrupt, change, finished):
+    if finished:
+        run(seven, output)
+    else:
+        interrupt(3)
+    before = contents(output.parent)
+    with pytest.raises(
+        InvalidValueError, match=r"pairs\.jsonl was mined with other settings \(see pairs\.jsonl\.state\.json"
+    ):
+        run(seven, output, **change)
+    assert contents(output.parent) == before
+
+
+def test_another_corpus_for_the_same_file_is_an_error(foxes, output):
+    run(foxes, output)
+    with foxes.dataset.corpus_file.open("a") as file:
+        file.write('{"_id": "new", "text": "fox number 77"}\n')
+    with pytest.raises(InvalidValueError, match="mined with other settings"):
+        run(foxes, output)
+
+
+@pytest.mark.parametrize("name", ["queries.jsonl", "qrels/train.tsv"])
+def test_other_queries_or_judgements_for_the_same_file_are_an_error(foxes, output, name):
+    run(foxes, output)
+    path = foxes.dataset.folder / name
+    path.write_text(path.read_text(encoding="utf-8").replace("q3", "q6"), encoding="utf-8")
+    if name == "queries.jsonl":
+        write_qrels(foxes.dataset.folder, {"q0": {"d0": 1}, "q6": {"d6": 1}})
+    with pytest.raises(InvalidValueError, match="mined with other settings"):
+        run(foxes, output)
+
+
+def test_a_file_of_somebody_else_is_not_touched(foxes, output):
+    output.parent.mkdir()
+    output.write_text("my notes\n")
+    with pytest.raises(
+        InvalidValueError, match=r"pairs\.jsonl exists, and was not mined: choose another name, or delete it"
+    ):
+        run(foxes, output)
+    assert contents(output.parent) == {"pairs.jsonl": b"my notes\n"}
+
+
+def test_a_file_that_was_deleted_is_mined_again(seven, whole, output):
+    run(seven, output)
+    output.unlink()
+    run(seven, output)
+    assert contents(output.parent) == whole
+
+
+def test_after_deleting_both_files_the_run_starts_anew(seven, whole, output, interrupt):
+    interrupt(3)
+    output.unlink()
+    output.with_name("pairs.jsonl.state.json").unlink()
+    run(seven, output)
+    assert contents(output.parent) == whole
