@@ -2,7 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import write_cross_encoder
+from safetensors import safe_open
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.models import ModelSpec, bundled_models, load_cross_encoder, resolve_model
@@ -11,6 +13,30 @@ from rerank_plugin.scoring.models import ModelSpec, bundled_models, load_cross_e
 def test_a_bundled_name_becomes_a_folder_of_the_package():
     assert "minilm-l6-en" in bundled_models()
     assert resolve_model("minilm-l6-en").endswith("minilm-l6-en")
+
+
+@pytest.mark.parametrize(("name", "megabytes"), [("minilm-l6-en", 50), ("me5-l12-enru", 80)])
+def test_a_bundled_model_is_small_and_says_where_it_comes_from(name, megabytes):
+    folder = Path(resolve_model(name))
+    assert (folder / "model.safetensors").stat().st_size <= megabytes * 1e6
+    front = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert {"license", "language", "base_model"} <= set(front)
+    with safe_open(folder / "model.safetensors", framework="np") as weights:
+        assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118 - no dict
+
+
+@pytest.mark.parametrize(
+    ("query", "answer", "other"),
+    [
+        ("столица Франции", "Париж — столица и самый большой город Франции.", "Франция славится сырами и вином."),
+        ("почему кофе горчит", "Кофе горчит, если помол слишком мелкий.", "Кофе растёт в Бразилии и Эфиопии."),
+        ("why is my coffee bitter", "Bitterness comes from a grind that is too fine.", "Coffee grows in Brazil."),
+    ],
+)
+def test_the_bilingual_model_reads_both_languages(query, answer, other):
+    model = load_cross_encoder(ModelSpec("me5-l12-enru", device="cpu"))
+    better, worse = model.predict([(query, answer), (query, other)])
+    assert better > worse
 
 
 def test_a_hub_id_is_left_as_it_is():
