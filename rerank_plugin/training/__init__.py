@@ -1,5 +1,6 @@
 """
 Fine-tune a cross-encoder: labelled pairs in, a model folder with its card out.
 
-Reading order: `data` (what goes in), `negatives` (pairs out of a judged collection), `train`, `model_card`.
+Reading order: `request` and `config` (what is asked for), `run` (what happens), then its parts: `data`, `checks`, `mining`,
+`teacher` (what goes in); `losses`, `load`, `cpu_steps`, `train` (training); `dev`, `figures`, `model_card` (what comes out).
 """

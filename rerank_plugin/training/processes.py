@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from rerank_plugin.training.load import on_cpu
 
 
+def is_main_process() -> bool:
+    """Tell whether this process is the one that speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """Of the processes that `accelerate launch` started, let the main one go first: what it writes, the others find."""

@@ -17,7 +17,7 @@ from rerank_plugin.training.dev import DevCollection, find_candidates
 from rerank_plugin.training.first_stage import Announce, FirstStage, announced, fingerprint
 from rerank_plugin.training.losses import labels_are_bounded, needs_teacher
 from rerank_plugin.training.mining.mine import MiningJob, mine
-from rerank_plugin.training.processes import main_process_first
+from rerank_plugin.training.processes import is_main_process, main_process_first
 from rerank_plugin.training.request import Measured, TrainingRequest
 from rerank_plugin.training.teacher import teach
 from rerank_plugin.training.train import TrainingResult, check_installed, train
@@ -64,6 +64,8 @@ def run_training(
     :raises ModelError: If a model cannot be loaded.
     """
     check_installed(request.config)
+    if not is_main_process():
+        announce = tell = None
     pairs, report = _gather(request, announce)
     if tell:
         tell(report)
@@ -71,7 +73,8 @@ def run_training(
         return None
     dev = None
     if request.dev is not None and request.config.eval_steps is not None:
-        dev = _candidates(request, request.dev, request.dev_candidates, announce)
+        with main_process_first():
+            dev = _candidates(request, request.dev, request.dev_candidates, announce)
     result = train(
         pairs,
         request.config,
@@ -178,16 +181,14 @@ def _held_out(request: TrainingRequest) -> dict[str, str]:
 
 def _candidates(request: TrainingRequest, measured: Measured, depth: int, announce: Announce | None) -> DevCollection:
     collection = open_collection(measured.folder, split=measured.split)
-    with main_process_first():
-        first_stage = FirstStage(collection, request.first_stage, language=request.language, announce=announce)
-        return find_candidates(
-            collection,
-            first_stage,
-            name=request.first_stage,
-            depth=depth,
-            limit=measured.queries,
-            progress=announced(announce, f"Searching {collection.name}"),
-        )
+    return find_candidates(
+        collection,
+        FirstStage(collection, request.first_stage, language=request.language, announce=announce),
+        name=request.first_stage,
+        depth=depth,
+        limit=measured.queries,
+        progress=announced(announce, f"Searching {collection.name}"),
+    )
 
 
 def _tokenizer(model: str) -> Any:

@@ -141,17 +141,19 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
     assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
 
 
-def test_two_processes_share_the_work(base, tmp_path):
+def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
     # What `accelerate launch` starts; on CPUs it would want MPI.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    command = [*launch, str(script), *arguments(tmp_path, config(base))]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]
+    write_pairs(PAIRS, tmp_path / "pairs.jsonl")
+    command = [*launch, "train", str(tmp_path / "pairs.jsonl"), "-o", str(tmp_path / "out"), "--model", str(base), "--json"]
+    command += ["--epochs", "4", "--logging-steps", "2", "--dev", str(collection), "--eval-steps", "6"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line for line in done.stdout.splitlines() if line.startswith(("True", "False"))]
-    assert sorted(lines) == ["False 12 12", "True 12 12"], "each takes half of the batches"
-    assert _last_step(tmp_path / "out") == 12
+    summaries = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [summary["steps"] for summary in summaries] == [12], "each takes half of the batches, and one reports"
+    assert list(summaries[0]["figures"]) == ["tiny, dev"]
+    assert "| tiny, dev | 4 |" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_losses_go_to_tensorboard_too(base, tmp_path):
