@@ -98,7 +98,7 @@ def find_config(spec: ModelSpec) -> Path:
     try:
         return Path(hf_hub_download(source, "config.json", revision=revision, token=spec.token))
     except (OSError, ValueError) as error:
-        raise _not_loaded(spec, error) from error
+        raise not_loaded(spec.model, error) from error
 
 
 def load_cross_encoder(spec: ModelSpec) -> "CrossEncoder":
@@ -129,16 +129,22 @@ def load_cross_encoder(spec: ModelSpec) -> "CrossEncoder":
     except ModelError:
         raise
     except (OSError, ValueError) as error:
-        raise _not_loaded(spec, error) from error
+        raise not_loaded(spec.model, error) from error
     if spec.early_exit:
         cut_to_exit(model, EarlyExitHead.load(Path(source)))
     return model.eval()
 
 
-def _not_loaded(spec: ModelSpec, error: Exception) -> ModelError:
+def not_loaded(model: str, error: Exception) -> ModelError:
+    """
+    Say in a line why a model could not be loaded.
+
+    :param model: What the user wrote.
+    :param error: What transformers said.
+    """
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ModelError(
-        f"model {spec.model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
+        f"model {model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
     )
 
 

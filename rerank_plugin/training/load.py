@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from rerank_plugin.errors import InvalidValueError, ModelError
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.models import not_loaded, resolve_model
 from rerank_plugin.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     except InvalidValueError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {config.model!r} cannot be loaded for training: {reason}") from error
+        raise not_loaded(config.model, error) from error
     if on_cpu():
         from rerank_plugin.training.cpu_steps import speed_up
 

@@ -9,7 +9,7 @@ from typing import Any
 from rerank_plugin.beir import is_beir_folder
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import open_collection
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.scoring.models import not_loaded, resolve_model
 from rerank_plugin.text_repair import TextRepair
 from rerank_plugin.training.checks import DataReport, check_pairs, with_cut
 from rerank_plugin.training.data import LabelledPair, read_pairs
@@ -194,10 +194,7 @@ def _candidates(request: TrainingRequest, measured: Measured, depth: int, announ
 def _tokenizer(model: str) -> Any:
     from transformers import AutoTokenizer
 
-    from rerank_plugin.errors import ModelError
-
     try:
         return AutoTokenizer.from_pretrained(resolve_model(model))
     except (OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {model!r} cannot be loaded for training: {reason}") from error
+        raise not_loaded(model, error) from error
