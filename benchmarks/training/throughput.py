@@ -3,7 +3,7 @@ Training on this machine's CPU: `rerank train --fast`, the published recipe, and
 
     python benchmarks/training/throughput.py PAIRS.jsonl --model FOLDER_OR_HUB_ID [--steps 12] [--rounds 3]
 
-`benchmarks/published_recipes/pairs.py` makes the pairs, of MS MARCO's lengths. The plain loop is what a tutorial has: float32, AdamW,
+`benchmarks/training/published_pairs.py` makes the pairs, of MS MARCO's lengths. The plain loop is what a tutorial has: float32, AdamW,
 batches of 16 as they come, padded, dropout, torch's attention. Prints pairs a second (medians of the rounds) and the ratio to
 the plain loop.
 """

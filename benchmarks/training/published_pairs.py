@@ -1,8 +1,8 @@
 """
 Labelled pairs of the shape and size of those that the published models were trained on, made of judged collections.
 
-    python benchmarks/published_recipes/pairs.py msmarco-en FOLDER_OF_COLLECTIONS --output en.jsonl
-    python benchmarks/published_recipes/pairs.py msmarco-ru FOLDER_OF_COLLECTIONS --output ru.jsonl
+    python benchmarks/training/published_pairs.py msmarco-en FOLDER_OF_COLLECTIONS --output en.jsonl
+    python benchmarks/training/published_pairs.py msmarco-ru FOLDER_OF_COLLECTIONS --output ru.jsonl
 
 Number of pairs, mean label, and the lengths of queries and passages are those of the published cards. A passage is some
 neighbouring sentences of a document, around the one that shares most words with the query, for positives and negatives alike.
@@ -74,8 +74,8 @@ def tilt(lengths: Sequence[int], mean: float) -> list[float]:
     return weights
 
 
-def choose(questions: list[tuple[str, str]], shape: Shape, draw: random.Random) -> list[tuple[str, str]]:
-    """Questions (collection, id, text) of the published lengths, without repetition."""
+def choose(questions: list[tuple[str, str, str]], shape: Shape, draw: random.Random) -> list[tuple[str, str, str]]:
+    """Questions (collection, id, text), in an order whose beginning has the published lengths."""
     weights = tilt([len(text) for *_, text in questions], shape.query[1])
     # Efraimidis and Spirakis (2006): the largest u^(1/w) are a weighted sample without replacement.
     keys = [math.log(draw.random()) / weight for weight in weights]
