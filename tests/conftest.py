@@ -5,6 +5,8 @@ import os
 # Before any library that reads them is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
+# The models of the tests are so small that threads wait for each other longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import sys
