@@ -160,6 +160,6 @@ class NdcgEvaluator(BaseEvaluator):
         return {METRIC: evaluate(run, self._dev.qrels, [NDCG]).means[NDCG]}
 
 
-def rounded(log: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+def measurements(log: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     """Return step and nDCG@10 of each measurement in a training log."""
     return [(entry["step"], entry[f"eval_{METRIC}"]) for entry in log if f"eval_{METRIC}" in entry]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 POSITIVE = 0.5  # labels from here on count as positive where a loss wants positives and negatives
+LOGIT_OF_A_POSITIVE = 6.0
 PAIRS_AT_ONCE = 64  # of a list: how many pairs share a forward pass
 
 
@@ -21,9 +22,9 @@ def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Data
     """
     Bring pairs into the form of a loss.
 
-    `bce`: the pairs. `listnet` and `lambda`: lists of at most `list_size` passages of a query, its positives in each of
-    them. `multiple_negatives`: each positive with `list_size` - 1 negatives. `margin_mse`: each positive with each
-    negative, and the difference of their teacher scores.
+    `bce`: the pairs. `listnet` and `lambda`: lists of at most `list_size` passages of a query, the best one in each of
+    them; by their teacher scores where all of a query's passages have one. `multiple_negatives`: each positive with
+    `list_size` - 1 negatives. `margin_mse`: each positive with each negative, and the difference of their teacher scores.
 
     :param pairs: The pairs, in any order.
     :param config: The hyperparameters.
@@ -42,7 +43,7 @@ def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Data
             groups.setdefault(pair.query, []).append(pair)
         draw = random.Random(config.seed)  # noqa: S311 - reproducible draws, not secrets
         make = {"multiple_negatives": _triples, "margin_mse": _margins}.get(config.loss, _lists)
-        rows = [row for group in groups.values() for row in make(group, config.list_size, draw)]
+        rows = [row for group in groups.values() for row in make(group, config, draw)]
     if not rows:
         raise InvalidValueError(
             f"loss {config.loss} finds nothing to learn: no query has passages of different labels; add negatives "
@@ -85,28 +86,32 @@ def labels_are_bounded(config: TrainingConfig) -> bool:
     return config.loss not in LISTWISE
 
 
-def _target(pair: LabelledPair) -> float:
-    return pair.label if pair.teacher_score is None else pair.teacher_score
-
-
-def _lists(group: list[LabelledPair], size: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+def _lists(group: list[LabelledPair], config: TrainingConfig, draw: random.Random) -> Iterator[dict[str, Any]]:
     """Each list has the query's best passage in it, so that there is something to prefer."""
-    if len({_target(pair) for pair in group}) == 1:
+    taught = all(pair.teacher_score is not None for pair in group)
+    # ListNet's target is the softmax of the labels: of 0 and 1 it would be nearly flat.
+    factor = LOGIT_OF_A_POSITIVE if config.loss == "listnet" and all(0 <= pair.label <= 1 for pair in group) else 1.0
+
+    def target(pair: LabelledPair) -> float:
+        return float(pair.teacher_score or 0.0) if taught else factor * pair.label
+
+    if len({target(pair) for pair in group}) == 1:
         return
-    best = max(group, key=_target)
+    best = max(group, key=target)
     others = [pair for pair in group if pair is not best]
     draw.shuffle(others)
     rest = iter(others)
-    while part := list(islice(rest, size - 1)):
+    while part := list(islice(rest, config.list_size - 1)):
         members = [best, *part]
         yield {
             "query": group[0].query,
             "docs": [pair.passage for pair in members],
-            "labels": [_target(pair) for pair in members],
+            "labels": [target(pair) for pair in members],
         }
 
 
-def _triples(group: list[LabelledPair], size: int, draw: random.Random) -> Iterator[dict[str, Any]]:
+def _triples(group: list[LabelledPair], config: TrainingConfig, draw: random.Random) -> Iterator[dict[str, Any]]:
+    size = config.list_size
     negatives = [pair.passage for pair in group if pair.label < POSITIVE]
     for pair in group:
         if pair.label >= POSITIVE and negatives:
@@ -115,7 +120,7 @@ def _triples(group: list[LabelledPair], size: int, draw: random.Random) -> Itera
             yield {"query": pair.query, "positive": pair.passage} | {f"negative_{i}": text for i, text in enumerate(drawn)}
 
 
-def _margins(group: list[LabelledPair], _size: int, _draw: random.Random) -> Iterator[dict[str, Any]]:
+def _margins(group: list[LabelledPair], _config: TrainingConfig, _draw: random.Random) -> Iterator[dict[str, Any]]:
     for better in (pair for pair in group if pair.label >= POSITIVE):
         for worse in (pair for pair in group if pair.label < POSITIVE):
             margin = (better.teacher_score or 0.0) - (worse.teacher_score or 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 from rerank_plugin import __version__
 from rerank_plugin.training.checks import DataReport
 from rerank_plugin.training.data import LabelledPair
-from rerank_plugin.training.dev import FIRST_STAGE, MODEL, rounded
+from rerank_plugin.training.dev import FIRST_STAGE, MODEL, measurements
 from rerank_plugin.training.figures import Figure
 from rerank_plugin.training.request import TrainingRequest
 from rerank_plugin.training.train import TrainingResult
@@ -56,7 +56,7 @@ def model_card(
         result=result,
         log=[(step, *losses.get(step, (None, None)), published.get(step)) for step in sorted({*losses, *published})],
         published=published,
-        measured=rounded(result.log),
+        measured=measurements(result.log),
         figures=figures,
         first=FIRST_STAGE,
         model=MODEL,

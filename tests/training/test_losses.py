@@ -55,7 +55,7 @@ def test_lists_have_the_best_passage_in_each_of_them_and_every_other_once():
     pairs = [LabelledPair("q", "best", 1.0), *(LabelledPair("q", f"other {i}", 0.0) for i in range(7))]
     rows = make_dataset(pairs, TrainingConfig(loss="listnet", list_size=4)).to_list()
     assert [len(row["docs"]) for row in rows] == [4, 4, 2]
-    assert all(row["docs"][0] == "best" and row["labels"][0] == 1.0 for row in rows)
+    assert all(row["docs"][0] == "best" and row["labels"][0] == max(row["labels"]) for row in rows)
     assert sorted(text for row in rows for text in row["docs"][1:]) == [f"other {i}" for i in range(7)]
 
 
@@ -64,6 +64,19 @@ def test_lists_follow_the_teacher_where_there_is_one():
     assert make_dataset(pairs, TrainingConfig(loss="listnet")).to_list() == [
         {"query": "q", "docs": ["b", "a"], "labels": [2.5, 0.5]}
     ]
+
+
+def test_labels_of_0_and_1_make_a_clear_preference_and_grades_stay_what_they_are():
+    rows = make_dataset(ONE, TrainingConfig(loss="listnet")).to_list()
+    assert sorted(rows[0]["labels"]) == [0.0, 0.0, 6.0]
+    grades = [LabelledPair("q", "good", 3.0), LabelledPair("q", "bad", 0.0)]
+    assert make_dataset(grades, TrainingConfig(loss="listnet")).to_list()[0]["labels"] == [3.0, 0.0]
+    assert make_dataset(ONE, TrainingConfig(loss="lambda")).to_list()[0]["labels"][0] == 1.0
+
+
+def test_lists_go_by_the_labels_where_the_teacher_was_not_asked_about_all():
+    pairs = [LabelledPair("q", "a", 1.0, -9.0), LabelledPair("q", "b", 0.0)]
+    assert make_dataset(pairs, TrainingConfig(loss="lambda")).to_list()[0]["docs"] == ["a", "b"]
 
 
 def test_triples_use_negatives_again_where_there_are_too_few():

@@ -14,7 +14,7 @@ from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.training.batches import LengthGroupedBatchSampler
 from rerank_plugin.training.config import TrainingConfig
 from rerank_plugin.training.data import LabelledPair, write_pairs
-from rerank_plugin.training.dev import DevCollection, rounded
+from rerank_plugin.training.dev import DevCollection, measurements
 from rerank_plugin.training.train import train
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(base, tmp_pat
 def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better(base, tmp_path):
     settings = config(base, epochs=40, eval_steps=4, patience=2)
     result = train(PAIRS, settings, tmp_path, dev=dev())
-    values = rounded(result.log)
+    values = measurements(result.log)
     assert result.steps < result.total_steps
     best = max(value for _, value in values)
     assert best > values[0][1] or best == 1.0
