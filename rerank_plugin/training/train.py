@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
-from rerank_plugin.training.checkpoints import last_checkpoint
+from rerank_plugin.training.checkpoints import claim, last_checkpoint
 from rerank_plugin.training.config import TrainingConfig
 from rerank_plugin.training.data import LabelledPair
 from rerank_plugin.training.load import load_for_training, on_cpu
@@ -67,7 +67,8 @@ def train(
     :param stop_after: Stop at this step, with a checkpoint, as if interrupted; the schedule stays that of the whole run.
     :param progress: Called with steps done and steps in all.
     :returns: The model and the log.
-    :raises InvalidValueError: If there are no pairs, or nothing to learn in them, or `eval_steps` is set and `dev` is not.
+    :raises InvalidValueError: If there are no pairs, or nothing to learn in them, or `eval_steps` is set and `dev` is not,
+        or `output` has checkpoints of a run with another recipe or other data.
     :raises MissingDependencyError: If a package that training needs is not installed.
     :raises ModelError: If the model cannot be loaded.
     """
@@ -82,6 +83,7 @@ def train(
     from rerank_plugin.training.watch import Watch
 
     with main_process_first():
+        claim(output / CHECKPOINTS, pairs, config)
         last = last_checkpoint(output / CHECKPOINTS)
     model = load_for_training(config)
     checkpoints = output / CHECKPOINTS

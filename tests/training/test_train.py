@@ -131,6 +131,15 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(base, tmp_pat
     assert predictions(resumed.model) == pytest.approx(predictions(whole.model), abs=1e-5)
 
 
+def test_checkpoints_of_another_run_are_not_taken_up(base, tmp_path):
+    train(PAIRS, config(base), tmp_path, stop_after=3)
+    with pytest.raises(InvalidValueError, match="another run: learning_rate changed; choose another output"):
+        train(PAIRS, config(base, learning_rate=1e-3), tmp_path)
+    with pytest.raises(InvalidValueError, match="another run: data changed"):
+        train(PAIRS[1:], config(base), tmp_path)
+    assert train(PAIRS, config(base, save_steps=5, logging_steps=1), tmp_path).steps == 24
+
+
 def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better(base, tmp_path):
     settings = config(base, epochs=40, eval_steps=4, patience=2)
     result = train(PAIRS, settings, tmp_path, dev=dev())
