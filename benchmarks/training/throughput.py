@@ -18,13 +18,12 @@ from pathlib import Path
 import torch
 from sentence_transformers import CrossEncoder
 
-from rerank_plugin.training.config import TrainingConfig, make_config
+from rerank_plugin.training.config import FAST, TrainingConfig, make_config
 from rerank_plugin.training.data import LabelledPair, read_pairs
 from rerank_plugin.training.train import train
 
 BATCH = 16
 WARM_UP = 2
-FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 
 
 def plain(pairs: Sequence[LabelledPair], model: str, steps: int) -> float:

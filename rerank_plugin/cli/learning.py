@@ -12,8 +12,6 @@ from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
 from rerank_plugin.terminal import progress_bars, quiet_libraries
 
 DATA, MEASURE = "Data", "Measuring"
-# What --fast stands for.
-FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 MAY_BE_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
 
 LanguageOption = Annotated[str, typer.Option(help="Language of BM25's stemmer, such as en or ru.", rich_help_panel=DATA)]
@@ -123,7 +121,7 @@ def train(
 
     On several GPUs: accelerate launch -m rerank_plugin train ...
     """
-    from rerank_plugin.training.config import TrainingConfig, make_config
+    from rerank_plugin.training.config import FAST, TrainingConfig, make_config
 
     given = locals()
     chosen = {name: given[name] for name in TrainingConfig.__dataclass_fields__ if given[name] is not None}

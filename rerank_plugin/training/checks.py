@@ -8,14 +8,13 @@ from statistics import fmean, mean
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data import POSITIVE, LabelledPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHOWN = 3  # places of a problem that are named
 SAMPLE = 1000  # pairs that are tokenised to see how many are cut
-POSITIVE = 0.5
 
 EMPTY = "empty query or passage"
 RANGE = "label that is out of range"

@@ -14,6 +14,8 @@ LISTWISE = ("listnet", "lambda")
 LOSSES = (CLASSIC, *LISTWISE, "multiple_negatives", "margin_mse")
 PRECISIONS = ("fp32", "bf16")
 REPORTERS = ("none", "tensorboard", "trackio")
+# What `rerank train --fast` stands for: less work for a CPU.
+FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 ABOVE_ZERO = (
     "epochs batch_size learning_rate max_length save_steps logging_steps max_grad_norm pos_weight eval_steps patience "
     "early_exit_layer"

@@ -19,6 +19,7 @@ ALIASES = {
     "positive": ("positive", "positives", "pos"),
     "negative": ("negative", "negatives", "neg"),
 }
+POSITIVE = 0.5  # labels from here on count as positive where there must be positives and negatives
 NUMBERED = re.compile(r"negative_\d+")
 TEACHER = "teacher_score"
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")

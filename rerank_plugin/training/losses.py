@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.training.config import CLASSIC, LISTWISE, TrainingConfig
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data import POSITIVE, LabelledPair
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import CrossEncoder
 
-POSITIVE = 0.5  # labels from here on count as positive where a loss wants positives and negatives
 LOGIT_OF_A_POSITIVE = 6.0
 PAIRS_AT_ONCE = 64  # of a list: how many pairs share a forward pass
 

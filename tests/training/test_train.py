@@ -12,7 +12,7 @@ from conftest import WORDS, write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.training.batches import LengthGroupedBatchSampler
-from rerank_plugin.training.config import TrainingConfig
+from rerank_plugin.training.config import FAST, TrainingConfig
 from rerank_plugin.training.data import LabelledPair, write_pairs
 from rerank_plugin.training.dev import DevCollection, measurements
 from rerank_plugin.training.train import train
@@ -25,7 +25,6 @@ PAIRS = [
     for adjective in ("red", "blue", "old", "new")
     for place in ("rome", "paris", "france")
 ]
-FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 
 
 @pytest.fixture(scope="module")
