@@ -9,9 +9,6 @@ from rerank_plugin.training.config import TrainingConfig
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-# Their attention is the plain one, with padding on the right, and they ask transformers' registry for it.
-PLAIN_ATTENTION = ("bert", "electra", "roberta", "xlm-roberta")
-
 
 def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     """
@@ -26,16 +23,17 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     from sentence_transformers import CrossEncoder
     from transformers import AutoConfig, set_seed
 
+    from rerank_plugin.training.packed_encoder import ATTENTION, can_speed_up, speed_up
+
     source = resolve_model(config.model)
     set_seed(config.seed)  # before loading: the head starts from random weights
     model_kwargs: dict[str, Any] = {}
     try:
         original = AutoConfig.from_pretrained(source)
         _check_exit_layer(config, original.num_hidden_layers)
-        if on_cpu() and original.model_type in PLAIN_ATTENTION:
-            from rerank_plugin.training.cpu_steps import register
-
-            model_kwargs["attn_implementation"] = register()
+        packed = on_cpu() and can_speed_up(original)
+        if packed:
+            model_kwargs["attn_implementation"] = ATTENTION
         model: CrossEncoder = CrossEncoder(
             source,
             num_labels=1,
@@ -48,9 +46,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
         raise
     except (OSError, ValueError, RuntimeError) as error:
         raise not_loaded(config.model, error) from error
-    if on_cpu():
-        from rerank_plugin.training.cpu_steps import speed_up
-
+    if packed:
         speed_up(model)
     if config.freeze_embeddings:
         for name, parameter in model.named_parameters():
