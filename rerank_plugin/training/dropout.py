@@ -26,16 +26,19 @@ class ByteDropout(nn.Dropout):
         return input * draw_kept(input.shape, self.p).neg().to(input.dtype).mul_(scale_of(self.p))
 
 
-def draw_kept(shape: torch.Size | tuple[int, ...], probability: float) -> torch.Tensor:
+def draw_kept(
+    shape: torch.Size | tuple[int, ...], probability: float, generator: torch.Generator | None = None
+) -> torch.Tensor:
     """
     Draw what dropout keeps.
 
     :param shape: Of what is dropped from.
     :param probability: Of a value being dropped; rounded to 1/128.
+    :param generator: Of the random numbers; `None`: torch's own.
     :returns: int8 of that shape: -1 (all bits set) for what is kept, 0 for what is dropped.
     """
     count = torch.Size(shape).numel()
-    numbers = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+    numbers = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=generator)
     draws = numbers.view(torch.int8)[:count].bitwise_and_(STEPS - 1)
     # Negative where the draw is not among the lowest ones; the shift spreads the sign over the byte.
     return draws.neg_().add_(_threshold(probability) - 1).bitwise_right_shift_(7).view(shape)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from rerank_plugin.training.dropout import ByteDropout
-from rerank_plugin.training.packed_layer import Group, LayerPlan, PackedLayer
+from rerank_plugin.training.packed_layer import Group, LayerPlan
+from rerank_plugin.training.packed_pass import PackedPass, Shard
 
 # Their layers are the same: attention, and two sublayers with the norm after the sum.
 ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
@@ -76,21 +77,25 @@ class PackedEncoder(nn.Module):
 
         pairs, tokens, _size = hidden_states.shape
         lengths = [tokens] * pairs if attention_mask is None else attention_mask[:, 0, 0].sum(-1).tolist()
-        order, groups = make_groups(lengths)
-        places = torch.cat(
-            [
-                (torch.tensor(order[i : i + len(group.lengths)])[:, None] * tokens + torch.arange(group.width)).flatten()
-                for i, group in zip(_starts(groups), groups, strict=True)
-            ]
-        )
-        packed = hidden_states.flatten(0, 1).index_select(0, places)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
-        for layer in self.layer:
-            plan = self._plan(layer, groups, dtype)
-            packed = PackedLayer.apply(packed, plan, *_weights(layer))  # type: ignore[no-untyped-call]
+        order: list[int] = []
+        places: list[torch.Tensor] = []
+        shards: list[Shard] = []
+        for members in share_out(lengths, torch.get_num_threads()):
+            groups = make_groups([lengths[pair] for pair in members])
+            order += members
+            places += [
+                place * tokens + torch.arange(group.width) for group, place in zip(groups, _by(groups, members), strict=True)
+            ]
+            start = shards[-1].end if shards else 0
+            plans = tuple(self._plan(layer, groups, dtype) for layer in self.layer)
+            shards.append(Shard(start, start + groups[-1].end, plans))
+        packed = hidden_states.flatten(0, 1).index_select(0, torch.cat([place.flatten() for place in places]))
+        weights = [tensor for layer in self.layer for tensor in _weights(layer)]
+        result = PackedPass.apply(packed, shards, *weights)  # type: ignore[no-untyped-call]
         back = torch.empty(pairs, dtype=torch.int64)
         back[torch.tensor(order)] = torch.arange(pairs)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=packed[back][:, None])
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=result[back][:, None])
 
     def _plan(self, layer: Any, groups: tuple[Group, ...], dtype: torch.dtype) -> LayerPlan:
         return LayerPlan(
@@ -104,29 +109,45 @@ class PackedEncoder(nn.Module):
         )
 
 
-def make_groups(lengths: Sequence[int]) -> tuple[list[int], tuple[Group, ...]]:
+def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
+    """
+    Share pairs out among threads, so that all have about the same to do.
+
+    :param lengths: Tokens of each pair.
+    :param threads: How many there are.
+    :returns: The pairs of each thread that gets some, the longest first.
+    """
+    order = sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
+    members: list[list[int]] = [[] for _ in range(min(threads, len(order)))]
+    loads = [0] * len(members)
+    for pair in order:
+        least = loads.index(min(loads))
+        members[least].append(pair)
+        loads[least] += lengths[pair]
+    return members
+
+
+def make_groups(lengths: Sequence[int]) -> tuple[Group, ...]:
     """
     Bring pairs of about the same length together.
 
-    :param lengths: Tokens of each pair.
-    :returns: The pairs, the longest first, and the groups that they form in that order.
+    :param lengths: Tokens of each pair, the longest first.
+    :returns: Groups of pairs, in that order.
     """
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     groups: list[Group] = []
     current: list[int] = []
-    for length in [lengths[i] for i in order]:
+    for length in lengths:
         if current and (length < SHORTEST * current[0] or (len(current) + 1) * current[0] ** 2 > LARGEST):
             groups.append(Group(groups[-1].end if groups else 0, tuple(current)))
             current = []
         current.append(length)
     groups.append(Group(groups[-1].end if groups else 0, tuple(current)))
-    return order, tuple(groups)
+    return tuple(groups)
 
 
-def _starts(groups: Sequence[Group]) -> list[int]:
-    """Return how many pairs come before each group."""
-    counts = [len(group.lengths) for group in groups]
-    return [sum(counts[:i]) for i in range(len(counts))]
+def _by(groups: Sequence[Group], members: Sequence[int]) -> list[torch.Tensor]:
+    """Return the pairs of each group, shape (pairs, 1)."""
+    return [part[:, None] for part in torch.split(torch.tensor(members), [len(group.lengths) for group in groups])]
 
 
 def _weights(layer: Any) -> list[torch.Tensor]:

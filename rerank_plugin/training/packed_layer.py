@@ -1,5 +1,5 @@
 """
-One layer of a BERT-like encoder over packed tokens, with its way back written out.
+One layer of a BERT-like encoder over packed tokens, and its way back, written out.
 
 The function is that of transformers' `BertLayer` (and of ELECTRA's, RoBERTa's and XLM-RoBERTa's, which is the same). Written
 out, it takes one matrix product for query, key and value, one cast of a tensor to bfloat16 where autograd makes several,
@@ -66,76 +66,96 @@ class LayerPlan:
         return torch.cat([torch.arange(group.start, group.end, group.width) for group in self.groups])
 
 
-class PackedLayer(torch.autograd.Function):
+class LayerWeights:
     """
-    A layer of the encoder: `PackedLayer.apply(x, plan, *weights)`.
+    The weights of a layer, as its matrix products want them.
 
-    `x` has the shape (packed tokens, size). `weights` are weight and bias of: query, key, value, attention output, its norm,
-    intermediate, output, its norm. The result has the shape of `x`, or (pairs, size) where only first tokens are wanted.
+    :param own: Weight and bias of query, key, value, attention output, its norm, intermediate, output, its norm.
+    :param heads: Attention heads.
+    :param dtype: Of the matrix products; norms keep their own.
     """
 
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, plan: LayerPlan, *weights: torch.Tensor) -> torch.Tensor:
-        """Compute the layer; keep what the way back needs."""
-        wq, bq, wk, bk, wv, bv, wo, bo, w_norm1, b_norm1, wi, bi, wf, bf, w_norm2, b_norm2 = weights
-        size, dtype = x.shape[1], plan.dtype
-        with torch.autocast("cpu", enabled=False):
-            scale = (size // plan.heads) ** -0.5
-            w_qkv, b_qkv = torch.cat([wq * scale, wk, wv]).to(dtype), torch.cat([bq * scale, bk, bv]).to(dtype)
-            wo, bo, wi, bi, wf, bf = (tensor.to(dtype) for tensor in (wo, bo, wi, bi, wf, bf))
-            low = x.to(dtype)
-            qkv = torch.addmm(b_qkv, low, w_qkv.T)
-            context, attention = _attend(qkv, plan)
-            read = x[plan.first_tokens()] if plan.first_only else x
-            sum1, kept1 = _add(read, torch.addmm(bo, context, wo.T), plan)
-            middle, mean1, rstd1 = torch.native_layer_norm(sum1, [size], w_norm1, b_norm1, plan.epsilons[0])
-            low_middle = middle.to(dtype)
-            inner = torch.addmm(bi, low_middle, wi.T)
-            active = gelu(inner)
-            sum2, kept2 = _add(middle, torch.addmm(bf, active, wf.T), plan)
-            result, mean2, rstd2 = torch.native_layer_norm(sum2, [size], w_norm2, b_norm2, plan.epsilons[1])
-        ctx.plan, ctx.dropped = plan, kept1 is not None
-        ctx.save_for_backward(
-            *(w_qkv, wo, wi, wf, w_norm1, b_norm1, w_norm2, b_norm2),
-            *(low, qkv, context, low_middle, inner, active),
-            *(sum1, mean1, rstd1, sum2, mean2, rstd2),
-            *((kept1, kept2) if ctx.dropped else ()),
-            *attention,
-        )
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of `x` (`None` where it needs none) and of the weights."""
-        plan: LayerPlan = ctx.plan
-        w_qkv, wo, wi, wf, w_norm1, b_norm1, w_norm2, b_norm2, *saved = ctx.saved_tensors
-        low, qkv, context, low_middle, inner, active, sum1, mean1, rstd1, sum2, mean2, rstd2, *saved = saved
-        kept1, kept2 = (saved.pop(0), saved.pop(0)) if ctx.dropped else (None, None)
-        size = low.shape[1]
-        d_sum2, d_w_norm2, d_b_norm2 = _norm_backward(gradients[0], sum2, mean2, rstd2, w_norm2, b_norm2)
-        d_out = _dropped(d_sum2, kept2, plan)
-        d_inner = torch.ops.aten.gelu_backward(d_out @ wf, inner)
-        d_middle = d_sum2 + d_inner @ wi  # not in place: d_out may be the same tensor
-        d_sum1, d_w_norm1, d_b_norm1 = _norm_backward(d_middle, sum1, mean1, rstd1, w_norm1, b_norm1)
-        d_mixed = _dropped(d_sum1, kept1, plan)
-        d_qkv = _attend_backward(d_mixed @ wo, qkv, saved, plan)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            d_x = (d_qkv @ w_qkv).to(d_sum1.dtype)
-            d_x = d_x.index_add_(0, plan.first_tokens(), d_sum1) if plan.first_only else d_x.add_(d_sum1)
-        scale = (size // plan.heads) ** -0.5
-        d_wq, d_wk, d_wv = (d_qkv.T @ low).view(3, size, size)
-        d_bq, d_bk, d_bv = d_qkv.sum(0).view(3, size)
-        of_weights = (
-            *(d_wq * scale, d_bq * scale, d_wk, d_bk, d_wv, d_bv),
-            *(d_mixed.T @ context, d_mixed.sum(0), d_w_norm1, d_b_norm1),
-            *(d_inner.T @ low_middle, d_inner.sum(0)),
-            *(d_out.T @ active, d_out.sum(0), d_w_norm2, d_b_norm2),
-        )
-        return (d_x, None, *(gradient.to(d_sum1.dtype) for gradient in of_weights))
+    def __init__(self, own: Sequence[torch.Tensor], heads: int, dtype: torch.dtype) -> None:
+        wq, bq, wk, bk, wv, bv, wo, bo, w_norm1, b_norm1, wi, bi, wf, bf, w_norm2, b_norm2 = own
+        self.scale = (wq.shape[1] // heads) ** -0.5
+        self.qkv = torch.cat([wq * self.scale, wk, wv]).to(dtype), torch.cat([bq * self.scale, bk, bv]).to(dtype)
+        self.mix = wo.to(dtype), bo.to(dtype)
+        self.inner = wi.to(dtype), bi.to(dtype)
+        self.out = wf.to(dtype), bf.to(dtype)
+        self.norm1 = w_norm1, b_norm1
+        self.norm2 = w_norm2, b_norm2
 
 
-def _attend(qkv: torch.Tensor, plan: LayerPlan) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def forward(
+    x: torch.Tensor, weights: LayerWeights, plan: LayerPlan, generator: torch.Generator
+) -> tuple[torch.Tensor, tuple[Any, ...]]:
+    """
+    Compute a layer.
+
+    :param x: Hidden states, shape (packed tokens, size).
+    :param weights: Of the layer.
+    :param plan: How it is computed.
+    :param generator: Draws what dropout drops.
+    :returns: The new hidden states, of the same shape or (pairs, size) where only first tokens are wanted, and what
+        `backward` needs.
+    """
+    low, size = x.to(plan.dtype), [x.shape[1]]
+    qkv = _linear(low, *weights.qkv)
+    context, attention = _attend(qkv, plan, generator)
+    read = x[plan.first_tokens()] if plan.first_only else x
+    sum1, kept1 = _add(read, _linear(context, *weights.mix), plan, generator)
+    middle, *moments1 = torch.native_layer_norm(sum1, size, *weights.norm1, plan.epsilons[0])
+    low_middle = middle.to(plan.dtype)
+    inner = _linear(low_middle, *weights.inner)
+    active = gelu(inner)
+    sum2, kept2 = _add(middle, _linear(active, *weights.out), plan, generator)
+    result, *moments2 = torch.native_layer_norm(sum2, size, *weights.norm2, plan.epsilons[1])
+    ends = (sum1, moments1, kept1), (sum2, moments2, kept2)
+    return result, (low, qkv, attention, context, low_middle, inner, active, *ends)
+
+
+def backward(
+    gradient: torch.Tensor, saved: tuple[Any, ...], weights: LayerWeights, plan: LayerPlan, *, needs_input: bool
+) -> tuple[torch.Tensor | None, tuple[torch.Tensor, ...]]:
+    """
+    Compute the gradients of a layer.
+
+    :param gradient: Of what `forward` returned.
+    :param saved: What `forward` saved.
+    :param weights: Of the layer.
+    :param plan: How it was computed.
+    :param needs_input: Whether the gradient of the hidden states that went in is wanted.
+    :returns: The gradient of the hidden states, or `None`, and those of the weights, in the order of `LayerWeights`.
+    """
+    low, qkv, attention, context, low_middle, inner, active, (sum1, moments1, kept1), (sum2, moments2, kept2) = saved
+    d_sum2, d_w_norm2, d_b_norm2 = _norm_backward(gradient, sum2, *moments2, *weights.norm2)
+    d_out = _dropped(d_sum2, kept2, plan)
+    d_inner = torch.ops.aten.gelu_backward(d_out @ weights.out[0], inner)
+    d_middle = d_sum2 + d_inner @ weights.inner[0]  # not in place: d_out may be the same tensor
+    d_sum1, d_w_norm1, d_b_norm1 = _norm_backward(d_middle, sum1, *moments1, *weights.norm1)
+    d_mixed = _dropped(d_sum1, kept1, plan)
+    d_qkv = _attend_backward(d_mixed @ weights.mix[0], qkv, attention, plan)
+    d_x = None
+    if needs_input:
+        d_x = (d_qkv @ weights.qkv[0]).to(d_sum1.dtype)
+        d_x = d_x.index_add_(0, plan.first_tokens(), d_sum1) if plan.first_only else d_x.add_(d_sum1)
+    size = low.shape[1]
+    d_wq, d_wk, d_wv = (d_qkv.T @ low).view(3, size, size)
+    d_bq, d_bk, d_bv = d_qkv.sum(0).view(3, size)
+    of_weights = (
+        *(d_wq * weights.scale, d_bq * weights.scale, d_wk, d_bk, d_wv, d_bv),
+        *(d_mixed.T @ context, d_mixed.sum(0), d_w_norm1, d_b_norm1),
+        *(d_inner.T @ low_middle, d_inner.sum(0)),
+        *(d_out.T @ active, d_out.sum(0), d_w_norm2, d_b_norm2),
+    )
+    return d_x, tuple(found.to(d_sum1.dtype) for found in of_weights)
+
+
+def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return torch.addmm(bias, x, weight.T)
+
+
+def _attend(qkv: torch.Tensor, plan: LayerPlan, generator: torch.Generator) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """
     Attend within each pair.
 
@@ -152,7 +172,7 @@ def _attend(qkv: torch.Tensor, plan: LayerPlan) -> tuple[torch.Tensor, list[torc
         weights = torch.softmax(scores, dim=-1)
         saved.append(weights)
         if plan.attention_dropout:
-            kept = draw_kept(weights.shape, plan.attention_dropout)
+            kept = draw_kept(weights.shape, plan.attention_dropout, generator)
             weights = drop(weights, kept)
             saved += [weights, kept]
         context = torch.bmm(weights, value)
@@ -211,11 +231,13 @@ def _padding(group: Group, dtype: torch.dtype) -> torch.Tensor | None:
     return torch.zeros(beyond.shape, dtype=dtype).masked_fill_(beyond, float("-inf"))[:, None, None]
 
 
-def _add(residual: torch.Tensor, out: torch.Tensor, plan: LayerPlan) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _add(
+    residual: torch.Tensor, out: torch.Tensor, plan: LayerPlan, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Add the output of a sublayer after its dropout; return also what was kept."""
     if not plan.hidden_dropout:
         return residual + out, None
-    kept = draw_kept(out.shape, plan.hidden_dropout)
+    kept = draw_kept(out.shape, plan.hidden_dropout, generator)
     return torch.add(residual, drop(out, kept), alpha=scale_of(plan.hidden_dropout)), kept
 
 

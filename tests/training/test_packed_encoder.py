@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 
@@ -18,8 +19,17 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from rerank_plugin.training.packed_encoder import ATTENTION, LARGEST, SHORTEST, can_speed_up, make_groups, speed_up
-from rerank_plugin.training.packed_layer import Group, LayerPlan, PackedLayer
+from rerank_plugin.training.packed_encoder import (
+    ATTENTION,
+    LARGEST,
+    SHORTEST,
+    can_speed_up,
+    make_groups,
+    share_out,
+    speed_up,
+)
+from rerank_plugin.training.packed_layer import Group, LayerPlan
+from rerank_plugin.training.packed_pass import PackedPass, Shard, in_threads
 
 SIZE, HEADS, INNER = 8, 2, 12
 ARCHITECTURES = {
@@ -70,10 +80,20 @@ def learn(model: nn.Module, lengths: list[int]) -> tuple[torch.Tensor, dict[str,
     return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.fixture(autouse=True)
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("threads", [1, 3])
 @given(lengths=lengths_of_a_batch)
-@settings(max_examples=15, deadline=None)
-def test_logits_and_gradients_are_those_of_transformers(architecture, lengths):
+@settings(max_examples=10, deadline=None)
+def test_logits_and_gradients_are_those_of_transformers(architecture, threads, lengths):
+    torch.set_num_threads(threads)
     ours, our_gradients = learn(make_model(architecture, fast=True), lengths)
     theirs, their_gradients = learn(make_model(architecture, fast=False), lengths)
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -139,9 +159,9 @@ def test_dropout_that_is_rounded_to_0_changes_nothing():
 
 def test_the_mean_over_many_draws_is_the_layer_without_dropout():
     x, weights = tensors_of_a_layer(6)
-    plain = PackedLayer.apply(x, plan_of([3, 3], dropout=0.0), *weights)
+    plain = PackedPass.apply(x, [one_layer([3, 3], dropout=0.0)], *weights)
     torch.manual_seed(0)
-    draws = [PackedLayer.apply(x, plan_of([3, 3], dropout=0.02), *weights) for _ in range(3000)]
+    draws = [PackedPass.apply(x, [one_layer([3, 3], dropout=0.02)], *weights) for _ in range(3000)]
     assert (torch.stack(draws).mean(0) - plain).abs().max() < 0.05
 
 
@@ -154,22 +174,23 @@ def tensors_of_a_layer(tokens: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return numbers[0], numbers[1:]
 
 
-def plan_of(*groups: list[int], dropout: float, first_only: bool = False) -> LayerPlan:
+def one_layer(*groups: list[int], dropout: float, first_only: bool = False) -> Shard:
     made: list[Group] = []
     for lengths in groups:
         made.append(Group(made[-1].end if made else 0, tuple(lengths)))
-    return LayerPlan(HEADS, tuple(made), first_only, (1e-5, 1e-5), dropout, dropout, torch.float64)
+    plan = LayerPlan(HEADS, tuple(made), first_only, (1e-5, 1e-5), dropout, dropout, torch.float64)
+    return Shard(0, made[-1].end, (plan,))
 
 
 @pytest.mark.parametrize("first_only", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_the_way_back_is_that_of_the_way_there(dropout, first_only):
-    plan = plan_of([3, 2], [2], dropout=dropout, first_only=first_only)
-    x, weights = tensors_of_a_layer(plan.groups[-1].end)
+    shard = one_layer([3, 2], [2], dropout=dropout, first_only=first_only)
+    x, weights = tensors_of_a_layer(shard.end)
 
     def run(*tensors: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)  # the same values are dropped each time
-        result = PackedLayer.apply(tensors[0], plan, *tensors[1:])
+        result = PackedPass.apply(tensors[0], [shard], *tensors[1:])
         return result if first_only else result[[0, 1, 2, 3, 4, 6, 7]]  # token 5 is padding
 
     assert torch.autograd.gradcheck(run, (x, *weights), atol=1e-4)
@@ -177,14 +198,31 @@ def test_the_way_back_is_that_of_the_way_there(dropout, first_only):
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30))
 def test_groups_hold_every_pair_once_with_little_padding_and_bounded_size(lengths):
-    order, groups = make_groups(lengths)
-    assert sorted(order) == list(range(len(lengths)))
-    assert [length for group in groups for length in group.lengths] == [lengths[i] for i in order]
+    lengths.sort(reverse=True)
+    groups = make_groups(lengths)
+    assert [length for group in groups for length in group.lengths] == lengths
     for group, after in pairwise(groups):
         assert group.end == after.start
     for group in groups:
         assert min(group.lengths) >= SHORTEST * group.width
         assert len(group.lengths) == 1 or len(group.lengths) * group.width**2 <= LARGEST
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.integers(1, 8))
+def test_threads_get_every_pair_once_and_about_the_same_to_do(lengths, threads):
+    shares = share_out(lengths, threads)
+    assert sorted(pair for share in shares for pair in share) == list(range(len(lengths)))
+    loads = [sum(lengths[pair] for pair in share) for share in shares]
+    assert max(loads) - min(loads) <= max(lengths)
+    assert len(shares) == min(threads, len(lengths))
+
+
+def test_threads_leave_the_number_of_threads_as_it_was():
+    seen = in_threads(lambda number: (number, torch.get_num_threads(), torch.is_grad_enabled()), [(1,), (2,)])
+    assert seen == [(1, 1, False), (2, 1, False)]
+    assert torch.get_num_threads() == 3
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == 3
 
 
 def test_which_models_can_be_sped_up():
