@@ -79,14 +79,14 @@ class PackedEncoder(nn.Module):
         lengths = [tokens] * pairs if attention_mask is None else attention_mask[:, 0, 0].sum(-1).tolist()
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
         order: list[int] = []
-        places: list[torch.Tensor] = []
+        places: list[torch.Tensor] = []  # in the batch, of what is packed
         shards: list[Shard] = []
         for members in share_out(lengths, torch.get_num_threads()):
             groups = make_groups([lengths[pair] for pair in members])
             order += members
-            places += [
-                place * tokens + torch.arange(group.width) for group, place in zip(groups, _by(groups, members), strict=True)
-            ]
+            for group, own in zip(groups, _by(groups, members), strict=True):
+                # What lies beyond a pair is never read: any token will do.
+                places.append(own * tokens + torch.arange(group.width).clamp_(max=tokens - 1))
             start = shards[-1].end if shards else 0
             plans = tuple(self._plan(layer, groups, dtype) for layer in self.layer)
             shards.append(Shard(start, start + groups[-1].end, plans))

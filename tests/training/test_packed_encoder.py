@@ -28,7 +28,7 @@ from rerank_plugin.training.packed_encoder import (
     share_out,
     speed_up,
 )
-from rerank_plugin.training.packed_layer import Group, LayerPlan
+from rerank_plugin.training.packed_layer import STEP, Group, LayerPlan
 from rerank_plugin.training.packed_pass import PackedPass, Shard, in_threads
 
 SIZE, HEADS, INNER = 8, 2, 12
@@ -91,7 +91,7 @@ def three_threads():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("threads", [1, 3])
 @given(lengths=lengths_of_a_batch)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_logits_and_gradients_are_those_of_transformers(architecture, threads, lengths):
     torch.set_num_threads(threads)
     ours, our_gradients = learn(make_model(architecture, fast=True), lengths)
@@ -158,10 +158,10 @@ def test_dropout_that_is_rounded_to_0_changes_nothing():
 
 
 def test_the_mean_over_many_draws_is_the_layer_without_dropout():
-    x, weights = tensors_of_a_layer(6)
+    x, weights = tensors_of_a_layer(16)
     plain = PackedPass.apply(x, [one_layer([3, 3], dropout=0.0)], *weights)
     torch.manual_seed(0)
-    draws = [PackedPass.apply(x, [one_layer([3, 3], dropout=0.02)], *weights) for _ in range(3000)]
+    draws = [PackedPass.apply(x, [one_layer([3, 3], dropout=0.02)], *weights) for _ in range(1500)]
     assert (torch.stack(draws).mean(0) - plain).abs().max() < 0.05
 
 
@@ -191,9 +191,9 @@ def test_the_way_back_is_that_of_the_way_there(dropout, first_only):
     def run(*tensors: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)  # the same values are dropped each time
         result = PackedPass.apply(tensors[0], [shard], *tensors[1:])
-        return result if first_only else result[[0, 1, 2, 3, 4, 6, 7]]  # token 5 is padding
+        return result if first_only else result[[0, 1, 2, 8, 9, 16, 17]]  # the others are padding
 
-    assert torch.autograd.gradcheck(run, (x, *weights), atol=1e-4)
+    assert torch.autograd.gradcheck(run, (x, *weights), atol=1e-4, fast_mode=True)
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30))
@@ -204,8 +204,9 @@ def test_groups_hold_every_pair_once_with_little_padding_and_bounded_size(length
     for group, after in pairwise(groups):
         assert group.end == after.start
     for group in groups:
-        assert min(group.lengths) >= SHORTEST * group.width
-        assert len(group.lengths) == 1 or len(group.lengths) * group.width**2 <= LARGEST
+        assert min(group.lengths) >= SHORTEST * max(group.lengths)
+        assert max(group.lengths) <= group.width < max(group.lengths) + STEP
+        assert len(group.lengths) == 1 or len(group.lengths) * max(group.lengths) ** 2 <= LARGEST
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.integers(1, 8))
