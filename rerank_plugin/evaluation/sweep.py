@@ -94,7 +94,7 @@ class Setting:
     def ranker_parameters(self) -> dict[str, Any]:
         """The init parameters of `CrossEncoderRanker` that make it work so."""
         method, weight = parse_fusion(self.fusion)
-        fusion: dict[str, Any] = {} if method == "none" else {"fusion": method, "fusion_weight": weight}
+        fusion: dict[str, Any] = {"fusion": method} if method == "none" else {"fusion": method, "fusion_weight": weight}
         return {"precision": self.precision, "window_aggregation": self.windows, **fusion}
 
 
