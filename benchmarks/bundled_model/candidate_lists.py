@@ -4,7 +4,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,18 @@ class Lists:
     relevant: np.ndarray
     collections: list[str]
 
-    def targets(self, weights: Sequence[float], logits: np.ndarray | None = None, share: float = 0.6) -> np.ndarray:
+    def with_cosines(self, encoder: Encoder) -> "Lists":
+        """The lists, with what one more bi-encoder thinks of the candidates as their first feature."""
+        model = encoder.bi_encoder()
+        of_queries = vectors(encoder, model, self.queries, encoder.query_prefix, 64)
+        of_passages = vectors(encoder, model, self.passages, encoder.passage_prefix)
+        candidates = torch.from_numpy(self.candidates).to(DEVICE)
+        blocks = zip(of_queries.split(QUERIES_AT_ONCE), candidates.split(QUERIES_AT_ONCE), strict=True)
+        cosines = torch.cat([torch.einsum("qd,qcd->qc", query, of_passages[chosen]) for query, chosen in blocks])
+        features = np.concatenate([cosines.float().cpu().numpy()[..., None], self.features], axis=2)
+        return replace(self, features=features)
+
+    def targets(self, weights: Sequence[float], logits: np.ndarray | None = None, share: float = 0.75) -> np.ndarray:
         """
         What the student shall think of the candidates.
 

@@ -16,8 +16,7 @@ PULL = 0.15
 BEST = 3.0  # the logit of the best candidate of a list: a probability of 0.95
 LOWEST = -7.0
 WARM_UP_STEPS = 150
-TOKENS_AT_ONCE = 40_000
-SHORT, LONG, SHORT_SHARE = 192, 320, 0.75
+SHORT_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,23 @@ class Lesson:
                 yield from groups
 
 
+@dataclass(frozen=True)
+class Course:
+    """
+    Settings of a run.
+
+    :param lists: Queries a step.
+    :param peak: The highest learning rate.
+    :param lengths: Tokens that pairs are cut at, in 70 % of the steps and in the others.
+    :param tokens_at_once: Tokens of a forward pass: what fits into memory.
+    """
+
+    lists: int
+    peak: float
+    lengths: tuple[int, int]
+    tokens_at_once: int
+
+
 def losses(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """KL divergence of the softmax over the list; smooth L1 distance to the targets, moved so that the best one is at 3."""
     order = functional.kl_div(functional.log_softmax(logits, 1), functional.softmax(targets, 1), reduction="batchmean")
@@ -58,7 +74,13 @@ def losses(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def distil(
-    model: Any, lessons: Sequence[Lesson], *, seconds: float, lists: int, peak: float, frozen: Sequence[str], seed: int = 0
+    model: Any,
+    lessons: Sequence[Lesson],
+    course: Course,
+    *,
+    seconds: float,
+    frozen: Sequence[str] = ("embeddings", "attention_bias"),
+    seed: int = 0,
 ) -> None:
     """
     Train for a time, in bf16 with fp32 copies of the weights; the average of the weights is what remains in the model.
@@ -67,31 +89,34 @@ def distil(
 
     :param model: The cross-encoder, in fp32.
     :param lessons: What it learns from.
+    :param course: How fast, and how much at once.
     :param seconds: How long.
-    :param lists: Queries a step.
-    :param peak: The highest learning rate.
-    :param frozen: Parts of names of parameters that stay as they are.
+    :param frozen: Parts of names of parameters that stay as they are. With its embeddings a model keeps what it knows of words
+        that the lists do not have.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(part in name for part in frozen)
-    fast = copy.deepcopy(model).to(HALF).train()
+    fast = copy.deepcopy(model).to(HALF).eval()  # without dropout training is the same, and `eval` spares its kernels
     both = [(a, b) for a, b in zip(model.parameters(), fast.parameters(), strict=True) if a.requires_grad]
     weights, halves = [a for a, _ in both], [b for _, b in both]
     average = [weight.detach().clone() for weight in weights]
-    optimizer = torch.optim.AdamW(weights, lr=peak, weight_decay=0.01, betas=(0.9, 0.98), fused=DEVICE == "cuda")
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = torch.optim.AdamW(weights, lr=course.peak, weight_decay=0.01, betas=(0.9, 0.98), fused=DEVICE == "cuda")
     pick, draw = random.Random(seed), np.random.default_rng(seed)
-    streams = [lesson.batches(lists, draw) for lesson in lessons]
+    streams = [lesson.batches(course.lists, draw) for lesson in lessons]
     began, step, seen, sums = time.time(), 0, 0, torch.zeros(2, device=DEVICE)
     while (fraction := (time.time() - began) / seconds) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = peak * min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.02, 1 - fraction)
+            group["lr"] = course.peak * min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.02, 1 - fraction)
         which = pick.choices(range(len(lessons)), [lesson.share for lesson in lessons])[0]
         lesson, part = lessons[which], next(streams[which])
-        logits = _forward(fast, lesson, part, SHORT if pick.random() < SHORT_SHARE else LONG)
+        logits = _forward(fast, lesson, part, course.lengths[pick.random() >= SHORT_SHARE], course.tokens_at_once)
         order, pull = losses(logits, torch.from_numpy(lesson.targets[part]).to(DEVICE))
         (order + PULL * pull).backward()
-        for weight, half in zip(weights, halves, strict=True):
-            weight.grad, half.grad = half.grad.float(), None
+        torch._foreach_copy_([weight.grad for weight in weights], [half.grad for half in halves])
+        for half in halves:
+            half.grad = None
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         with torch.no_grad():
@@ -109,11 +134,11 @@ def distil(
     print(f"{step} steps, {seen} pairs", flush=True)
 
 
-def _forward(model: Any, lesson: Lesson, part: np.ndarray, longest: int) -> torch.Tensor:
+def _forward(model: Any, lesson: Lesson, part: np.ndarray, longest: int, tokens: int) -> torch.Tensor:
     """Logits of the lists, shape (queries, candidates); pairs of like length share a forward pass."""
     q = np.repeat(part, lesson.candidates.shape[1])
     d = lesson.candidates[part].reshape(-1)
-    chunks = list(lesson.pairs.chunks(q, d, longest, TOKENS_AT_ONCE))
+    chunks = list(lesson.pairs.chunks(q, d, longest, tokens))
     found = torch.cat([model(**lesson.pairs.inputs(q[c], d[c], longest)).logits.float().view(-1) for c in chunks])
     back = np.argsort(np.concatenate(chunks), kind="stable")
     return found[torch.from_numpy(back).to(DEVICE)].view(len(part), -1)

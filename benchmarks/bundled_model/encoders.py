@@ -16,14 +16,25 @@ HALF = torch.bfloat16
 TOKENS_AT_ONCE = 200_000
 
 
+_masks: list[tuple[Any, Any]] = []
+
+
+def _mask(position_bias, attention_mask, dtype):
+    """Bias and mask as one tensor, which all layers of a forward pass share."""
+    if not _masks or _masks[0][0] is not position_bias:
+        mask = position_bias.to(dtype)
+        if attention_mask is not None:
+            blocked = ~attention_mask if attention_mask.dtype == torch.bool else attention_mask < -1
+            mask = mask.masked_fill(blocked, torch.finfo(dtype).min)
+        _masks[:] = [(position_bias, mask)]
+    return _masks[0][1]
+
+
 def _fused_attention(self, hidden_states, attention_mask=None, position_bias=None, **_):
     """MPNet's attention with torch's fused kernel: transformers has only the plain one, which is several times slower."""
     shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
     q, k, v = (layer(hidden_states).view(shape).transpose(1, 2) for layer in (self.q, self.k, self.v))
-    mask = position_bias.to(q.dtype)
-    if attention_mask is not None:
-        blocked = ~attention_mask if attention_mask.dtype == torch.bool else attention_mask < -1
-        mask = mask.masked_fill(blocked, torch.finfo(q.dtype).min)
+    mask = _mask(position_bias, attention_mask, q.dtype)
     found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return (self.o(found.transpose(1, 2).reshape(hidden_states.shape)),)
 

@@ -1,39 +1,45 @@
 """
-Step 2 of 2 on the way to the bundled models, on a machine with a GPU (an H100 needs about 12 minutes).
+Step 2 of 2 on the way to the bundled models, on a machine with a GPU: five stages, each reads what the ones before left in a folder.
 
-    python benchmarks/bundled_model/train_on_gpu.py material.json.xz --bilingual-start FOLDER --output FOLDER
+    python benchmarks/bundled_model/train_on_gpu.py lists-en WORK --material material.json.xz
+    python benchmarks/bundled_model/train_on_gpu.py teacher WORK
+    python benchmarks/bundled_model/train_on_gpu.py english WORK
+    python benchmarks/bundled_model/train_on_gpu.py lists-ru WORK --material material.json.xz --e5 FOLDER
+    python benchmarks/bundled_model/train_on_gpu.py bilingual WORK --start FOLDER
 
-1. Lists: judged queries and pseudo queries, twelve candidates each, with the opinions of BM25 and two bi-encoders.
-2. The bilingual model learns from those opinions and from the judgements, on English and Russian lists.
-3. The English model learns from all that and from the bilingual model, which by then is the best of the teachers.
+- `lists-en`, `lists-ru`: judged queries and pseudo queries, twelve candidates each, with the opinions of BM25 and a bi-encoder.
+- `teacher`: a cross-encoder of the size of BERT base, from MPNet, learns from those opinions, its own bi-encoder's and the
+  judgements; then it scores the lists.
+- `english`: the small model learns from the teacher, the opinions and the judgements.
+- `bilingual`: the same on English and Russian lists. `--start` may be an encoder or a cross-encoder.
 
 Judgements alone make a reranker that is good at them and hurts elsewhere: SQuAD's questions share their words with the answer.
-The opinions of the retrievers are what carries over to other subjects.
+The opinions of the retrievers are what carries over to other subjects, and a large cross-encoder carries it over best.
 """
 
 import argparse
 import json
 import lzma
+import pickle
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from candidate_lists import LIST_SIZE, Lists, Share, ask, make_lists
-from distil import Lesson, distil
+from distil import Course, Lesson, distil
 from encoders import DEVICE, HALF, Encoder, Pairs, Texts
 from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer
 
 from rerank_plugin.training.save import save_half
 
-MPNET = Encoder("sentence-transformers/all-mpnet-base-v2")
-MINILM = Encoder("sentence-transformers/all-MiniLM-L6-v2")
 ENGLISH = {
-    "squad11_train": Share(30_000, 1, 17_000),
-    "nq_qed_clapnq": Share(9_999, 2, 12_000),
-    "medquad": Share(13_000, 1, 9_000),
-    "perspectrum": Share(541, 8, 4_000),
+    "squad11_train": Share(40_000, 1, 22_000),
+    "nq_qed_clapnq": Share(9_999, 2, 16_000),
+    "medquad": Share(13_000, 1, 20_000),
+    "perspectrum": Share(541, 8, 5_000),
 }
 RUSSIAN = {
     "danetqa_ru": Share(9_999, 3, 8_000),
@@ -41,21 +47,17 @@ RUSSIAN = {
     "rumeddanet_ru": Share(9_999, 3, 6_000),
     "ms_alchemy_ru": Share(9_999, 2, 8_000),
 }
-# Cosine of MPNet (English only), cosine of multilingual E5, BM25 / best BM25, BM25 / 10: near to a conditional logit of the judged
-# passages in lists like these, with more weight on BM25, as the judged collections are near to what the bi-encoders learned from.
-ENGLISH_WEIGHTS, RUSSIAN_WEIGHTS = (12.0, 19.0, 0.5, 0.8), (54.0, 1.5, 1.3)
+# Cosine (of MPNet and of MiniLM in English, of multilingual E5 in Russian), BM25 / best BM25, BM25 / 10: near to a conditional logit
+# of the judged passages in lists like these, with more weight on BM25, as the judged collections are near to what the bi-encoders
+# learned from.
+ENGLISH_WEIGHTS, RUSSIAN_WEIGHTS = (12.0, 6.0, 3.0, 2.0), (54.0, 1.5, 1.3)
+LISTS_EN, LISTS_RU, OPINIONS = "lists-en.pickle", "lists-ru.pickle", "teacher.npz"
 
 
 def pairs_of(encoder: Encoder, lists: Lists) -> Pairs:
     """The texts of lists, for a model."""
     tokenizer = encoder.tokenizer
     return Pairs(tokenizer, Texts(tokenizer, lists.queries, 64), Texts(tokenizer, lists.passages, 440))
-
-
-def logits_of(model: Any, pairs: Pairs, lists: Lists) -> np.ndarray:
-    """What a cross-encoder thinks of the candidates."""
-    q = np.repeat(np.arange(len(lists.queries)), LIST_SIZE)
-    return pairs.score(model, q, lists.candidates.reshape(-1), 256).reshape(-1, LIST_SIZE)
 
 
 def save(model: Any, start: Encoder, folder: Path) -> None:
@@ -67,35 +69,91 @@ def save(model: Any, start: Encoder, folder: Path) -> None:
         save_half(CrossEncoder(scratch, device="cpu"), folder, base=start.source)
 
 
-def main() -> None:
-    """Make lists, train both models, save them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("material", type=Path)
-    parser.add_argument("--bilingual-start", required=True, help="multilingual E5 small, whole or with its vocabulary cut")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--bilingual-seconds", type=float, default=180)
-    parser.add_argument("--english-seconds", type=float, default=225)
-    options = parser.parse_args()
-    print("device:", DEVICE)
+def make(options: argparse.Namespace, lang: str) -> None:
+    """Make the lists of a language."""
     material = json.loads(lzma.decompress(options.material.read_bytes()))
-    e5 = Encoder(options.bilingual_start, "query: ", "passage: ")
-    english = make_lists(*ask(material["collections"], ENGLISH, "en"), material["stems"]["en"], [MPNET, e5])
-    russian = make_lists(*ask(material["collections"], RUSSIAN, "ru"), material["stems"]["ru"], [e5])
-    print("lists:", len(english.queries), "English,", len(russian.queries), "Russian")
+    shares, encoder = (ENGLISH, Encoder(options.minilm)) if lang == "en" else (RUSSIAN, e5(options.e5))
+    lists = make_lists(*ask(material["collections"], shares, lang), material["stems"][lang], [encoder])
+    print("lists:", len(lists.queries), lang, flush=True)
+    (options.work / (LISTS_EN if lang == "en" else LISTS_RU)).write_bytes(pickle.dumps(lists))
 
-    bilingual, both = e5.cross_encoder(), [pairs_of(e5, lists) for lists in (english, russian)]
+
+def e5(source: str) -> Encoder:
+    """Multilingual E5 as a bi-encoder."""
+    return Encoder(source, "query: ", "passage: ")
+
+
+def read(path: Path) -> Lists:
+    """Lists of an earlier stage."""
+    lists: Lists = pickle.loads(path.read_bytes())
+    return lists
+
+
+def english_targets(lists: Lists, work: Path) -> np.ndarray:
+    """What the students shall think of the English candidates."""
+    opinions = np.load(work / OPINIONS)
+    features = np.concatenate([opinions["cosines"][..., None], lists.features], axis=2)
+    return replace(lists, features=features).targets(ENGLISH_WEIGHTS, opinions["logits"])
+
+
+def teacher(options: argparse.Namespace) -> None:
+    """Train the teacher, and ask it."""
+    mpnet = Encoder(options.mpnet)
+    lists = read(options.work / LISTS_EN).with_cosines(mpnet)
+    model, pairs = mpnet.cross_encoder(), pairs_of(mpnet, lists)
+    lesson = Lesson(1.0, pairs, lists.candidates, lists.targets(ENGLISH_WEIGHTS))
+    distil(model, [lesson], Course(24, 5e-5, (192, 320), 40_000), seconds=options.seconds)
+    save(model, mpnet, options.work / "teacher")
+    q = np.repeat(np.arange(len(lists.queries)), LIST_SIZE)
+    logits = pairs.score(model.to(HALF).eval(), q, lists.candidates.reshape(-1), 256).reshape(-1, LIST_SIZE)
+    np.savez(options.work / OPINIONS, logits=logits, cosines=lists.features[..., 0])
+
+
+def english(options: argparse.Namespace) -> None:
+    """Train the English model."""
+    minilm, lists = Encoder(options.minilm), read(options.work / LISTS_EN)
+    model = minilm.cross_encoder()
+    lesson = Lesson(1.0, pairs_of(minilm, lists), lists.candidates, english_targets(lists, options.work))
+    distil(model, [lesson], Course(48, 2e-4, (224, 384), 160_000), seconds=options.seconds)
+    save(model, minilm, options.work / "english")
+
+
+def bilingual(options: argparse.Namespace) -> None:
+    """Train the bilingual model."""
+    start = Encoder(options.start)
+    model, of_english, of_russian = start.cross_encoder(), read(options.work / LISTS_EN), read(options.work / LISTS_RU)
     lessons = [
-        Lesson(0.55, both[0], english.candidates, english.targets(ENGLISH_WEIGHTS)),
-        Lesson(0.45, both[1], russian.candidates, russian.targets(RUSSIAN_WEIGHTS)),
+        Lesson(0.55, pairs_of(start, of_english), of_english.candidates, english_targets(of_english, options.work)),
+        Lesson(0.45, pairs_of(start, of_russian), of_russian.candidates, of_russian.targets(RUSSIAN_WEIGHTS)),
     ]
-    distil(bilingual, lessons, seconds=options.bilingual_seconds, lists=40, peak=1.5e-4, frozen=("embeddings",))
-    save(bilingual, e5, options.output / "bilingual")
+    distil(model, lessons, Course(40, 1.5e-4, (192, 384), 80_000), seconds=options.seconds)
+    save(model, start, options.work / "bilingual")
 
-    logits = logits_of(bilingual.to(HALF).eval(), both[0], english)
-    student = MINILM.cross_encoder()
-    lesson = Lesson(1.0, pairs_of(MINILM, english), english.candidates, english.targets(ENGLISH_WEIGHTS, logits))
-    distil(student, [lesson], seconds=options.english_seconds, lists=48, peak=1.5e-4, frozen=("position",))
-    save(student, MINILM, options.output / "english")
+
+STAGES = {
+    "lists-en": lambda options: make(options, "en"),
+    "lists-ru": lambda options: make(options, "ru"),
+    "teacher": teacher,
+    "english": english,
+    "bilingual": bilingual,
+}
+
+
+def main() -> None:
+    """Run one stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--material", type=Path, help="of material.py")
+    parser.add_argument("--minilm", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--mpnet", default="sentence-transformers/all-mpnet-base-v2")
+    parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder of it with its vocabulary cut")
+    parser.add_argument("--start", default="intfloat/multilingual-e5-small", help="what the bilingual model starts from")
+    parser.add_argument("--seconds", type=float, default=300, help="to train for")
+    options = parser.parse_args()
+    print("stage:", options.stage, "device:", DEVICE, flush=True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    STAGES[options.stage](options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""
+Mean of the weights of two models that were trained from one start: it often keeps what each of them is good at.
+
+    python benchmarks/bundled_model/average.py FIRST SECOND --share 0.5 --output FOLDER
+
+Wortsman et al. (2022), "Robust fine-tuning of zero-shot models" and "Model soups".
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+WEIGHTS = "model.safetensors"
+
+
+def main() -> None:
+    """Read both, write the mean; everything but the weights is the first one's."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help="of the second")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    first, second = load_file(options.first / WEIGHTS), load_file(options.second / WEIGHTS)
+    if first.keys() != second.keys():
+        parser.error(f"{options.first} and {options.second} do not have the same weights")
+    options.output.mkdir(parents=True, exist_ok=True)
+    for file in options.first.glob("*.json"):
+        if file.name != "calibration.json":  # it holds for the first model's scores
+            shutil.copyfile(file, options.output / file.name)
+    mean = {name: torch.lerp(first[name].float(), second[name].float(), options.share).half() for name in first}
+    save_file(mean, options.output / WEIGHTS, metadata={"format": "pt"})
+
+
+if __name__ == "__main__":
+    main()
