@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-WEIGHTS = "model.safetensors"
+from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION
+from rerank_plugin.training.save import WEIGHTS
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
         parser.error(f"{options.first} and {options.second} do not have the same weights")
     options.output.mkdir(parents=True, exist_ok=True)
     for file in options.first.glob("*.json"):
-        if file.name != "calibration.json":  # it holds for the first model's scores
+        if file.name != CALIBRATION:  # it holds for the first model's scores
             shutil.copyfile(file, options.output / file.name)
     mean = {name: torch.lerp(first[name].float(), second[name].float(), options.share).half() for name in first}
     save_file(mean, options.output / WEIGHTS, metadata={"format": "pt"})

@@ -22,7 +22,6 @@ import json
 import lzma
 import pickle
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ RUSSIAN = {
 # of the judged passages in lists like these, with more weight on BM25, as the judged collections are near to what the bi-encoders
 # learned from.
 ENGLISH_WEIGHTS, RUSSIAN_WEIGHTS = (12.0, 6.0, 3.0, 2.0), (54.0, 1.5, 1.3)
-LISTS_EN, LISTS_RU, OPINIONS = "lists-en.pickle", "lists-ru.pickle", "teacher.npz"
+LISTS_EN, LISTS_RU, TARGETS = "lists-en.pickle", "lists-ru.pickle", "targets-en.npy"
 
 
 def pairs_of(encoder: Encoder, lists: Lists) -> Pairs:
@@ -89,15 +88,8 @@ def read(path: Path) -> Lists:
     return lists
 
 
-def english_targets(lists: Lists, work: Path) -> np.ndarray:
-    """What the students shall think of the English candidates."""
-    opinions = np.load(work / OPINIONS)
-    features = np.concatenate([opinions["cosines"][..., None], lists.features], axis=2)
-    return replace(lists, features=features).targets(ENGLISH_WEIGHTS, opinions["logits"])
-
-
 def teacher(options: argparse.Namespace) -> None:
-    """Train the teacher, and ask it."""
+    """Train the teacher, ask it, and write down what the students shall think of the English candidates."""
     mpnet = Encoder(options.mpnet)
     lists = read(options.work / LISTS_EN).with_cosines(mpnet)
     model, pairs = mpnet.cross_encoder(), pairs_of(mpnet, lists)
@@ -106,14 +98,14 @@ def teacher(options: argparse.Namespace) -> None:
     save(model, mpnet, options.work / "teacher")
     q = np.repeat(np.arange(len(lists.queries)), LIST_SIZE)
     logits = pairs.score(model.to(HALF).eval(), q, lists.candidates.reshape(-1), 256).reshape(-1, LIST_SIZE)
-    np.savez(options.work / OPINIONS, logits=logits, cosines=lists.features[..., 0])
+    np.save(options.work / TARGETS, lists.targets(ENGLISH_WEIGHTS, logits))
 
 
 def english(options: argparse.Namespace) -> None:
     """Train the English model."""
     minilm, lists = Encoder(options.minilm), read(options.work / LISTS_EN)
     model = minilm.cross_encoder()
-    lesson = Lesson(1.0, pairs_of(minilm, lists), lists.candidates, english_targets(lists, options.work))
+    lesson = Lesson(1.0, pairs_of(minilm, lists), lists.candidates, np.load(options.work / TARGETS))
     distil(model, [lesson], Course(48, 2e-4, (224, 384), 160_000), seconds=options.seconds)
     save(model, minilm, options.work / "english")
 
@@ -123,7 +115,7 @@ def bilingual(options: argparse.Namespace) -> None:
     start = Encoder(options.start)
     model, of_english, of_russian = start.cross_encoder(), read(options.work / LISTS_EN), read(options.work / LISTS_RU)
     lessons = [
-        Lesson(0.55, pairs_of(start, of_english), of_english.candidates, english_targets(of_english, options.work)),
+        Lesson(0.55, pairs_of(start, of_english), of_english.candidates, np.load(options.work / TARGETS)),
         Lesson(0.45, pairs_of(start, of_russian), of_russian.candidates, of_russian.targets(RUSSIAN_WEIGHTS)),
     ]
     distil(model, lessons, Course(40, 1.5e-4, (192, 384), 80_000), seconds=options.seconds)
@@ -151,6 +143,8 @@ def main() -> None:
     parser.add_argument("--start", default="intfloat/multilingual-e5-small", help="what the bilingual model starts from")
     parser.add_argument("--seconds", type=float, default=300, help="to train for")
     options = parser.parse_args()
+    if options.stage.startswith("lists") and options.material is None:
+        parser.error(f"{options.stage} needs --material: the file that material.py wrote")
     print("stage:", options.stage, "device:", DEVICE, flush=True)
     options.work.mkdir(parents=True, exist_ok=True)
     STAGES[options.stage](options)
