@@ -130,11 +130,12 @@ def show_sweep(result: "SweepResult") -> None:
     title = f"{result.title}, {len(result.tried)} settings; the front"
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
     table.add_column("setting")
-    for name in (result.measure, "ms", "p to best"):
+    for name in (result.measure, "ms", "p to best", "p to first stage"):
         table.add_column(name, justify="right")
     for tried in result.front:
         style = "bold green" if tried is result.choice else ""
-        table.add_row(Text(tried.name, style=style), f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}")
+        figures = (f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}", f"{tried.p_first:.4f}")
+        table.add_row(Text(tried.name, style=style), *figures)
     Console().print(table)
     choice = result.choice
     Console().print(

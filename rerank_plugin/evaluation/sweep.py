@@ -108,6 +108,7 @@ class Tried:
     :param milliseconds: Median time of a query, both stages.
     :param p: p-value of the paired randomisation test against the best setting, not corrected: a correction for many tests
         would let more settings pass as no worse.
+    :param p_first: The same against the first stage alone: whether the second stage brings anything.
     :param on_front: Whether no other is both faster and better.
     """
 
@@ -115,6 +116,7 @@ class Tried:
     quality: float
     milliseconds: float
     p: float
+    p_first: float
     on_front: bool
 
     @property
@@ -231,7 +233,7 @@ def choose(
 
     :param title: Of the result.
     :param measure: Name of the measure.
-    :param runs: The rankings of each setting.
+    :param runs: The rankings of each setting; `None` is the first stage alone.
     :param qrels: Judgements of the queries.
     :param milliseconds: Time of a query, by setting.
     """
@@ -242,6 +244,7 @@ def choose(
     means = values.mean(axis=1)
     best = int(np.lexsort((list(milliseconds.values()), -means))[0])
     p_values = randomisation_tests((values[best] - values).T)
+    p_first = randomisation_tests((values - values[list(evaluations).index(None)]).T)
     tried = []
     for i, setting in enumerate(evaluations):
         time_ = milliseconds[setting]
@@ -249,7 +252,7 @@ def choose(
             milliseconds[other] <= time_ and means[j] >= means[i] and (milliseconds[other] < time_ or means[j] > means[i])
             for j, other in enumerate(evaluations)
         )
-        tried.append(Tried(setting, float(means[i]), round(time_, 2), float(p_values[i]), not beaten))
+        tried.append(Tried(setting, float(means[i]), round(time_, 2), float(p_values[i]), float(p_first[i]), not beaten))
     good_enough = [candidate for candidate in tried if candidate.p >= SIGNIFICANT]
     choice = min(good_enough, key=lambda candidate: (candidate.milliseconds, -candidate.quality))
     tried_best = tried[best]

@@ -33,6 +33,10 @@ def test_the_cheapest_that_is_not_significantly_worse_is_chosen():
     assert result.choice.setting == setting(10)  # 3 of 30 lost: p is 0.25
     assert [tried.setting for tried in result.front] == [None, setting(10), setting(20)]
     assert [tried.milliseconds for tried in result.tried] == sorted(times.values())
+    first, ten = result.front[:2]
+    assert (first.p_first, ten.p) == (1.0, pytest.approx(0.25, abs=0.02))
+    assert first.p < 0.001
+    assert ten.p_first < 0.001
     rights[setting(10)] = 15
     assert choose("t", "RR", runs_with(rights), QRELS, times).choice.setting == setting(20)
 

@@ -9,7 +9,10 @@ from rerank_plugin.evaluation.report.plots import front_plot
 from rerank_plugin.evaluation.report.write import write_pages
 from rerank_plugin.evaluation.sweep import SweepResult, Tried
 
-_FRONT = "Fastest first; each is better than all before it. p: randomisation test against the best, not corrected."
+_FRONT = (
+    "Fastest first; each is better than all before it. p: randomisation tests against the best setting and against the "
+    "first stage alone, not corrected."
+)
 _CHOICE = "The fastest setting that is not significantly worse than the best (p at least 0.05, not corrected)."
 
 
@@ -63,6 +66,7 @@ def _plain(tried: Tried) -> dict[str, Any]:
         "quality": tried.quality,
         "milliseconds": tried.milliseconds,
         "p": tried.p,
+        "p_first": tried.p_first,
         "on_front": tried.on_front,
     }
 
@@ -80,6 +84,7 @@ def _row(result: SweepResult, tried: Tried) -> dict[str, str]:
         "setting": tried.name,
         result.measure: f"{tried.quality:.4f}",
         "ms a query": f"{tried.milliseconds:.1f}",
-        "p": f"{tried.p:.4f}",
+        "p to best": f"{tried.p:.4f}",
+        "p to first stage": f"{tried.p_first:.4f}",
         "": ", ".join(marks),
     }
