@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from candidate_lists import LIST_SIZE
 from encoders import DEVICE, HALF, Pairs
 from torch.nn import functional
+
+from rerank_plugin.training.packed_encoder import speed_up
 
 PULL = 0.15
 BEST = 3.0  # the logit of the best candidate of a list: a probability of 0.95
@@ -58,12 +61,14 @@ class Course:
     :param peak: The highest learning rate.
     :param lengths: Tokens that pairs are cut at, in 70 % of the steps and in the others.
     :param tokens_at_once: Tokens of a forward pass: what fits into memory.
+    :param candidates: Candidates of a list that a step reads: the first, which is a relevant one, and others at random.
     """
 
     lists: int
     peak: float
     lengths: tuple[int, int]
     tokens_at_once: int
+    candidates: int = LIST_SIZE
 
 
 def losses(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,6 +102,9 @@ def distil(
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(part in name for part in frozen)
     fast = copy.deepcopy(model).to(HALF).eval()  # without dropout training is the same, and `eval` spares its kernels
+    if DEVICE == "cpu":
+        speed_up(fast)
+        fast.train()
     both = [(a, b) for a, b in zip(model.parameters(), fast.parameters(), strict=True) if a.requires_grad]
     weights, halves = [a for a, _ in both], [b for _, b in both]
     average = [weight.detach().clone() for weight in weights]
@@ -111,8 +119,10 @@ def distil(
             group["lr"] = course.peak * min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.02, 1 - fraction)
         which = pick.choices(range(len(lessons)), [lesson.share for lesson in lessons])[0]
         lesson, part = lessons[which], next(streams[which])
-        logits = _forward(fast, lesson, part, course.lengths[pick.random() >= SHORT_SHARE], course.tokens_at_once)
-        order, pull = losses(logits, torch.from_numpy(lesson.targets[part]).to(DEVICE))
+        columns = _choose(len(part), lesson.candidates.shape[1], course.candidates, draw)
+        longest = course.lengths[pick.random() >= SHORT_SHARE]
+        logits = _forward(fast, lesson, part, columns, longest, course.tokens_at_once)
+        order, pull = losses(logits, torch.from_numpy(lesson.targets[part[:, None], columns]).to(DEVICE))
         (order + PULL * pull).backward()
         torch._foreach_copy_([weight.grad for weight in weights], [half.grad for half in halves])
         for half in halves:
@@ -134,11 +144,17 @@ def distil(
     print(f"{step} steps, {seen} pairs", flush=True)
 
 
-def _forward(model: Any, lesson: Lesson, part: np.ndarray, longest: int, tokens: int) -> torch.Tensor:
-    """Logits of the lists, shape (queries, candidates); pairs of like length share a forward pass."""
-    q = np.repeat(part, lesson.candidates.shape[1])
-    d = lesson.candidates[part].reshape(-1)
+def _choose(lists: int, size: int, wanted: int, draw: np.random.Generator) -> np.ndarray:
+    """Columns of the candidates to read, shape (lists, wanted): the first, and others at random."""
+    others = draw.permuted(np.tile(np.arange(1, size), (lists, 1)), axis=1)[:, : wanted - 1]
+    return np.concatenate([np.zeros((lists, 1), dtype=np.int64), others], axis=1)
+
+
+def _forward(model: Any, lesson: Lesson, part: np.ndarray, columns: np.ndarray, longest: int, tokens: int) -> torch.Tensor:
+    """Logits of some candidates of the lists, shape of the columns; pairs of like length share a forward pass."""
+    q = np.repeat(part, columns.shape[1])
+    d = lesson.candidates[part[:, None], columns].reshape(-1)
     chunks = list(lesson.pairs.chunks(q, d, longest, tokens))
     found = torch.cat([model(**lesson.pairs.inputs(q[c], d[c], longest)).logits.float().view(-1) for c in chunks])
     back = np.argsort(np.concatenate(chunks), kind="stable")
-    return found[torch.from_numpy(back).to(DEVICE)].view(len(part), -1)
+    return found[torch.from_numpy(back).to(DEVICE)].view(columns.shape)

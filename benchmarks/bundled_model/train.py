@@ -1,17 +1,21 @@
 """
-Step 2 of 2 on the way to the bundled models, on a machine with a GPU: five stages, each reads what the ones before left in a folder.
+Step 2 of 2 on the way to the bundled models: five stages, each reads what the ones before left in a folder.
 
-    python benchmarks/bundled_model/train_on_gpu.py lists-en WORK --material material.json.xz
-    python benchmarks/bundled_model/train_on_gpu.py teacher WORK
-    python benchmarks/bundled_model/train_on_gpu.py english WORK
-    python benchmarks/bundled_model/train_on_gpu.py lists-ru WORK --material material.json.xz --e5 FOLDER
-    python benchmarks/bundled_model/train_on_gpu.py bilingual WORK --start FOLDER
+    python benchmarks/bundled_model/train.py lists-en WORK --material material.json.xz
+    python benchmarks/bundled_model/train.py teacher WORK
+    python benchmarks/bundled_model/train.py lists-ru WORK --material material.json.xz --e5 FOLDER
+    python benchmarks/bundled_model/train.py bilingual WORK --start FOLDER
+    python benchmarks/bundled_model/shorten.py WORK/bilingual --layers 0,3,4,5,6,10 --output SHORT
+    python benchmarks/bundled_model/train.py english WORK --start SHORT
 
 - `lists-en`, `lists-ru`: judged queries and pseudo queries, twelve candidates each, with the opinions of BM25 and a bi-encoder.
 - `teacher`: a cross-encoder of the size of BERT base, from MPNet, learns from those opinions, its own bi-encoder's and the
   judgements; then it scores the lists.
-- `english`: the small model learns from the teacher, the opinions and the judgements.
-- `bilingual`: the same on English and Russian lists. `--start` may be an encoder or a cross-encoder.
+- `bilingual`: a small model learns from the teacher, the opinions and the judgements, in English and in Russian.
+- `english`: the same on the English lists, best from the bilingual model with half of its layers. `--start` may be a cross-encoder
+  or an encoder in both.
+
+The stages want a GPU; `english` does without one, with fewer candidates a list.
 
 Judgements alone make a reranker that is good at them and hurts elsewhere: SQuAD's questions share their words with the answer.
 The opinions of the retrievers are what carries over to other subjects, and a large cross-encoder carries it over best.
@@ -103,11 +107,12 @@ def teacher(options: argparse.Namespace) -> None:
 
 def english(options: argparse.Namespace) -> None:
     """Train the English model."""
-    minilm, lists = Encoder(options.minilm), read(options.work / LISTS_EN)
-    model = minilm.cross_encoder()
-    lesson = Lesson(1.0, pairs_of(minilm, lists), lists.candidates, np.load(options.work / TARGETS))
-    distil(model, [lesson], Course(48, 2e-4, (224, 384), 160_000), seconds=options.seconds)
-    save(model, minilm, options.work / "english")
+    start, lists = Encoder(options.start), read(options.work / LISTS_EN)
+    model = start.cross_encoder()
+    lesson = Lesson(1.0, pairs_of(start, lists), lists.candidates, np.load(options.work / TARGETS))
+    on_gpu, on_cpu = Course(48, 2e-4, (224, 384), 160_000), Course(16, 2e-4, (128, 320), 160_000, candidates=6)
+    distil(model, [lesson], on_gpu if DEVICE == "cuda" else on_cpu, seconds=options.seconds)
+    save(model, start, options.work / "english")
 
 
 def bilingual(options: argparse.Namespace) -> None:
@@ -140,11 +145,13 @@ def main() -> None:
     parser.add_argument("--minilm", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--mpnet", default="sentence-transformers/all-mpnet-base-v2")
     parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder of it with its vocabulary cut")
-    parser.add_argument("--start", default="intfloat/multilingual-e5-small", help="what the bilingual model starts from")
+    parser.add_argument("--start", help="what the student starts from: Hub id or folder")
     parser.add_argument("--seconds", type=float, default=300, help="to train for")
     options = parser.parse_args()
     if options.stage.startswith("lists") and options.material is None:
         parser.error(f"{options.stage} needs --material: the file that material.py wrote")
+    if options.stage in ("english", "bilingual") and options.start is None:
+        parser.error(f"{options.stage} needs --start: an encoder such as intfloat/multilingual-e5-small, or a cross-encoder")
     print("stage:", options.stage, "device:", DEVICE, flush=True)
     options.work.mkdir(parents=True, exist_ok=True)
     STAGES[options.stage](options)
