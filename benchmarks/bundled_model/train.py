@@ -5,15 +5,14 @@ Step 2 of 2 on the way to the bundled models: five stages, each reads what the o
     python benchmarks/bundled_model/train.py teacher WORK
     python benchmarks/bundled_model/train.py lists-ru WORK --material material.json.xz --e5 FOLDER
     python benchmarks/bundled_model/train.py bilingual WORK --start FOLDER
-    python benchmarks/bundled_model/shorten.py WORK/bilingual --layers 0,3,4,5,6,10 --output SHORT
-    python benchmarks/bundled_model/train.py english WORK --start SHORT
+    python benchmarks/bundled_model/train.py english WORK --start FOLDER
 
 - `lists-en`, `lists-ru`: judged queries and pseudo queries, twelve candidates each, with the opinions of BM25 and a bi-encoder.
 - `teacher`: a cross-encoder of the size of BERT base, from MPNet, learns from those opinions, its own bi-encoder's and the
   judgements; then it scores the lists.
 - `bilingual`: a small model learns from the teacher, the opinions and the judgements, in English and in Russian.
-- `english`: the same on the English lists, best from the bilingual model with half of its layers. `--start` may be a cross-encoder
-  or an encoder in both.
+- `english`: the same on the English lists. In both `--start` may be an encoder, a cross-encoder, or one that `shorten.py` made
+  smaller.
 
 The stages want a GPU; `english` does without one, with fewer candidates a list.
 
