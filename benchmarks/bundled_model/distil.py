@@ -13,7 +13,7 @@ from candidate_lists import LIST_SIZE
 from encoders import DEVICE, HALF, Pairs
 from torch.nn import functional
 
-from rerank_plugin.training.packed_encoder import speed_up
+from rerank_plugin.training.packed_encoder import can_speed_up, speed_up
 
 PULL = 0.15
 BEST = 3.0  # the logit of the best candidate of a list: a probability of 0.95
@@ -102,7 +102,7 @@ def distil(
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(part in name for part in frozen)
     fast = copy.deepcopy(model).to(HALF).eval()  # without dropout training is the same, and `eval` spares its kernels
-    if DEVICE == "cpu":
+    if DEVICE == "cpu" and can_speed_up(fast.config):  # not the teacher, an MPNet
         speed_up(fast)
         fast.train()
     both = [(a, b) for a, b in zip(model.parameters(), fast.parameters(), strict=True) if a.requires_grad]
