@@ -1,10 +1,11 @@
 """
-Make a smaller start for a student: some layers of a trained cross-encoder, and its vocabulary without pieces of other scripts.
+Make a smaller start for a student: some layers of a trained cross-encoder, and the pieces of its vocabulary that English needs.
 
-    python benchmarks/bundled_model/shorten.py MODEL --layers 0,3,4,5,6,10 --output FOLDER
+    python benchmarks/bundled_model/shorten.py MODEL --layers 0,2,3,4,5,6,7,10 --lists WORK/lists-en.pickle --pieces 27000 --output FOLDER
 
-A text without the letters that are cut is split into the same pieces, with the same embeddings, as before. Dropping layers
-costs most of the quality until the model is trained again, but far less training than an encoder that never ranked.
+Pieces with Cyrillic letters go, then those that are rarest in the lists that the student will learn from. A word whose piece is
+gone is split into smaller pieces, each with its embedding as before. Dropping layers costs much of the quality until the model is
+trained again, but far less training than an encoder that never ranked.
 Sajjad et al. (2023), "On the effect of dropping layers of pre-trained transformer models".
 """
 
@@ -14,8 +15,11 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from train import read
 
 from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION
 from rerank_plugin.training.save import CONFIG, WEIGHTS
@@ -23,7 +27,20 @@ from rerank_plugin.training.save import CONFIG, WEIGHTS
 LAYER = re.compile(r"(bert\.encoder\.layer\.)(\d+)(\..*)")
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 CYRILLIC = re.compile("[\u0400-\u04ff]")
+LETTER = re.compile("\u2581?[\\x20-\u03ff]")  # Latin, Greek, digits, marks: no word of theirs may become unknown
 TOKENIZER = "tokenizer.json"
+TEXTS_AT_ONCE = 5_000
+
+
+def frequencies(tokenizer: Path, texts: list[str], size: int) -> np.ndarray:
+    """How often each piece of a vocabulary of this size is in the texts."""
+    splitter = Tokenizer.from_file(str(tokenizer))
+    splitter.no_truncation()
+    found = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        for encoding in splitter.encode_batch(texts[start : start + TEXTS_AT_ONCE], add_special_tokens=False):
+            np.add.at(found, encoding.ids, 1)
+    return found
 
 
 def main() -> None:
@@ -32,16 +49,24 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--layers", required=True, help="positions of those that stay, counted from 0")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--lists", type=Path, required=True, help="of `train.py lists-en`: which pieces are frequent")
+    parser.add_argument("--pieces", type=int, required=True, help="most pieces that stay")
     options = parser.parse_args()
     layers = [int(position) for position in options.layers.split(",")]
     options.output.mkdir(parents=True, exist_ok=True)
 
     tokenizer = json.loads((options.model / TOKENIZER).read_text(encoding="utf-8"))
     pieces = tokenizer["model"]["vocab"]
-    kept = [row for row, (piece, _score) in enumerate(pieces) if not CYRILLIC.search(piece)]
     specials = [token["id"] for token in tokenizer["added_tokens"]]
-    if kept[: len(specials)] != sorted(specials):
+    if sorted(specials) != list(range(len(specials))):
         parser.error(f"{options.model / TOKENIZER}: special tokens have the ids {specials}, not the first: they would move")
+    lists = read(options.lists)
+    counts = frequencies(options.model / TOKENIZER, lists.queries + lists.passages, len(pieces))
+    counts[[LETTER.fullmatch(piece) is not None for piece, _score in pieces]] = counts.max() + 1
+    counts[specials] = counts.max() + 1
+    counts[[CYRILLIC.search(piece) is not None for piece, _score in pieces]] = -1
+    often = np.argsort(-counts, kind="stable")[: options.pieces]
+    kept = sorted(row for row in often.tolist() if counts[row] >= 0)
     tokenizer["model"]["vocab"] = [pieces[row] for row in kept]
     (options.output / TOKENIZER).write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 

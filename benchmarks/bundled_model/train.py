@@ -109,7 +109,7 @@ def english(options: argparse.Namespace) -> None:
     start, lists = Encoder(options.start), read(options.work / LISTS_EN)
     model = start.cross_encoder()
     lesson = Lesson(1.0, pairs_of(start, lists), lists.candidates, np.load(options.work / TARGETS))
-    on_gpu, on_cpu = Course(48, 2e-4, (224, 384), 160_000), Course(16, 2e-4, (128, 320), 160_000, candidates=6)
+    on_gpu, on_cpu = Course(48, 2e-4, (224, 384), 160_000), Course(16, 1.5e-4, (160, 384), 160_000, candidates=6)
     distil(model, [lesson], on_gpu if DEVICE == "cuda" else on_cpu, seconds=options.seconds)
     save(model, start, options.work / "english")
 

@@ -64,7 +64,9 @@ def bench(
         Path | None, typer.Argument(help="Judged collection in BEIR layout; by default the sample corpus.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, JSON and picture.")] = Path("bench"),
-    model: Annotated[str, typer.Option(help="Cross-encoder: bundled name, folder or Hub id.")] = "minilm-l6-en",
+    model: Annotated[
+        str | None, typer.Option(help="Cross-encoder: bundled name, folder or Hub id; by default the bundled English one.")
+    ] = None,
     system: Annotated[
         list[str] | None,
         typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeat it. The others are compared with the first."),
@@ -83,11 +85,12 @@ def bench(
     """
     with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as progress:
         from rerank_plugin.evaluation.bench.command import measure_and_report
+        from rerank_plugin.scoring.models import DEFAULT_MODEL
 
         found = measure_and_report(
             dataset,
             output,
-            model=model,
+            model=model or DEFAULT_MODEL,
             systems=system,
             cases=case,
             rounds=rounds,

@@ -7,11 +7,12 @@ from conftest import write_cross_encoder
 from safetensors import safe_open
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.models import ModelSpec, bundled_models, load_cross_encoder, resolve_model
+from rerank_plugin.scoring.models import DEFAULT_MODEL, ModelSpec, bundled_models, load_cross_encoder, resolve_model
 
 
 def test_a_bundled_name_becomes_a_folder_of_the_package():
-    assert "minilm-l6-en" in bundled_models()
+    assert bundled_models() == ["me5-l12-enru", "minilm-l6-en"]
+    assert DEFAULT_MODEL in bundled_models()
     assert resolve_model("minilm-l6-en").endswith("minilm-l6-en")
 
 
@@ -78,6 +79,7 @@ def test_a_damaged_config_is_one_line(tmp_path, cross_encoder):
         load_cross_encoder(ModelSpec(str(tmp_path)))
 
 
-def test_the_bundled_model_says_that_it_computes_in_float32():
-    config = json.loads((Path(resolve_model("minilm-l6-en")) / "config.json").read_text())
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_bundled_model_says_that_it_computes_in_float32(name):
+    config = json.loads((Path(resolve_model(name)) / "config.json").read_text())
     assert config["dtype"] == "float32"

@@ -1,4 +1,4 @@
-"""Precisions on the bundled model and on a small one: near to float32, and independent of what else is in a batch."""
+"""Precisions on the default model and on a small one: near to float32, and independent of what else is in a batch."""
 
 import json
 
@@ -9,7 +9,7 @@ from conftest import SENTENCES
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.backends.quantization_data import quantization_batches, sample_corpus
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.models import DEFAULT_MODEL, ModelSpec
 from rerank_plugin.scoring.requests import ScoringRequest
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 from rerank_plugin.scoring.source import available_processors
@@ -38,7 +38,7 @@ def bundled():
             pytest.skip("this CPU has no units for bf16")
         if (backend, precision) not in made:
             made[backend, precision] = load_scorer(
-                ModelSpec("minilm-l6-en"), ScorerSettings(backend=backend, precision=precision)
+                ModelSpec(DEFAULT_MODEL), ScorerSettings(backend=backend, precision=precision)
             )
         return made[backend, precision]
 
