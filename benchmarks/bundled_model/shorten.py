@@ -27,7 +27,7 @@ from rerank_plugin.training.save import CONFIG, WEIGHTS
 LAYER = re.compile(r"(bert\.encoder\.layer\.)(\d+)(\..*)")
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
 CYRILLIC = re.compile("[\u0400-\u04ff]")
-LETTER = re.compile("\u2581?[\\x20-\u03ff]")  # Latin, Greek, digits, marks: no word of theirs may become unknown
+LETTER = re.compile(r"\u2581?[\x20-\u03ff]")  # Latin, Greek, digits, marks: no word of theirs may become unknown
 TOKENIZER = "tokenizer.json"
 TEXTS_AT_ONCE = 5_000
 
@@ -41,6 +41,18 @@ def frequencies(tokenizer: Path, texts: list[str], size: int) -> np.ndarray:
         for encoding in splitter.encode_batch(texts[start : start + TEXTS_AT_ONCE], add_special_tokens=False):
             np.add.at(found, encoding.ids, 1)
     return found
+
+
+def rows_to_keep(pieces: list[str], specials: int, counts: np.ndarray, most: int) -> list[int]:
+    """Rows of the special tokens, which come first, of all letters, and of the most frequent pieces that are not Cyrillic."""
+    needed, others = [], []
+    for row, piece in enumerate(pieces):
+        if row < specials or LETTER.fullmatch(piece):
+            needed.append(row)
+        elif not CYRILLIC.search(piece):
+            others.append(row)
+    others.sort(key=lambda row: -counts[row])
+    return sorted(needed + others[: max(0, most - len(needed))])
 
 
 def main() -> None:
@@ -62,11 +74,7 @@ def main() -> None:
         parser.error(f"{options.model / TOKENIZER}: special tokens have the ids {specials}, not the first: they would move")
     lists = read(options.lists)
     counts = frequencies(options.model / TOKENIZER, lists.queries + lists.passages, len(pieces))
-    counts[[LETTER.fullmatch(piece) is not None for piece, _score in pieces]] = counts.max() + 1
-    counts[specials] = counts.max() + 1
-    counts[[CYRILLIC.search(piece) is not None for piece, _score in pieces]] = -1
-    often = np.argsort(-counts, kind="stable")[: options.pieces]
-    kept = sorted(row for row in often.tolist() if counts[row] >= 0)
+    kept = rows_to_keep([piece for piece, _score in pieces], len(specials), counts, options.pieces)
     tokenizer["model"]["vocab"] = [pieces[row] for row in kept]
     (options.output / TOKENIZER).write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
