@@ -17,8 +17,8 @@ from haystack.utils import ComponentDevice
 from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
 
 from rerank_plugin import CrossEncoderRanker, HybridDocumentStore
-from rerank_plugin.beir import BeirDataset
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.collections.beir import BeirDataset
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 
 def candidates_by_query(dataset: BeirDataset, split: str, queries: int, candidates: int) -> dict[str, list[Document]]:

@@ -34,6 +34,10 @@ class IndexFormatError(StoreError):
     """An index on disk was written by a newer version, or is no index at all."""
 
 
+class IndexBusyError(StoreError):
+    """Another run holds what only one at a time may have, such as the right to index files into an index."""
+
+
 class ScoreCacheError(RerankError):
     """A score cache on disk cannot be opened, read or written."""
 

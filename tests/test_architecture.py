@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 # A module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"cli", "__main__"},
-    {"display", "terminal"},
-    {"training", "evaluation", "indexing", "doctor"},
-    {"search", "manifest", "sources"},
+    {"training", "evaluation", "indexing"},
+    {"search"},
     {"pipelines", "stopwatch"},
     {"components"},
     {"scoring", "store"},
-    {"beir"},
-    {"files"},
-    {"text_repair"},
+    {"collections"},
+    {"files", "checks"},
     {"errors"},
 ]
 # Siblings that must not know each other although they share a layer.
@@ -67,6 +66,34 @@ def test_imports_point_down(path):
         other = rest.split(".")[0]
         assert layer(other) >= layer(part), f"{path} imports {module}"
         assert (part, other) not in STRANGERS, f"{path} imports {module}"
+
+
+def dependencies() -> dict[str, set[str]]:
+    """Which files of the package import which others, also inside functions and for type checking."""
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in modules()
+    }
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        targets = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                # `from package import name` may mean a module of the package, or a name in its __init__.
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= {target if target in names else node.module for target in inner}
+        found[name] = {target for target in targets if target in names and target != name}
+    return found
+
+
+def test_no_circle_between_any_two_files():
+    order = TopologicalSorter(dependencies())
+    try:
+        order.prepare()
+    except CycleError as error:
+        pytest.fail(f"these files import each other in a circle: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("library", HOMES)

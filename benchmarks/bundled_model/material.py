@@ -21,7 +21,7 @@ import Stemmer
 from haystack import Document
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 
 WORD = re.compile(r"\w+")
 CANDIDATES = 100

@@ -19,13 +19,13 @@ from haystack_integrations.components.rankers.sentence_transformers import Sente
 from less_work import CANDIDATES, TOP_K, gather
 
 from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.depth import fit_depth
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 
 def main() -> None:

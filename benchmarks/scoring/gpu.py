@@ -17,11 +17,11 @@ from statistics import median
 import torch
 from sentence_transformers import CrossEncoder
 
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import Case, draw_call
-from rerank_plugin.scoring.models import ModelSpec, resolve_model
-from rerank_plugin.scoring.requests import ScoringRequest
+from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+from rerank_plugin.scoring.types import ScoringRequest
 
 BATCH_SIZES = (32, 64, 128, 256)
 CASE = Case((60, 120), 100)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
 from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
 from rerank_plugin.evaluation.calibrate import ndcg
 from rerank_plugin.evaluation.candidates import JudgedCandidates
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.scoring.depth import fit_depth, stopping_point
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 LAYERS = (2, 3)
 CANDIDATES = 100

@@ -17,7 +17,7 @@ from statistics import median
 from haystack import Document
 
 from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate

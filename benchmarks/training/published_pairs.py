@@ -21,7 +21,7 @@ from pathlib import Path
 from haystack import Document
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 WORD = re.compile(r"\w+")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.terminal import progress_bars, quiet_libraries
 
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.command import EvalRequest
@@ -104,7 +104,7 @@ def evaluate(
 
 
 def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
-    from rerank_plugin.display import show_evaluation
+    from rerank_plugin.cli.tables import show_evaluation
     from rerank_plugin.evaluation.command import run_evaluation
     from rerank_plugin.evaluation.report.write import as_json as plain
     from rerank_plugin.evaluation.report.write import write_report
@@ -128,7 +128,7 @@ def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
 
 
 def _sweep(request: "EvalRequest", grid: list[str], output: Path, *, as_json: bool) -> None:
-    from rerank_plugin.display import show_sweep
+    from rerank_plugin.cli.tables import show_sweep
     from rerank_plugin.evaluation.report.sweep import sweep_as_json, write_sweep
     from rerank_plugin.evaluation.sweep import Grid, run_sweep
 

@@ -9,7 +9,7 @@ import typer
 
 from rerank_plugin.cli import recipe_options as options
 from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
-from rerank_plugin.terminal import progress_bars, quiet_libraries
+from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 
 DATA, MEASURE = "Data", "Measuring"
 MAY_BE_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
@@ -243,7 +243,7 @@ def mine(
     if as_json:
         typer.echo(json.dumps(counts.as_dict() | {"file": str(output)}))
         return
-    from rerank_plugin.display import show_facts
+    from rerank_plugin.cli.tables import show_facts
 
     facts: dict[str, Any] = {"queries": counts.queries, "positives": counts.positives}
     facts |= {f"negatives, {source_name}": number for source_name, number in counts.negatives.items()}
@@ -261,6 +261,6 @@ def _windows(ranks: list[str] | None) -> dict[str, Any]:
 
 
 def _show_report(report: Any) -> None:
-    from rerank_plugin.display import show_facts
+    from rerank_plugin.cli.tables import show_facts
 
     show_facts({"training data": report.lines()})

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
-from rerank_plugin.terminal import progress_bar, quiet_libraries
+from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 
 
 @app.command()
@@ -52,7 +52,7 @@ def calibrate(
     if as_json:
         typer.echo(json.dumps({**report.lines, "file": str(file)}))
         return
-    from rerank_plugin.display import show_facts
+    from rerank_plugin.cli.tables import show_facts
 
     show_facts({f"{dataset.name}, {split}": report.lines})
     typer.echo(f"written to {file}")
@@ -85,7 +85,7 @@ def bench(
     """
     with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as progress:
         from rerank_plugin.evaluation.bench.command import measure_and_report
-        from rerank_plugin.scoring.models import DEFAULT_MODEL
+        from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
         found = measure_and_report(
             dataset,
@@ -102,7 +102,7 @@ def bench(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    from rerank_plugin.display import show_rows
+    from rerank_plugin.cli.tables import show_rows
 
     show_rows(found)
 
@@ -113,8 +113,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Show what is installed, what would be used, and how an index is."""
-    from rerank_plugin.display import show_facts
-    from rerank_plugin.doctor import examine_index, examine_installation
+    from rerank_plugin.cli.doctor import examine_index, examine_installation
+    from rerank_plugin.cli.tables import show_facts
 
     with quiet_libraries():
         found = {"installation": examine_installation()}

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.terminal import progress_bar, quiet_libraries
 
 
 @app.command()
@@ -93,7 +93,7 @@ def search(
         searcher.warm_up()
         result = searcher.search(query, top_k=top_k, candidates=candidates, filters=parsed, sentences=True)
 
-    from rerank_plugin.display import hits_as_json, show_hits
+    from rerank_plugin.cli.tables import hits_as_json, show_hits
 
     if as_json:
         typer.echo(json.dumps(hits_as_json(query, result), ensure_ascii=False))

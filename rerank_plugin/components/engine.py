@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import ModelSpec, resolve_model
+from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
 
 if TYPE_CHECKING:
     from rerank_plugin.scoring.calibration import Calibration

@@ -14,10 +14,10 @@ from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
 from haystack.utils.hf import deserialize_hf_model_kwargs, serialize_hf_model_kwargs
 
-from rerank_plugin.components.ranker_settings import check_settings
-from rerank_plugin.components.reranking import Overrides, Reranking
+from rerank_plugin.components.config import check_settings
+from rerank_plugin.components.reranker import Overrides, Reranking
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import DEFAULT_MODEL
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 
 @component

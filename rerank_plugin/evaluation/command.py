@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.beir import BeirQuery, Qrels, read_qrels
+from rerank_plugin.collections.beir import BeirQuery, Qrels, read_qrels
+from rerank_plugin.collections.runs import Run, Runs
+from rerank_plugin.collections.trec import read_run
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection, by_language, count_languages, open_collection
 from rerank_plugin.evaluation.comparison import Comparison, compare_evaluations
@@ -16,9 +18,7 @@ from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.indexes import kept_index
 from rerank_plugin.evaluation.measures import DEFAULT_MEASURES, Evaluation, evaluate, parse_measures
 from rerank_plugin.evaluation.outcomes import Outcome
-from rerank_plugin.evaluation.runs import Run, Runs
 from rerank_plugin.evaluation.stages import StagedPipeline, take_apart
-from rerank_plugin.evaluation.trec import read_run
 from rerank_plugin.pipelines import read_pipeline
 
 DEFAULT_PIPELINES = ("bm25", "bm25_rerank")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_plugin.collections.runs import Runs
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.measures import DEFAULT_MEASURES, Evaluation, evaluate
-from rerank_plugin.evaluation.runs import Runs
 from rerank_plugin.evaluation.significance import TOLERANCE, bootstrap_intervals, holm, randomisation_tests
 
 SIGNIFICANT = 0.05

@@ -6,8 +6,8 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from rerank_plugin.collections.runs import Runs, as_scores, without_ties
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
-from rerank_plugin.evaluation.runs import Runs, as_scores, without_ties
 
 if TYPE_CHECKING:
     from ir_measures.measures import Measure

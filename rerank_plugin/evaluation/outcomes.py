@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rerank_plugin.collections.runs import document_key, scores_by_rank
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.evaluation.runs import document_key, scores_by_rank
 
 if TYPE_CHECKING:
     from haystack import Document

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from rerank_plugin import __version__
 from rerank_plugin.errors import ModelError, PipelineConfigError
 from rerank_plugin.pipelines import build_pipeline
-from rerank_plugin.scoring.fingerprint import fingerprint_folder
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder
+from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.search import STAGES, Searcher, last_stage
 
 if TYPE_CHECKING:

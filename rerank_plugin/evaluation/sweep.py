@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rerank_plugin.beir import Qrels
+from rerank_plugin.collections.beir import Qrels
+from rerank_plugin.collections.runs import Run
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.command import ANSWERS, Announce, EvalRequest, fit_to_index, indexed_groups
@@ -18,7 +19,6 @@ from rerank_plugin.evaluation.comparison import SIGNIFICANT
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.measures import Evaluation, evaluate, parse_measures
 from rerank_plugin.evaluation.outcomes import Outcome
-from rerank_plugin.evaluation.runs import Run
 from rerank_plugin.evaluation.significance import randomisation_tests
 from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, FirstStage, SecondStage, StagedPipeline, init_parameters
 from rerank_plugin.scoring.fusion import FUSIONS, fuse

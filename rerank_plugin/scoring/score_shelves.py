@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rerank_plugin.errors import ScoreCacheError
-from rerank_plugin.scoring.requests import Window
+from rerank_plugin.scoring.types import Window
 
 FORMAT = 1
 # SQLite takes at most 32,766 parameters a statement, older versions 999.

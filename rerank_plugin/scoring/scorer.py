@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, logits_of, resolve_backend
 from rerank_plugin.scoring.batching import Batch, plan_batches
-from rerank_plugin.scoring.models import ModelSpec
-from rerank_plugin.scoring.requests import PassageScores, ScoringRequest, Window
-from rerank_plugin.scoring.source import ModelSource
+from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer, Tokens
+from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_windows
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.scoring.depth import DepthRule
-from rerank_plugin.scoring.requests import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.score_cache import ScoreCache, score_key
 from rerank_plugin.scoring.score_shelves import CachedScore
 from rerank_plugin.scoring.scorer import PairScorer, ShouldStop
+from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 
 # Passages that are scored between two looks at the clock, or at whether the rest can still matter.
 CHUNK = 16

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rerank_plugin.errors import StoreError
-from rerank_plugin.store.database import Database
+from rerank_plugin.store.sqlite.database import Database
 
 Rows = npt.NDArray[np.int64]
 

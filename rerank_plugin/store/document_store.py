@@ -11,7 +11,8 @@ from haystack.document_stores.types import DuplicatePolicy
 from haystack.errors import FilterError
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.filters import RowFilter
+from rerank_plugin.store.filtering.filters import RowFilter
+from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
 from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keywords.choice import BM25Parameters
@@ -19,11 +20,10 @@ from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
 from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
 from rerank_plugin.store.maintenance import backup, compact
-from rerank_plugin.store.metadata_queries import MetadataQueries
-from rerank_plugin.store.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index
+from rerank_plugin.store.sqlite.records import check_dimension, check_documents, check_vector, encode, encode_meta
 from rerank_plugin.store.writing import Batch
 
 Filters = dict[str, Any]

@@ -5,8 +5,8 @@ import uuid
 from pathlib import Path
 
 from rerank_plugin.errors import StoreError
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DerivedIndex
+from rerank_plugin.store.sqlite.database import Database
 
 
 def backup(database: Database, folder: Path, file_name: str) -> None:

@@ -7,9 +7,9 @@ from haystack import logging
 from haystack.dataclasses import Document
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, DerivedIndex, Hit, Rows
-from rerank_plugin.store.filters import RowFilter
+from rerank_plugin.store.filtering.filters import RowFilter
+from rerank_plugin.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
 

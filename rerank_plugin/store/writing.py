@@ -8,9 +8,9 @@ from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.keywords.fields import SearchFields
-from rerank_plugin.store.records import Record, check_dimension, encode, encode_vectors
+from rerank_plugin.store.sqlite.database import Database
+from rerank_plugin.store.sqlite.records import Record, check_dimension, encode, encode_vectors
 
 # What an index is searched by is known once it is open; the documents are checked before that.
 _DEFAULT = SearchFields()

@@ -14,7 +14,7 @@ from rerank_plugin.pipelines import load_pipeline, read_pipeline
 from rerank_plugin.search import Searcher
 
 if TYPE_CHECKING:
-    from rerank_plugin.beir import BeirQuery
+    from rerank_plugin.collections.beir import BeirQuery
 
 Announce = Callable[[str, int, int], None]
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import not_loaded, resolve_model
+from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
 from rerank_plugin.training.config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.beir import is_beir_folder
+from rerank_plugin.collections.beir import is_beir_folder
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import open_collection
-from rerank_plugin.scoring.models import not_loaded, resolve_model
-from rerank_plugin.text_repair import TextRepair
+from rerank_plugin.indexing.text_repair import TextRepair
+from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
 from rerank_plugin.training.checks import DataReport, check_pairs, with_cut
 from rerank_plugin.training.data import LabelledPair, read_pairs
 from rerank_plugin.training.dev import DevCollection, find_candidates

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
-from rerank_plugin.scoring.source import ModelSource
 from rerank_plugin.scoring.tokens import Pair
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ from conftest import SENTENCES
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.backends.quantization_data import quantization_batches, sample_corpus
-from rerank_plugin.scoring.models import DEFAULT_MODEL, ModelSpec
-from rerank_plugin.scoring.requests import ScoringRequest
+from rerank_plugin.scoring.loading.source import available_processors
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
-from rerank_plugin.scoring.source import available_processors
+from rerank_plugin.scoring.types import ScoringRequest
 
 QUERY = "why does coffee taste bitter"
 ANSWER = "Over-extracted coffee tastes bitter: grind coarser, or brew for a shorter time."

@@ -4,9 +4,9 @@ import threading
 import pytest
 
 from rerank_plugin.errors import InvalidValueError, ScoreCacheError
-from rerank_plugin.scoring.requests import Window
 from rerank_plugin.scoring.score_cache import ScoreCache, score_key
 from rerank_plugin.scoring.score_shelves import CachedScore
+from rerank_plugin.scoring.types import Window
 
 
 @pytest.fixture(params=["memory", "file"])

@@ -7,7 +7,7 @@ from conftest import SENTENCES
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError, ModelError
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings, load_scorer
 from rerank_plugin.scoring.windows import WindowSettings
 

@@ -6,11 +6,11 @@ from conftest import WORDS, write_tokenizer
 
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.depth import DepthRule
-from rerank_plugin.scoring.requests import ScoringRequest
 from rerank_plugin.scoring.score_cache import ScoreCache
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings, ScoringStoppedError
 from rerank_plugin.scoring.second_stage import CHUNK, Limits, SecondStage
 from rerank_plugin.scoring.tokens import PairTokenizer
+from rerank_plugin.scoring.types import ScoringRequest
 
 PASSAGES = [f"{WORDS[i % 40]} " * (1 + i % 5) for i in range(64)]
 

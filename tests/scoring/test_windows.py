@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import ModelSpec
-from rerank_plugin.scoring.requests import ScoringRequest
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+from rerank_plugin.scoring.types import ScoringRequest
 from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_windows
 
 QUERY = "which city is the capital of france?"

@@ -12,7 +12,7 @@ from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import HybridDocumentStore
-from rerank_plugin.store.database import Database
+from rerank_plugin.store.sqlite.database import Database
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_plugin import BM25Retriever
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 from rerank_plugin.store.keywords.analysis import make_analyzer

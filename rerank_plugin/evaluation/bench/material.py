@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from haystack import Document
 
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 

@@ -14,7 +14,7 @@ from haystack.utils import ComponentDevice
 
 from rerank_plugin.components import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.models import resolve_model
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 Rank = Callable[[str, list[Document]], dict[str, float]]
 STOCK = "stock"
@@ -91,8 +91,8 @@ def _flashrank(model: str, folder: Path) -> System:
     from flashrank.Config import model_file_map
 
     from rerank_plugin.scoring.backends.onnx_backend import FILE, ONNXBackend
-    from rerank_plugin.scoring.models import ModelSpec
-    from rerank_plugin.scoring.source import ModelSource
+    from rerank_plugin.scoring.loading.source import ModelSource
+    from rerank_plugin.scoring.loading.spec import ModelSpec
 
     source = ModelSource(ModelSpec(model), precision="fp32")
     ONNXBackend(source)

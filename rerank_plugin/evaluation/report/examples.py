@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rerank_plugin.collections.runs import best_first
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.command import EvalResult
-from rerank_plugin.evaluation.runs import best_first
 from rerank_plugin.evaluation.significance import TOLERANCE
 
 EXAMPLES = 5

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rerank_plugin.collections.trec import write_qrels, write_run
 from rerank_plugin.errors import InputFileError, MissingDependencyError
 from rerank_plugin.evaluation.command import EvalResult
 from rerank_plugin.evaluation.report.content import Report, make_report
-from rerank_plugin.evaluation.trec import write_qrels, write_run
 from rerank_plugin.files import replace_file
 
 FORMAT = 1

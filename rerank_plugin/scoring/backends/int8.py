@@ -7,7 +7,7 @@ from typing import Any
 
 from rerank_plugin.errors import MissingDependencyError
 from rerank_plugin.scoring.backends.quantization_data import quantization_batches
-from rerank_plugin.scoring.source import ModelSource
+from rerank_plugin.scoring.loading.source import ModelSource
 
 try:
     import nncf

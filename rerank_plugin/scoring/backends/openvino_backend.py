@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.source import ModelSource, available_processors
+from rerank_plugin.scoring.loading.source import ModelSource, available_processors
 from rerank_plugin.scoring.tokens import Features
 
 FILE = "model.xml"

@@ -4,7 +4,7 @@ import random
 from itertools import cycle
 from pathlib import Path
 
-from rerank_plugin.beir import BeirDataset
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer
 
 PAIRS = 128

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.source import ModelSource
+from rerank_plugin.scoring.loading.source import ModelSource
 from rerank_plugin.scoring.tokens import Features
 
 

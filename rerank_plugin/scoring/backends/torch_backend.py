@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.source import ModelSource
+from rerank_plugin.scoring.loading.source import ModelSource
 from rerank_plugin.scoring.tokens import Features, Pair
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

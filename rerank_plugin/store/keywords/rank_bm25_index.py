@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.keywords.analysis import make_analyzer
 from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordSettings
 from rerank_plugin.store.keywords.query import KeywordQuery, TermQuery
+from rerank_plugin.store.sqlite.database import Database
 
 
 class RankBM25Index:

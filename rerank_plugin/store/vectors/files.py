@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError
+from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors.trained import Trained, TrainedIndex
 
 FORMAT = 1

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from haystack import logging
 
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import files, kinds
 from rerank_plugin.store.vectors.flat import FlatIndex
 from rerank_plugin.store.vectors.nearest import Nearest

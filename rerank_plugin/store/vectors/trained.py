@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rerank_plugin.store.database import Database
 from rerank_plugin.store.derived import Rows
+from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
 from rerank_plugin.store.vectors.nearest import Matrix, Nearest
 from rerank_plugin.store.vectors.similarity import prepare

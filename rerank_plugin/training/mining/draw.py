@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rerank_plugin.beir import BeirDocument, BeirQuery
+from rerank_plugin.collections.beir import BeirDocument, BeirQuery
 from rerank_plugin.training.mining.guards import answers_of, contains_answer, is_near_duplicate, margin_limit
 from rerank_plugin.training.mining.rules import MiningRules
 

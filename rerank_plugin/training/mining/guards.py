@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from rerank_plugin.beir import BeirQuery
+from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.training.mining.rules import MiningRules
 
 WORD = re.compile(r"\w+")

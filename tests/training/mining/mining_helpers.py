@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.beir import BeirDocument, BeirQuery
+from rerank_plugin.collections.beir import BeirDocument, BeirQuery
 from rerank_plugin.evaluation.collection import Collection, open_collection
 from rerank_plugin.training.mining.draw import MiningCounts, Negative, draw_negatives
 from rerank_plugin.training.mining.mine import MiningJob, mine

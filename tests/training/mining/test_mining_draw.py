@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mining_helpers import draw, windows
 
-from rerank_plugin.beir import BeirQuery
+from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.training.mining.draw import MiningCounts
 from rerank_plugin.training.mining.rules import RankWindow
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.beir import BeirQuery
+from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.training.mining.guards import answers_of, contains_answer, is_near_duplicate, margin_limit
 from rerank_plugin.training.mining.rules import MiningRules
 

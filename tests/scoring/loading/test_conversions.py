@@ -9,8 +9,8 @@ from conftest import SENTENCES, write_cross_encoder
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.files import cache_folder
-from rerank_plugin.scoring.conversions import COMPLETE, Conversion, find_or_convert
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.loading.conversions import COMPLETE, Conversion, find_or_convert
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 
 CONVERSION = Conversion("abc", "openvino", "fp32", "openvino 1", name="tiny")
@@ -93,7 +93,7 @@ def test_once_converted_a_model_needs_no_torch(cross_encoder, cache, backend):
     expected = scorer(cross_encoder, backend).logits("moon", SENTENCES)
     code = f"""
 import sys
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 scorer = load_scorer(ModelSpec({str(cross_encoder)!r}), ScorerSettings(backend={backend!r}, precision="fp32"))
 print(*scorer.logits("moon", {SENTENCES!r}), sep="\\n")

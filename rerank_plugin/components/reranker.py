@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from haystack import Document
 
+from rerank_plugin.components.config import check_positive, engine_settings
 from rerank_plugin.components.engine import Engine, load_engine
-from rerank_plugin.components.ranker_settings import check_positive, engine_settings
 from rerank_plugin.components.ranking import (
     FIRST_STAGE_RANK,
     RankingRules,
@@ -22,9 +22,9 @@ from rerank_plugin.components.ranking import (
     rank_documents,
 )
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.requests import ScoringRequest, Window
 from rerank_plugin.scoring.scorer import ScoringStoppedError
 from rerank_plugin.scoring.second_stage import Limits, Scored
+from rerank_plugin.scoring.types import ScoringRequest, Window
 
 if TYPE_CHECKING:
     from rerank_plugin.components.ranker import CrossEncoderRanker

@@ -1,7 +1,7 @@
 """Filters mean what `document_matches_filter` of Haystack says they mean."""
 
 import sqlite3
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from haystack import Document
@@ -41,7 +41,7 @@ EQUALITIES = st.builds(
     lambda field, operator, value: {"field": field, "operator": operator, "value": value},
     NAMES,
     st.sampled_from(["==", "!="]),
-    SCALARS | LISTS | st.dictionaries(FIELDS, SCALARS, max_size=1) | st.just(datetime(2024, 5, 6, tzinfo=timezone.utc)),
+    SCALARS | LISTS | st.dictionaries(FIELDS, SCALARS, max_size=1) | st.just(datetime(2024, 5, 6, tzinfo=UTC)),
 )
 ORDERS = st.builds(
     lambda field, operator, value: {"field": field, "operator": operator, "value": value},

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.records import Record
+from rerank_plugin.store.sqlite.records import Record
 
 FORMAT = 2
 

@@ -5,9 +5,9 @@ from math import isnan, nan
 from pathlib import Path
 from sys import intern
 
-from rerank_plugin.beir import read_lines
+from rerank_plugin.collections.beir import read_lines
+from rerank_plugin.collections.runs import Run, Runs, best_first
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.evaluation.runs import Run, Runs, best_first
 from rerank_plugin.files import replace_file
 
 

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from rerank_plugin.indexing import index_paths
+from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.store import HybridDocumentStore
-from rerank_plugin.text_repair import TextRepair
 
 BROKEN = "He said â€œyesâ€\x9d â€¦ in a cafÃ©."
 WHOLE = "He said “yes” … in a café."

@@ -7,7 +7,7 @@ from conftest import write_cross_encoder
 from safetensors import safe_open
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.models import DEFAULT_MODEL, ModelSpec, bundled_models, load_cross_encoder, resolve_model
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec, bundled_models, load_cross_encoder, resolve_model
 
 
 def test_a_bundled_name_becomes_a_folder_of_the_package():

@@ -108,7 +108,7 @@ def test_a_mistake_gets_one_line_and_status_1(rerank, tmp_path, index, arguments
         "components:\n  ranker:\n    type: rerank_plugin.components.ranker.CrossEncoderRanker\n    init_parameters: {}\n"
     )
     (tmp_path / "faulty.yaml").write_text(ranker.format("{topk: 5}") + "connections: []\n")
-    bm25 = Path(__file__).parent.parent / "pipelines" / "bm25_rerank.yaml"
+    bm25 = Path(__file__).parents[2] / "pipelines" / "bm25_rerank.yaml"
     (tmp_path / "model.yaml").write_text(bm25.read_text().replace("model: minilm-l6-en", "model: minilm-l6-xx"))
     index_paths([tmp_path / "good.txt"], tmp_path / "newer", pipeline="indexing_keyword")
     newer(tmp_path / "newer")

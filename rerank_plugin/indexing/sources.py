@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rerank_plugin.beir import BeirDataset, is_beir_folder
+from rerank_plugin.collections.beir import BeirDataset, is_beir_folder
 from rerank_plugin.errors import InputFileError
 
 BEIR_TYPE = "application/jsonl"

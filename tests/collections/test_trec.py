@@ -4,9 +4,9 @@ import pytest
 import pytrec_eval
 from haystack import Document
 
+from rerank_plugin.collections.trec import write_qrels
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.evaluation import evaluate, read_qrels, read_run, write_run
-from rerank_plugin.evaluation.trec import write_qrels
 
 
 def test_a_run_comes_back_as_it_was_written(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from rerank_plugin.beir import BeirDataset, is_beir_folder, read_documents
+from rerank_plugin.collections.beir import BeirDataset, is_beir_folder, read_documents
 from rerank_plugin.errors import InputFileError
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 from haystack import Document
 from haystack.dataclasses import ByteStream
 
-from rerank_plugin.beir import BeirDocument, read_documents
+from rerank_plugin.collections.beir import BeirDocument, read_documents
 from rerank_plugin.errors import InputFileError, PipelineConfigError
-from rerank_plugin.manifest import FILE_NAME as MANIFEST_FILE
-from rerank_plugin.manifest import FileState, Manifest
+from rerank_plugin.indexing.manifest import FILE_NAME as MANIFEST_FILE
+from rerank_plugin.indexing.manifest import FileState, Manifest
+from rerank_plugin.indexing.sources import BEIR_TYPE, SourceFile, find_sources
+from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.pipelines import component_names, find_pipeline, load_pipeline
-from rerank_plugin.sources import BEIR_TYPE, SourceFile, find_sources
-from rerank_plugin.text_repair import TextRepair
 
 if TYPE_CHECKING:
     from haystack import Pipeline

@@ -10,7 +10,7 @@ from rerank_plugin import __version__
 from rerank_plugin.errors import StoreError
 from rerank_plugin.files import cache_folder
 from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
-from rerank_plugin.scoring.models import bundled_models
+from rerank_plugin.scoring.loading.spec import bundled_models
 from rerank_plugin.store import HybridDocumentStore
 
 # Each package, and the extra that brings it; "" for one that is always there.

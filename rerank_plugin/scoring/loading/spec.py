@@ -10,7 +10,7 @@ from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-BUNDLED_FOLDER = Path(__file__).parent.parent / "models"
+BUNDLED_FOLDER = Path(__file__).parents[2] / "models"
 DEFAULT_MODEL = "minilm-l6-en"
 
 

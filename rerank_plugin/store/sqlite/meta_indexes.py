@@ -7,7 +7,7 @@ from typing import Any
 
 from haystack import logging
 
-from rerank_plugin.store.lookups import Lookup
+from rerank_plugin.store.filtering.lookups import Lookup
 
 logger = logging.getLogger(__name__)
 

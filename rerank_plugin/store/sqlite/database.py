@@ -19,14 +19,14 @@ import numpy as np
 import numpy.typing as npt
 from haystack.dataclasses import Document
 
-from rerank_plugin.store import schema
-from rerank_plugin.store.connection import connect, use_write_ahead_log
-from rerank_plugin.store.filters import RowFilter
+from rerank_plugin.store.filtering.filters import RowFilter
+from rerank_plugin.store.filtering.lookups import lookups
 from rerank_plugin.store.keywords.fields import SearchFields
-from rerank_plugin.store.lookups import lookups
-from rerank_plugin.store.meta_indexes import MetaIndexes
-from rerank_plugin.store.records import Record, decode, decode_vectors
 from rerank_plugin.store.settings import Settings
+from rerank_plugin.store.sqlite import schema
+from rerank_plugin.store.sqlite.connection import connect, use_write_ahead_log
+from rerank_plugin.store.sqlite.meta_indexes import MetaIndexes
+from rerank_plugin.store.sqlite.records import Record, decode, decode_vectors
 
 _CHUNK = 4096
 

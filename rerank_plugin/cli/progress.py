@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.command import Announce
-    from rerank_plugin.indexing import Progress
+    from rerank_plugin.indexing.run import Progress
 
 
 @contextmanager

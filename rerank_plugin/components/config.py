@@ -8,7 +8,7 @@ from rerank_plugin.components.engine import EngineSettings
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.depth import check_confidence
 from rerank_plugin.scoring.fusion import FUSIONS
-from rerank_plugin.scoring.models import ModelSpec
+from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings
 from rerank_plugin.scoring.windows import WindowSettings
 

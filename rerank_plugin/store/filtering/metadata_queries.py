@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
-from rerank_plugin.store import metadata
+from rerank_plugin.store.filtering import metadata
 from rerank_plugin.store.in_thread import in_thread
 
 Filters = dict[str, Any]

@@ -32,7 +32,7 @@ def use_write_ahead_log(connection: sqlite3.Connection) -> None:
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:  # noqa: PERF203 - a retry is meant
+        except sqlite3.OperationalError as error:
             # Of several processes that make an index at once, SQLite lets one change the mode, and the others do not wait.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise

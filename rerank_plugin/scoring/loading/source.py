@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.conversions import Conversion, find_or_convert
-from rerank_plugin.scoring.fingerprint import fingerprint_folder, fingerprint_name
-from rerank_plugin.scoring.models import ModelSpec, find_config, load_cross_encoder
+from rerank_plugin.scoring.loading.conversions import Conversion, find_or_convert
+from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder, fingerprint_name
+from rerank_plugin.scoring.loading.spec import ModelSpec, find_config, load_cross_encoder
 from rerank_plugin.scoring.tokens import PairTokenizer
 
 if TYPE_CHECKING:

@@ -1,0 +1,113 @@
+"""
+Checks of values that a caller passed in. Each raises an InvalidValueError that names parameter, value and remedy.
+
+Flags are no numbers here, although Python counts `True` as 1: `top_k=True` is a mistake.
+"""
+
+from collections.abc import Collection
+from math import inf, isfinite
+from typing import Any
+
+from rerank_plugin.errors import InvalidValueError
+
+_SHOWN = 80
+
+
+def shown(value: Any) -> str:
+    """Return a value as an error message shows it: on one line, and not endlessly long."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a class of the caller's, or nested too deeply to be written down
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({type(value).__name__})"
+
+
+def check_count(name: str, value: Any, *, least: int = 1, most: float = inf) -> int:
+    """
+    Check a whole number.
+
+    :param name: What the caller calls it.
+    :param value: The value.
+    :param least: The smallest allowed.
+    :param most: The greatest allowed.
+    :returns: The value.
+    :raises InvalidValueError: If it is no whole number, or out of range.
+    """
+    limits = f"of at least {least}" if most == inf else f"from {least} to {most}"
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidValueError(f"{name} must be a whole number {limits}, got {shown(value)}")
+    return value
+
+
+def check_number(name: str, value: Any, *, least: float = -inf, most: float = inf, above: float = -inf) -> float:
+    """
+    Check a finite number.
+
+    :param name: What the caller calls it.
+    :param value: The value.
+    :param least: The smallest allowed.
+    :param most: The greatest allowed.
+    :param above: The value must be greater than this.
+    :returns: The value as a float.
+    :raises InvalidValueError: If it is no finite number, or out of range.
+    """
+    limits = ""
+    if above > -inf:
+        limits = f" above {above:g}"
+    elif least > -inf:
+        limits = f" of at least {least:g}" if most == inf else f" from {least:g} to {most:g}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not isfinite(value) or not (least <= value <= most and value > above):
+        raise InvalidValueError(f"{name} must be a finite number{limits}, got {shown(value)}")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """
+    Check a truth value.
+
+    :param name: What the caller calls it.
+    :param value: The value.
+    :returns: The value.
+    :raises InvalidValueError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"{name} must be true or false, got {shown(value)}")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
+    """
+    Check that a value is one of those that there are.
+
+    :param name: What the caller calls it.
+    :param value: The value.
+    :param choices: The values allowed.
+    :raises InvalidValueError: If it is another one.
+    """
+    if not any(value == choice and type(value) is type(choice) for choice in choices):
+        raise InvalidValueError(f"unknown {name} {shown(value)}: choose one of {list(choices)}")
+
+
+def check_text(name: str, value: Any, *, empty: bool = False) -> str:
+    """
+    Check a text.
+
+    :param name: What the caller calls it.
+    :param value: The value.
+    :param empty: Whether it may be empty, or nothing but white space.
+    :returns: The text.
+    :raises InvalidValueError: If it is no string, empty, or no valid Unicode (a lone surrogate, which UTF-8 cannot hold).
+    """
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{name} must be a text, got {shown(value)}")
+    if not empty and not value.strip():
+        raise InvalidValueError(f"{name} is empty: pass a text with at least one word")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidValueError(
+            f"{name} is not valid Unicode (character {error.start} is half of a surrogate pair): decode its source with "
+            "errors='replace'"
+        ) from None
+    return value

@@ -1,0 +1,1 @@
+"""Haystack's metadata filters, translated to SQL."""

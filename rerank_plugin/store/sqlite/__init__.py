@@ -1,0 +1,1 @@
+"""The source-of-truth database of an index: one SQLite file."""
