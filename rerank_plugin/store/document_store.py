@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from haystack import default_from_dict, default_to_dict
 from haystack.dataclasses import Document
@@ -13,7 +13,8 @@ from haystack.errors import FilterError
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
-from rerank_plugin.store.handles import DATABASE, Handle
+from rerank_plugin.store.folder import DATABASE
+from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.fields import SearchFields
@@ -24,7 +25,7 @@ from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index
 from rerank_plugin.store.sqlite.records import check_dimension, check_documents, check_vector, encode, encode_meta
-from rerank_plugin.store.writing import Batch
+from rerank_plugin.store.writing import Batch, check_policy
 
 Filters = dict[str, Any]
 
@@ -114,7 +115,7 @@ class HybridDocumentStore(MetadataQueries):
     def count_documents(self) -> int:
         """Return the number of documents."""
         with self._session.reading() as handle:
-            return handle.database.count()
+            return handle.database.documents.count()
 
     def filter_documents(self, filters: Filters | None = None) -> list[Document]:
         """
@@ -124,7 +125,7 @@ class HybridDocumentStore(MetadataQueries):
         :raises FilterError: If the filters are malformed, or compare what cannot be compared.
         """
         with self._session.reading() as handle, handle.database.snapshot():
-            return [document for _, document in handle.database.documents(_rows(handle, filters))]
+            return [document for _, document in handle.database.documents.read(_rows(handle, filters))]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """
@@ -137,12 +138,18 @@ class HybridDocumentStore(MetadataQueries):
             holds NaN or infinity, or meta is no JSON.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         """
-        batch = check_documents(documents)
-        checked = Batch(batch, policy, self.embedding_dim)
-        if not batch:
+        given = check_documents(documents)
+        check_policy(policy)
+        if not given:
             return 0
+        with self._session.reading() as handle:
+            fields = _search_fields(handle)
+        batch = Batch(given, self.embedding_dim, fields)
         with self._session.writing(create=True) as handle:
-            return checked.store(handle.database)
+            # Another process may have made the index meanwhile, and set it to others.
+            if _search_fields(handle) != batch.search_fields:
+                batch = Batch(given, self.embedding_dim, _search_fields(handle))
+            return batch.store(handle.database, policy)
 
     def delete_documents(self, document_ids: list[str]) -> None:
         """
@@ -154,12 +161,13 @@ class HybridDocumentStore(MetadataQueries):
         if isinstance(document_ids, str):
             raise InvalidValueError(f"document_ids must be a list of ids, got the text {document_ids!r}")
         with self._session.writing() as handle:
-            handle.database.delete(list(handle.database.rows_of(list(document_ids)).values()))
+            documents = handle.database.documents
+            documents.delete(list(documents.rows_of(list(document_ids)).values()))
 
     def delete_all_documents(self) -> None:
         """Delete every document. The next embedding may have another length, unless `embedding_dim` was given."""
         with self._session.writing() as handle:
-            handle.database.delete_all(self.embedding_dim)
+            handle.database.documents.delete_all(self.embedding_dim)
 
     def delete_by_filter(self, filters: Filters) -> int:
         """
@@ -172,7 +180,7 @@ class HybridDocumentStore(MetadataQueries):
         _refuse_empty(filters, "delete_all_documents() deletes every document")
         with self._session.writing() as handle:
             rows = _rows(handle, filters) or []
-            handle.database.delete(rows)
+            handle.database.documents.delete(rows)
             return len(rows)
 
     def update_by_filter(self, filters: Filters, meta: dict[str, Any]) -> int:
@@ -188,11 +196,11 @@ class HybridDocumentStore(MetadataQueries):
         _refuse_empty(filters, "name the documents to change")
         encode_meta(meta, "(all that match)")
         with self._session.writing() as handle:
-            found = list(handle.database.documents(_rows(handle, filters), embeddings=False))
-            fields = handle.settings.search_fields or SearchFields()
-            changed = [(row, encode(_merged(document, meta), fields)) for row, document in found]
+            documents, fields = handle.database.documents, _search_fields(handle)
+            matching = documents.read(_rows(handle, filters), embeddings=False)
+            changed = [(row, encode(_merged(document, meta), fields)) for row, document in matching]
             if changed:
-                handle.database.update_meta(changed)
+                documents.update_meta(changed)
             return len(changed)
 
     def count_documents_by_filter(self, filters: Filters) -> int:
@@ -203,7 +211,7 @@ class HybridDocumentStore(MetadataQueries):
         """
         with self._session.reading() as handle, handle.database.snapshot():
             rows = _rows(handle, filters)
-            return handle.database.count() if rows is None else len(rows)
+            return handle.database.documents.count() if rows is None else len(rows)
 
     def bm25_retrieval(
         self,
@@ -258,7 +266,7 @@ class HybridDocumentStore(MetadataQueries):
         check_top_k(top_k)
         vector = check_vector(query_embedding, "the query embedding")
         with self._session.reading() as handle:
-            embedding_dim = handle.database.setting("embedding_dim")
+            embedding_dim = handle.database.settings.get("embedding_dim")
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
             return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)
@@ -279,13 +287,13 @@ class HybridDocumentStore(MetadataQueries):
     def settings(self) -> dict[str, Any]:
         """Return what the index is set to, by the names of this class's parameters."""
         with self._session.reading() as handle:
-            found = handle.database.settings()
-            return {**asdict(found), "search_fields": found.search_fields and dict(found.search_fields.weights)}
+            stored = handle.database.settings.read()
+            return {**asdict(stored), "search_fields": stored.search_fields and dict(stored.search_fields.weights)}
 
     def revision(self) -> str:
         """Return a text that is another one after every change of the documents, and in every other index."""
         with self._session.reading() as handle:
-            return f"{handle.database.setting('index_id')}:{handle.database.counter}"
+            return f"{handle.database.settings.index_id}:{handle.database.changes.counter}"
 
     def describe_vectors(self) -> dict[str, Any]:
         """
@@ -338,6 +346,14 @@ class HybridDocumentStore(MetadataQueries):
             vectors = self._session.vectors(handle)
             compact(handle.database, [self._session.keywords(handle), vectors])
 
+    def __enter__(self) -> Self:
+        """Return the store itself; the end of the `with` block closes it."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the store."""
+        self.close()
+
     def close(self) -> None:
         """
         Complete the keyword index on disk and close the files. Closing twice is fine; a later call opens them again.
@@ -360,12 +376,16 @@ class HybridDocumentStore(MetadataQueries):
 
     def _metas(self, filters: Filters | None) -> list[dict[str, Any]]:
         with self._session.reading() as handle, handle.database.snapshot():
-            return list(handle.database.metas(_rows(handle, filters)))
+            return list(handle.database.documents.metas(_rows(handle, filters)))
 
 
 def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
     """Return the rows that match, None for all."""
-    return handle.database.matching(RowFilter(filters)).tolist() if filters else None
+    return handle.database.documents.matching(RowFilter(filters)).tolist() if filters else None
+
+
+def _search_fields(handle: Handle) -> SearchFields:
+    return handle.settings.search_fields or SearchFields()
 
 
 def _refuse_empty(filters: Filters, remedy: str) -> None:

@@ -45,5 +45,5 @@ def compact(database: Database, derived: list[DerivedIndex]) -> None:
     for index in derived:
         index.sync(database)
     with database.transaction():
-        database.forget_deleted()
+        database.changes.forget_deleted()
     database.vacuum()
