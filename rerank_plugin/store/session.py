@@ -80,7 +80,9 @@ class Session:
     def close(self) -> None:
         """Complete the derived indexes on disk and give the files back; a later use opens them again."""
         try:
-            if self._is_behind and self._folder is not None:
+            # What was moved, or belongs to the process that forked this one, cannot be completed here.
+            shared = self._shared
+            if self._is_behind and shared is not None and shared.is_current and not shared.database.connection.is_inherited:
                 with self._borrow(create=False) as handle:
                     keywords = self.keywords(handle)
                     if keywords.persistent:

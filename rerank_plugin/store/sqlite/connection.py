@@ -57,10 +57,15 @@ class Connection:
         return _identify(self.file) == self.identity
 
     @property
-    def _usable(self) -> sqlite3.Connection:
-        if self.file is not None and self._process != os.getpid():
+    def is_inherited(self) -> bool:
+        """Whether it was in use when this process was forked, so that only the parent can use it."""
+        if self._sqlite is not None and self.file is not None and self._process != os.getpid():
             self.abandon()
-        if self._is_inherited:
+        return self._is_inherited
+
+    @property
+    def _usable(self) -> sqlite3.Connection:
+        if self.is_inherited:
             raise _inherited_error(self.file)
         if self._sqlite is None:
             raise StoreError(f"{self.file or 'the index in memory'} is closed")
@@ -142,7 +147,7 @@ class Connection:
         :returns: Whether it had been suspended.
         :raises sqlite3.OperationalError: If the file is gone.
         """
-        if self._sqlite is not None or self._is_inherited:
+        if self.is_open or self.is_inherited:
             return False
         self._sqlite = _open(self.file, "rw")
         self._process = os.getpid()
@@ -158,7 +163,7 @@ class Connection:
 
     def __del__(self) -> None:
         """Keep a connection of the parent's open where the process was forked past `os.register_at_fork`."""
-        if self.file is not None and self._sqlite is not None and self._process != os.getpid():
+        if self._sqlite is not None and self.file is not None and self._process != os.getpid():
             self.abandon()
 
     def close(self) -> None:
@@ -166,6 +171,8 @@ class Connection:
         self._close()
 
     def _close(self) -> None:
+        if self.is_inherited:
+            return
         # A cursor that is still alive, such as one in the traceback of an error, would keep the file open.
         for cursor in list(self._cursors):
             with suppress(sqlite3.Error):

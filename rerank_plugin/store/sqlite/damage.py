@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rerank_plugin.errors import StoreError
 
-REMEDY = "put a backup of the whole index in its place, or index the documents again into a new folder"
+REMEDY = "put a backup in its place, or index the documents again into a new folder"
 
 
 class DamagedDatabaseError(StoreError):
