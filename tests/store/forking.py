@@ -6,7 +6,6 @@ Processes that fork with an index open; a few rounds in the tests, more by hand:
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -140,7 +139,8 @@ def main() -> None:
         for _ in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
                 batches += run(situation, Path(folder) / "index")
-        print(json.dumps({"fork": situation, "rounds": rounds, "acknowledged": batches, "lost": 0}), flush=True)
+        report = {"fork": situation, "rounds": rounds, "acknowledged": batches, "lost": 0}
+        sys.stdout.write(f"{json.dumps(report)}\n")
 
 
 if __name__ == "__main__":
