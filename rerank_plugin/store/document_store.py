@@ -1,7 +1,7 @@
 """HybridDocumentStore: the Haystack face of an index."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,23 @@ from haystack.errors import FilterError
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
-from rerank_plugin.store.handles import DATABASE, Handle
+from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.in_thread import in_thread
+from rerank_plugin.store.index_state import IndexState
 from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
 from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
-from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index
 from rerank_plugin.store.sqlite.records import check_dimension, check_documents, check_vector, encode, encode_meta
-from rerank_plugin.store.writing import Batch
+from rerank_plugin.store.writing import Batch, check_policy
 
 Filters = dict[str, Any]
 
 
-class HybridDocumentStore(MetadataQueries):
+class HybridDocumentStore(IndexState, MetadataQueries):
     """
     Documents, a keyword index and a vector index in one folder, or in memory.
 
@@ -114,7 +114,7 @@ class HybridDocumentStore(MetadataQueries):
     def count_documents(self) -> int:
         """Return the number of documents."""
         with self._session.reading() as handle:
-            return handle.database.count()
+            return handle.database.documents.count()
 
     def filter_documents(self, filters: Filters | None = None) -> list[Document]:
         """
@@ -124,7 +124,7 @@ class HybridDocumentStore(MetadataQueries):
         :raises FilterError: If the filters are malformed, or compare what cannot be compared.
         """
         with self._session.reading() as handle, handle.database.snapshot():
-            return [document for _, document in handle.database.documents(_rows(handle, filters))]
+            return [document for _, document in handle.database.documents.read(_rows(handle, filters))]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """
@@ -137,12 +137,18 @@ class HybridDocumentStore(MetadataQueries):
             holds NaN or infinity, or meta is no JSON.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         """
-        batch = check_documents(documents)
-        checked = Batch(batch, policy, self.embedding_dim)
-        if not batch:
+        given = check_documents(documents)
+        check_policy(policy)
+        if not given:
             return 0
+        with self._session.reading() as handle:
+            fields = _search_fields(handle)
+        batch = Batch(given, self.embedding_dim, fields)
         with self._session.writing(create=True) as handle:
-            return checked.store(handle.database)
+            # Another process may have made the index meanwhile, and set it to others.
+            if _search_fields(handle) != batch.search_fields:
+                batch = Batch(given, self.embedding_dim, _search_fields(handle))
+            return batch.store(handle.database, policy)
 
     def delete_documents(self, document_ids: list[str]) -> None:
         """
@@ -154,12 +160,13 @@ class HybridDocumentStore(MetadataQueries):
         if isinstance(document_ids, str):
             raise InvalidValueError(f"document_ids must be a list of ids, got the text {document_ids!r}")
         with self._session.writing() as handle:
-            handle.database.delete(list(handle.database.rows_of(list(document_ids)).values()))
+            documents = handle.database.documents
+            documents.delete(list(documents.rows_of(list(document_ids)).values()))
 
     def delete_all_documents(self) -> None:
         """Delete every document. The next embedding may have another length, unless `embedding_dim` was given."""
         with self._session.writing() as handle:
-            handle.database.delete_all(self.embedding_dim)
+            handle.database.documents.delete_all(self.embedding_dim)
 
     def delete_by_filter(self, filters: Filters) -> int:
         """
@@ -172,7 +179,7 @@ class HybridDocumentStore(MetadataQueries):
         _refuse_empty(filters, "delete_all_documents() deletes every document")
         with self._session.writing() as handle:
             rows = _rows(handle, filters) or []
-            handle.database.delete(rows)
+            handle.database.documents.delete(rows)
             return len(rows)
 
     def update_by_filter(self, filters: Filters, meta: dict[str, Any]) -> int:
@@ -188,11 +195,11 @@ class HybridDocumentStore(MetadataQueries):
         _refuse_empty(filters, "name the documents to change")
         encode_meta(meta, "(all that match)")
         with self._session.writing() as handle:
-            found = list(handle.database.documents(_rows(handle, filters), embeddings=False))
-            fields = handle.settings.search_fields or SearchFields()
-            changed = [(row, encode(_merged(document, meta), fields)) for row, document in found]
+            documents, fields = handle.database.documents, _search_fields(handle)
+            matching = documents.read(_rows(handle, filters), embeddings=False)
+            changed = [(row, encode(_merged(document, meta), fields)) for row, document in matching]
             if changed:
-                handle.database.update_meta(changed)
+                documents.update_meta(changed)
             return len(changed)
 
     def count_documents_by_filter(self, filters: Filters) -> int:
@@ -203,7 +210,7 @@ class HybridDocumentStore(MetadataQueries):
         """
         with self._session.reading() as handle, handle.database.snapshot():
             rows = _rows(handle, filters)
-            return handle.database.count() if rows is None else len(rows)
+            return handle.database.documents.count() if rows is None else len(rows)
 
     def bm25_retrieval(
         self,
@@ -258,93 +265,10 @@ class HybridDocumentStore(MetadataQueries):
         check_top_k(top_k)
         vector = check_vector(query_embedding, "the query embedding")
         with self._session.reading() as handle:
-            embedding_dim = handle.database.setting("embedding_dim")
+            embedding_dim = handle.database.settings.get("embedding_dim")
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
             return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)
-
-    def warm_up(self, *, keywords: bool = True, vectors: bool = True) -> None:
-        """
-        Catch the derived indexes up now rather than at the first query; cheap if nothing was written since.
-
-        :param keywords: Whether keyword search will be used.
-        :param vectors: Whether vector search will be used.
-        """
-        with self._session.reading() as handle:
-            if keywords:
-                self._session.keywords(handle).sync(handle.database)
-            if vectors:
-                self._session.vectors(handle).sync(handle.database)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what the index is set to, by the names of this class's parameters."""
-        with self._session.reading() as handle:
-            found = handle.database.settings()
-            return {**asdict(found), "search_fields": found.search_fields and dict(found.search_fields.weights)}
-
-    def revision(self) -> str:
-        """Return a text that is another one after every change of the documents, and in every other index."""
-        with self._session.reading() as handle:
-            return f"{handle.database.setting('index_id')}:{handle.database.counter}"
-
-    def describe_vectors(self) -> dict[str, Any]:
-        """
-        Say how vectors are searched.
-
-        :returns: `kind` of the vector index and the `reason` for it, number of `vectors`, and how many of them are in the
-            `trained` index (the rest is compared one by one until there are enough of them).
-        """
-        with self._session.reading() as handle:
-            vectors = self._session.vectors(handle)
-            vectors.sync(handle.database)
-            return vectors.describe()
-
-    def recall(self, top_k: int = 10, queries: int = 100) -> float | None:
-        """
-        Measure how many of the truly nearest vectors a search finds, for a sample of the stored vectors.
-
-        :param top_k: Hits that are compared.
-        :param queries: Size of the sample.
-        :returns: A share from 0 to 1, 1 for an exact index; None if there are no vectors.
-        :raises InvalidValueError: If `top_k` is less than 1.
-        """
-        check_top_k(top_k)
-        with self._session.reading() as handle:
-            vectors = self._session.vectors(handle)
-            vectors.sync(handle.database)
-            with handle.database.snapshot():
-                return vectors.recall(top_k, queries)
-
-    def backup(self, path: str | Path) -> None:
-        """
-        Copy the index into another folder, as it is at this moment; others may go on reading and writing.
-
-        The copy holds the documents and settings. Its keyword and vector index are built when it is first searched.
-
-        :param path: A folder that does not exist, or is empty.
-        :raises StoreError: If the folder holds something, or cannot be written.
-        """
-        with self._session.reading() as handle:
-            backup(handle.database, Path(path).expanduser(), DATABASE)
-
-    def compact(self) -> None:
-        """
-        Give the room of deleted and replaced documents back to the disk; all documents stay.
-
-        It rewrites the whole index: for after large deletions, not for after every write. Needs as much free disk as the
-        index takes.
-        """
-        with self._session.reading() as handle:
-            vectors = self._session.vectors(handle)
-            compact(handle.database, [self._session.keywords(handle), vectors])
-
-    def close(self) -> None:
-        """
-        Complete the keyword index on disk and close the files. Closing twice is fine; a later call opens them again.
-
-        An index in memory keeps its documents as long as the store exists.
-        """
-        self._session.close()
 
     # The same methods for callers in an event loop.
     count_documents_async = in_thread(count_documents)
@@ -360,12 +284,16 @@ class HybridDocumentStore(MetadataQueries):
 
     def _metas(self, filters: Filters | None) -> list[dict[str, Any]]:
         with self._session.reading() as handle, handle.database.snapshot():
-            return list(handle.database.metas(_rows(handle, filters)))
+            return list(handle.database.documents.metas(_rows(handle, filters)))
 
 
 def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
     """Return the rows that match, None for all."""
-    return handle.database.matching(RowFilter(filters)).tolist() if filters else None
+    return handle.database.documents.matching(RowFilter(filters)).tolist() if filters else None
+
+
+def _search_fields(handle: Handle) -> SearchFields:
+    return handle.settings.search_fields or SearchFields()
 
 
 def _refuse_empty(filters: Filters, remedy: str) -> None:

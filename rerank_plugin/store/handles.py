@@ -1,12 +1,13 @@
 """Open indexes, shared inside a process: two retrievers in one pipeline make two stores on one folder."""
 
-import os
-import sqlite3
 import threading
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rerank_plugin.errors import StoreError
+from rerank_plugin.store.folder import DATABASE, KEYWORDS, VECTORS, find_index
+from rerank_plugin.store.forks import FORKS
 from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex, KeywordSettings, open_keyword_index
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.retrieval import FilterCache
@@ -14,20 +15,9 @@ from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import VectorIndex
 
-DATABASE = "documents.sqlite"
-KEYWORDS = "keywords"
-VECTORS = "vectors"
-# What an index folder may hold before its first document: other parts of the package keep their own files in it.
-_OURS = (DATABASE, KEYWORDS, VECTORS, "manifest", ".")
-
-_handles: dict[Path, "Handle"] = {}
-# Handles from before a fork: SQLite must neither be used nor closed in the child.
-_left_to_parent: list["Handle"] = []
-_guard = threading.RLock()
-
 
 class Handle:
-    """A database and the indexes derived from it. Whoever uses them holds `lock`."""
+    """A database and the indexes derived from it."""
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
         """
@@ -37,22 +27,22 @@ class Handle:
         :param settings: Settings for a new index.
         """
         self.lock = threading.RLock()
+        self.uses = 0
         self.users = 0
         self.is_closed = False
         self._folder = folder
-        self._process = os.getpid()
         self.database = Database(None if folder is None else folder / DATABASE)
         try:
-            if self.database.is_blank:
+            if self.database.is_new:
                 self.database.initialise(settings.with_defaults())
-            self.settings = self.database.settings()
+            self.settings = self.database.settings.read()
         except BaseException:
             self.database.close()
             raise
-        self._file = self._identify()
         self.filters = FilterCache()
         self._keywords: dict[KeywordSettings, KeywordIndex] = {}
         self._vectors: dict[str, VectorIndex] = {}
+        FORKS.add(self)
 
     def keywords(self, engine: str, bm25: BM25Parameters) -> KeywordIndex:
         """
@@ -61,9 +51,9 @@ class Handle:
         :param engine: Name of the engine.
         :param bm25: The parameters of BM25.
         """
-        has = self.settings
+        stored = self.settings
         settings = KeywordSettings(
-            engine, has.language or "", bool(has.stop_words), has.search_fields or SearchFields(), bm25
+            engine, stored.language or "", bool(stored.stop_words), stored.search_fields or SearchFields(), bm25
         )
         if settings not in self._keywords:
             folder = None if self._folder is None else self._folder / KEYWORDS
@@ -83,29 +73,111 @@ class Handle:
 
     @property
     def is_current(self) -> bool:
-        """Whether this process opened the handle, and the file on disk is still the one that is open."""
-        return not self.is_closed and self._process == os.getpid() and self._identify() == self._file
+        """Whether the handle is not closed, and the file on disk is still the one that it opened."""
+        return not self.is_closed and self.database.connection.is_current
 
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = self.database.file.stat() if self.database.file else None
-        except OSError:
-            return None
-        return found and (found.st_dev, found.st_ino)
+    @contextmanager
+    def use(self) -> Iterator[bool]:
+        """
+        Have the handle for this thread alone.
+
+        :returns: Whether the index can be used: it was not closed by another thread meanwhile, nor replaced.
+        """
+        with FORKS.use(self):
+            yield not self.is_closed and self.database.resume()
+
+    def suspend(self) -> None:
+        """Close the files, until the next use."""
+        self.database.suspend()
+
+    def abandon(self) -> None:
+        """In a child process: never touch what the parent has open."""
+        self.database.connection.abandon()
 
     def close(self) -> None:
-        """Close the files; a handle from before a fork belongs to the parent process."""
-        if self._process != os.getpid():
-            _left_to_parent.append(self)
+        """Close the files."""
+        self.is_closed = True
+        self.database.close()
+
+
+class _Registry:
+    """The open indexes of this process by folder."""
+
+    def __init__(self) -> None:
+        self._handles: dict[Path, Handle] = {}
+        self._unused: deque[Handle] = deque()
+        # Given back by the garbage collector, which may run in the middle of anything: it must neither wait nor interfere.
+        self._dropped: deque[Handle] = deque()
+        self._is_open = False
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Keep other threads from opening indexes and giving them back; belongs around `get` and `release`."""
+        with FORKS.guard:
+            was_open, self._is_open = self._is_open, True
+            try:
+                yield
+            finally:
+                self._release_dropped()
+                self._is_open = was_open
+        if not was_open:
+            self.close_unused()
+
+    def get(self, folder: Path, settings: Settings) -> Handle:
+        key = folder.resolve()
+        handle = self._handles.get(key)
+        if handle is None or not handle.is_current:
+            handle = self._handles[key] = Handle(key, settings)
+        handle.users += 1
+        return handle
+
+    def release(self, handle: Handle) -> None:
+        handle.users -= 1
+        if handle.users > 0:
             return
-        with self.lock, suppress(sqlite3.Error):
-            self.is_closed = True
-            self.database.close()
+        for key in [key for key, known in self._handles.items() if known is handle]:
+            del self._handles[key]
+        self._unused.append(handle)
+
+    def drop(self, handle: Handle) -> None:
+        self._dropped.append(handle)
+        guard = FORKS.guard
+        if not guard.acquire(blocking=False):
+            return  # whoever has it releases what was dropped
+        try:
+            if not self._is_open:
+                self._release_dropped()
+        finally:
+            guard.release()
+        self.close_unused(wait=False)
+
+    def _release_dropped(self) -> None:
+        while self._dropped:
+            self.release(self._dropped.popleft())
+
+    def close_unused(self, *, wait: bool = True) -> None:
+        for _ in range(len(self._unused)):
+            try:
+                handle = self._unused.popleft()
+            except IndexError:
+                return  # another thread was faster
+            lock = handle.lock
+            if not lock.acquire(blocking=wait):
+                self._unused.append(handle)
+                continue
+            try:
+                handle.close()
+            finally:
+                lock.release()
+
+
+_registry = _Registry()
+opening = _registry.open
 
 
 def acquire(folder: Path, settings: Settings, *, create: bool) -> Handle | None:
     """
-    Return the handle of a folder; every call needs a `release`.
+    Return the handle of a folder; every call needs a `release` or a `drop`. Belongs into `opening`.
 
     :param folder: The folder.
     :param settings: Settings for a new index.
@@ -113,48 +185,22 @@ def acquire(folder: Path, settings: Settings, *, create: bool) -> Handle | None:
     :returns: None if there is no index and none was asked for.
     :raises StoreError: If the folder cannot hold an index, or holds something else.
     """
-    with _guard:
-        if not _check_folder(folder, create=create):
-            return None
-        key = folder.resolve()
-        handle = _handles.get(key)
-        if handle is None or not handle.is_current:
-            handle = _handles[key] = Handle(key, settings)
-        handle.users += 1
-        return handle
+    return _registry.get(folder, settings) if find_index(folder, create=create) else None
 
 
 def release(handle: Handle) -> None:
     """
-    Give a handle back; the last one to do so closes it.
+    Give a handle back; the last one to do so closes it. Belongs into `opening`.
 
     :param handle: What `acquire` returned.
     """
-    with _guard:
-        handle.users -= 1
-        if handle.users > 0:
-            return
-        for key in [key for key, known in _handles.items() if known is handle]:
-            del _handles[key]
-    # Outside the guard: closing waits for whoever is still reading.
-    handle.close()
+    _registry.release(handle)
 
 
-def _check_folder(folder: Path, *, create: bool) -> bool:
-    """Return whether an index is there or may be made, and make the folder for it."""
-    try:
-        names = [entry.name for entry in folder.iterdir()]
-    except FileNotFoundError:
-        if create:
-            folder.mkdir(parents=True, exist_ok=True)
-        return create
-    except NotADirectoryError as error:
-        raise StoreError(f"{folder} is a file: name a folder for the index") from error
-    if DATABASE in names:
-        return True
-    foreign = sorted(name for name in names if not name.startswith(_OURS))
-    if foreign:
-        raise StoreError(
-            f"{folder} is no index: it holds {foreign[0]!r}, but no {DATABASE}; name an index, or an empty folder"
-        )
-    return create
+def drop(handle: Handle) -> None:
+    """
+    Give a handle back from the garbage collector: the same as `release`, without waiting.
+
+    :param handle: What `acquire` returned.
+    """
+    _registry.drop(handle)

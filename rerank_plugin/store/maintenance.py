@@ -1,19 +1,27 @@
-"""Copies of an index, and getting rid of what deleted documents left behind."""
+"""Backups of an index, and compaction: the room of deleted documents is given back."""
 
+import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.sqlite.database import Database
 
+# A hidden name beside the folder of a backup, until the backup is whole.
+_PARTIAL = ".rerank-backup-"
+_LOCK = ".lock"
+
 
 def backup(database: Database, folder: Path, file_name: str) -> None:
     """
     Copy a database as it is at this moment; others may go on reading and writing meanwhile.
 
-    The derived indexes are not copied: they are built from the copy when it is first searched.
+    The derived indexes are not copied: they are built from the copy when it is first searched. What a process that was
+    killed in a backup has left beside the folder is removed.
 
     :param database: What is copied.
     :param folder: New folder for the copy, or an empty one.
@@ -22,17 +30,63 @@ def backup(database: Database, folder: Path, file_name: str) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreError(f"{folder} exists and is not empty: name a new folder for the backup")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder.parent)
     # Under another name until it is whole, so that a copy that broke off cannot be taken for an index.
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
-    partial.mkdir(parents=True)
-    try:
+    with _partial_folder(folder.parent) as partial:
         database.copy_to(partial / file_name)
         if folder.exists():
             folder.rmdir()
         partial.replace(folder)
-    except BaseException:
+
+
+@contextmanager
+def _partial_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder for one backup, and hold a lock as long as it is in use: the lock dies with this process."""
+    partial = parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
+    lock_file = partial.with_name(partial.name + _LOCK)
+    descriptor = _lock(lock_file, create=True)
+    try:
+        partial.mkdir()
+        yield partial
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+        if descriptor is not None:
+            lock_file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for lock_file in parent.glob(f"{_PARTIAL}*{_LOCK}"):
+        descriptor = _lock(lock_file, create=False)
+        if descriptor is not None:
+            shutil.rmtree(lock_file.with_name(lock_file.name.removesuffix(_LOCK)), ignore_errors=True)
+            lock_file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _lock(path: Path, *, create: bool) -> int | None:
+    """Return the descriptor of a file that this process has locked, None if it is locked already or cannot be."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: partial folders stay there
+        return None
+    flags = os.O_RDWR | (os.O_CREAT if create else 0)
+    while True:
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if create else fcntl.LOCK_NB))
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except OSError:
+            os.close(descriptor)
+            return None
+        os.close(descriptor)  # somebody removed the file between the two steps
+        if not create:
+            return None
 
 
 def compact(database: Database, derived: list[DerivedIndex]) -> None:
@@ -45,5 +99,5 @@ def compact(database: Database, derived: list[DerivedIndex]) -> None:
     for index in derived:
         index.sync(database)
     with database.transaction():
-        database.forget_deleted()
+        database.changes.forget_deleted()
     database.vacuum()

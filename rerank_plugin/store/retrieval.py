@@ -36,12 +36,12 @@ class FilterCache:
         """
         if not filters:
             return None
-        if database.counter != self._counter:
+        if database.changes.counter != self._counter:
             self._rows.clear()
-            self._counter = database.counter
+            self._counter = database.changes.counter
         key = repr(filters)
         if key not in self._rows:
-            self._rows[key] = database.matching(RowFilter(filters))
+            self._rows[key] = database.documents.matching(RowFilter(filters))
         self._rows.move_to_end(key)
         if len(self._rows) > _KEPT_FILTERS:
             self._rows.popitem(last=False)
@@ -71,7 +71,7 @@ def retrieve(
             with database.snapshot():
                 allowed = cache.rows(database, filters)
                 hits = _best(database, index, query, allowed, top_k)
-                documents = database.scored_documents({hit.row: hit.score for hit in hits})
+                documents = database.documents.scored({hit.row: hit.score for hit in hits})
         except DamagedIndexError as error:
             if attempt == _ATTEMPTS:
                 raise
@@ -109,6 +109,6 @@ def _best(database: Database, index: DerivedIndex, query: Any, allowed: Rows | N
     last = hits[top_k - 1].score
     safe = [hit for hit in hits if hit.score > last]
     tied = [hit for hit in hits if hit.score == last]
-    ids = database.ids_of([hit.row for hit in tied])
+    ids = database.documents.ids_of([hit.row for hit in tied])
     tied.sort(key=lambda hit: ids.get(hit.row, ""))
     return safe + tied[: top_k - len(safe)]

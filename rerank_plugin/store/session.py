@@ -1,8 +1,6 @@
 """A store's hold on an index: opened by the first use, given back by `close`, opened again when needed."""
 
-import errno
 import sqlite3
-import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from pathlib import Path
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
+from rerank_plugin.store.failures import explain
 from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex
 from rerank_plugin.store.settings import Settings
@@ -33,33 +32,32 @@ class Session:
         self._vector_index = vector_index
         self._folder = None if path is None else Path(path).expanduser()
         self._asked = asked
-        self._guard = threading.Lock()
-        # In memory: the index itself. On a folder: stands in, always empty, as long as there is no index to read.
+        # In memory: the index itself. On a folder: an empty index, for as long as there is none to read.
         self._memory: Handle | None = None
         self._shared: Handle | None = None
-        self._release: weakref.finalize[..., Session] | None = None
+        self._drop: weakref.finalize[..., Session] | None = None
         self._engine = ""
         self._is_behind = False
 
     @contextmanager
     def reading(self) -> Iterator[Handle]:
         """
-        Lend the handle, for this thread alone; an empty index stands in if there is none.
+        Borrow the index, for this thread alone; an empty one if there is none.
 
         :raises StoreError: If the index cannot be opened or read.
         """
-        with self._lent(create=False) as handle:
+        with self._borrow(create=False) as handle:
             yield handle
 
     @contextmanager
     def writing(self, *, create: bool = False) -> Iterator[Handle]:
         """
-        Lend the handle, for this thread alone, with a transaction around everything that is done with it.
+        Borrow the index, for this thread alone, with a transaction around everything that is done with it.
 
-        :param create: Whether to make the index if there is none; otherwise an empty one stands in.
+        :param create: Whether to make the index if there is none; otherwise an empty one is borrowed.
         :raises StoreError: If the index cannot be opened or written.
         """
-        with self._lent(create=create) as handle, handle.database.transaction():
+        with self._borrow(create=create) as handle, handle.database.transaction():
             self._is_behind = True
             yield handle
 
@@ -67,7 +65,7 @@ class Session:
         """
         Return the keyword index of the engine that this store uses.
 
-        :param handle: A lent handle.
+        :param handle: A borrowed handle.
         """
         return handle.keywords(self._engine, self._bm25)
 
@@ -75,83 +73,76 @@ class Session:
         """
         Return the vector index that this store uses.
 
-        :param handle: A lent handle.
+        :param handle: A borrowed handle.
         """
         return handle.vectors(self._vector_index)
 
     def close(self) -> None:
         """Complete the derived indexes on disk and give the files back; a later use opens them again."""
         try:
-            if self._is_behind and self._folder is not None:
-                with self._lent(create=False) as handle:
-                    keywords = handle.keywords(self._engine, self._bm25)
+            # What was moved, or belongs to the process that forked this one, cannot be completed here.
+            shared = self._shared
+            if self._is_behind and shared is not None and shared.is_current and not shared.database.connection.is_inherited:
+                with self._borrow(create=False) as handle:
+                    keywords = self.keywords(handle)
                     if keywords.persistent:
                         keywords.sync(handle.database)
                     self.vectors(handle).complete(handle.database)
         finally:
             self._is_behind = False
-            with self._guard:
+            with handles.opening():
                 self._detach()
 
     @contextmanager
-    def _lent(self, *, create: bool) -> Iterator[Handle]:
-        place = self._folder or "memory"
+    def _borrow(self, *, create: bool) -> Iterator[Handle]:
         try:
-            handle = self._attach(create=create)
-            handle.lock.acquire()
-            while handle.is_closed:  # by another thread, while this one waited
-                handle.lock.release()
+            while True:
                 handle = self._attach(create=create)
-                handle.lock.acquire()
-            try:
-                yield handle
-            finally:
-                handle.lock.release()
+                with handle.use() as is_usable:
+                    if is_usable:
+                        yield handle
+                        return
+                    handle.is_closed = True
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"the index in {place} {_explained(error)}") from error
+            raise StoreError(f"the index in {self._folder or 'memory'} {explain(error)}") from error
 
     def _attach(self, *, create: bool) -> Handle:
-        with self._guard:
+        shared = self._shared
+        if shared is not None and shared.is_current:
+            return shared
+        with handles.opening():
             if self._folder is None:
-                return self._stand_in()
-            if self._shared is not None and self._shared.is_current:
-                return self._shared
-            self._detach()
-            handle = handles.acquire(self._folder, self._asked, create=create)
+                return self._empty()
+            handle = handles.acquire(self._folder, self._asked, create=create and self._shared is None)
             if handle is None:
-                return self._stand_in()
+                if self._shared is not None:
+                    raise StoreError(
+                        f"{self._folder} is gone: it was moved or deleted while it was open; put it back, or close the "
+                        "store to begin a new index there"
+                    )
+                return self._empty()
+            self._detach()
             self._shared = handle
-            self._release = weakref.finalize(self, handles.release, handle)
+            self._drop = weakref.finalize(self, handles.drop, handle)
             try:
-                self._engine = self._asked.met_by(handle.settings, str(self._folder)).keyword_engine or ""
+                self._engine = self._asked.resolve_against(handle.settings, str(self._folder)).keyword_engine or ""
                 self._bm25.check_engine(self._engine)
             except StoreError:
                 self._detach()
                 raise
             return handle
 
-    def _stand_in(self) -> Handle:
+    def _empty(self) -> Handle:
         if self._memory is None:
             self._memory = Handle(None, self._asked)
-            weakref.finalize(self, self._memory.close)
+            self._memory.users = 1
+            weakref.finalize(self, handles.drop, self._memory)
         self._engine = self._memory.settings.keyword_engine or ""
         if self._folder is None:  # otherwise the index that is still to come says which engine it is
             self._bm25.check_engine(self._engine)
         return self._memory
 
     def _detach(self) -> None:
-        if self._release is not None:
-            self._release()
-        self._shared = self._release = None
-
-
-def _explained(error: sqlite3.Error | OSError) -> str:
-    """Say what a failure of the database or of the disk means, and what to do."""
-    reason = str(error)
-    if "malformed" in reason or "not a database" in reason:
-        return f"is damaged ({reason}): put a backup in its place, or index the documents again into a new folder"
-    if "is full" in reason or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"cannot be written ({reason}): make room on the disk; nothing of this write was stored"
-    if "readonly" in reason or isinstance(error, PermissionError):
-        return f"cannot be written ({reason}): the folder or a file in it is read-only"
-    return f"cannot be used: {reason}"
+        if self._drop is not None and self._drop.detach() and self._shared is not None:
+            handles.release(self._shared)
+        self._shared = self._drop = None

@@ -1,4 +1,4 @@
-"""What a store is set to: the values that a user may choose, and how they meet what an existing index says."""
+"""What a store is set to: the values that a user may choose, and how they are resolved against an existing index."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -53,22 +53,22 @@ class Settings:
         open_choices: dict[str, Any] = {n: c[0] for n, c in CHOICES.items() if getattr(self, n) is None}
         return replace(self, **open_choices, search_fields=self.search_fields or SearchFields())
 
-    def met_by(self, stored: "Settings", place: str) -> "Settings":
+    def resolve_against(self, stored: "Settings", place: str) -> "Settings":
         """
         Return what a store with these settings uses on an index that was built with `stored`.
 
-        Only the keyword engine may differ: it changes nothing but who answers. With another similarity or language the
-        same query would silently find other documents, so an open contradiction is an error.
+        Only the keyword engine may differ: it does not change what is found. With another similarity or language the same
+        query would silently find other documents, so a contradiction is an error.
 
         :param stored: The settings inside the index.
         :param place: The index, for the message.
         :raises StoreError: If a setting was given and the index was built with another.
         """
         for name in ("similarity", "language", "stop_words", "embedding_dim", "search_fields"):
-            asked, has = getattr(self, name), getattr(stored, name)
-            if asked is not None and has is not None and asked != has:
+            asked, built = getattr(self, name), getattr(stored, name)
+            if asked is not None and built is not None and asked != built:
                 raise StoreError(
-                    f"{place} was built with {name}={has!r}, but {name}={asked!r} was asked for: leave {name} out, "
+                    f"{place} was built with {name}={built!r}, but {name}={asked!r} was asked for: leave {name} out, "
                     "or index the documents into a new folder"
                 )
         return replace(stored, keyword_engine=self.keyword_engine or stored.keyword_engine)

@@ -10,60 +10,61 @@ from haystack.document_stores.types import DuplicatePolicy
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.sqlite.database import Database
-from rerank_plugin.store.sqlite.records import Record, check_dimension, encode, encode_vectors
+from rerank_plugin.store.sqlite.documents import Entry
+from rerank_plugin.store.sqlite.records import check_dimension, encode, encode_vectors
 
-# What an index is searched by is known once it is open; the documents are checked before that.
-_DEFAULT = SearchFields()
 
-Entry = tuple[int | None, Record, bytes | None]
+def check_policy(policy: DuplicatePolicy) -> None:
+    """
+    Check what to do with documents whose id exists.
+
+    :param policy: The policy.
+    :raises InvalidValueError: If it is none.
+    """
+    if not isinstance(policy, DuplicatePolicy):
+        raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
 
 
 class Batch:
-    """Documents that passed every check which needs no index."""
+    """Documents that are encoded for an index."""
 
-    def __init__(self, documents: Sequence[Document], policy: DuplicatePolicy, embedding_dim: int | None) -> None:
+    def __init__(self, documents: Sequence[Document], embedding_dim: int | None, search_fields: SearchFields) -> None:
         """
         Check and encode the documents.
 
         :param documents: The documents.
-        :param policy: What to do with documents whose id exists, in the index or in the batch; `NONE` is `FAIL`.
         :param embedding_dim: Length of the vectors, if the store was told.
+        :param search_fields: What keyword search looks at in the index.
         :raises InvalidValueError: If a document cannot be stored.
         """
-        if not isinstance(policy, DuplicatePolicy):
-            raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
-        self._policy = policy
-        self._documents = documents
-        self._records = [encode(document, _DEFAULT) for document in documents]
+        self.search_fields = search_fields
         self._embedding_dim, self._vectors = encode_vectors(documents, embedding_dim)
+        self._records = [
+            encode(document, search_fields, vector) for document, vector in zip(documents, self._vectors, strict=True)
+        ]
 
-    def store(self, database: Database) -> int:
+    def store(self, database: Database, policy: DuplicatePolicy) -> int:
         """
         Store the documents; belongs into a transaction.
 
         :param database: Where.
+        :param policy: What to do with documents whose id exists, in the index or in the batch; `NONE` is `FAIL`.
         :returns: The number of documents written, as the protocol of Haystack counts them.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         :raises InvalidValueError: If the vectors have another length than those of the index.
         """
-        fields = database.settings().search_fields or _DEFAULT
-        if fields != _DEFAULT:
-            self._records = [
-                record._replace(has_text=bool(fields.text(document.meta, document.content)))
-                for record, document in zip(self._records, self._documents, strict=True)
-            ]
-        entries = self._resolve(database.rows_of([record.id for record in self._records]))
-        self._claim_dimension(database)
+        entries = self._resolve(database.documents.rows_of([record.id for record in self._records]), policy)
+        self._set_dimension(database)
         if entries:
-            database.put(entries)
-        return len(self._records) if self._policy == DuplicatePolicy.OVERWRITE else len(entries)
+            database.documents.put(entries)
+        return len(self._records) if policy == DuplicatePolicy.OVERWRITE else len(entries)
 
-    def _resolve(self, existing: dict[str, int]) -> list[Entry]:
+    def _resolve(self, existing: dict[str, int], policy: DuplicatePolicy) -> list[Entry]:
         """Return what the policy leaves to write: one entry per id."""
-        if self._policy == DuplicatePolicy.OVERWRITE:
+        if policy == DuplicatePolicy.OVERWRITE:
             last = {record.id: (record, vector) for record, vector in zip(self._records, self._vectors, strict=True)}
             return [(existing.get(name), record, vector) for name, (record, vector) in last.items()]
-        if self._policy == DuplicatePolicy.SKIP:
+        if policy == DuplicatePolicy.SKIP:
             first: dict[str, Entry] = {}
             for record, vector in zip(self._records, self._vectors, strict=True):
                 if record.id not in existing:
@@ -79,13 +80,13 @@ class Batch:
             )
         return [(None, record, vector) for record, vector in zip(self._records, self._vectors, strict=True)]
 
-    def _claim_dimension(self, database: Database) -> None:
+    def _set_dimension(self, database: Database) -> None:
         """Check the length of the vectors against the index, or make it that of the index if these are the first."""
         if self._embedding_dim is None or all(vector is None for vector in self._vectors):
             return
-        known = database.setting("embedding_dim")
+        known = database.settings.get("embedding_dim")
         if known is None:
-            database.set("embedding_dim", self._embedding_dim)
+            database.settings.set("embedding_dim", self._embedding_dim)
             return
         first = next(r.id for r, vector in zip(self._records, self._vectors, strict=True) if vector is not None)
         check_dimension(self._embedding_dim, known, f"the embedding of document {first!r}")

@@ -12,7 +12,7 @@ from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import HybridDocumentStore
-from rerank_plugin.store.sqlite.database import Database
+from rerank_plugin.store.sqlite.documents import DocumentTable
 
 
 @pytest.fixture
@@ -73,15 +73,15 @@ def test_files_that_cannot_grow(tmp_path, kilobytes):
 
 
 def test_a_full_disk_is_named_and_the_store_stays_as_it_was(index, monkeypatch):
-    original = Database.put
+    original = DocumentTable.put
 
-    def put(database, entries):
-        database._connection.execute("PRAGMA max_page_count = 10")  # what SQLite then does is what it does on a full disk
-        original(database, entries)
+    def put(documents, entries):
+        documents._connection.execute("PRAGMA max_page_count = 10")  # what SQLite then does is what it does on a full disk
+        original(documents, entries)
 
     store = HybridDocumentStore(index)
     with monkeypatch.context() as patch:
-        patch.setattr(Database, "put", put)
+        patch.setattr(DocumentTable, "put", put)
         with pytest.raises(StoreError, match=r"full.*: make room on the disk; nothing of this write was stored"):
             store.write_documents(make_documents(10, 5000))
     check_whole(store, ids(make_documents(0, 10)))

@@ -2,11 +2,12 @@
 
 import contextlib
 import sqlite3
+import sys
 import threading
 
 import pytest
 from haystack import Document
-from store_helpers import check_whole, ids, make_documents
+from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import HybridDocumentStore
@@ -111,3 +112,50 @@ def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
         check_whole(each, ids(make_documents(0, 20)))
     migrated[0].write_documents(make_documents(20, 5))
     check_whole(HybridDocumentStore(tmp_path, vector_index="flat"), ids(make_documents(0, 25)))
+
+
+KILLED_IN_A_BACKUP = """
+    import os, signal, sys
+    from pathlib import Path
+    from rerank_plugin.store import HybridDocumentStore
+    from rerank_plugin.store.sqlite.database import Database
+    def copy_to(database, file):
+        file.write_bytes(b"half of a copy")
+        print("copying", flush=True)
+        if sys.argv[3] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        sys.stdin.readline()
+        original(database, file.with_name(file.name + "2"))
+    original, Database.copy_to = Database.copy_to, copy_to
+    HybridDocumentStore(sys.argv[1]).backup(sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals and flock")
+def test_l15_what_a_backup_left_behind_that_was_killed_is_removed_by_the_next(tmp_path):
+    store = HybridDocumentStore(tmp_path / "index")
+    store.write_documents(make_documents(0, 5))
+    (tmp_path / "backups" / ".rerank-backup-mine").mkdir(parents=True)  # not ours: it has no lock file
+
+    def hidden():
+        return sorted(path.name for path in (tmp_path / "backups").glob(".*") if path.name != ".rerank-backup-mine")
+
+    with run_python(KILLED_IN_A_BACKUP, tmp_path / "index", tmp_path / "backups" / "killed", "killed") as killed:
+        assert killed.stdout.read() == "copying\n"
+    left_behind = hidden()
+    assert len(left_behind) == 2
+    assert not (tmp_path / "backups" / "killed").exists()
+    with run_python(KILLED_IN_A_BACKUP, tmp_path / "index", tmp_path / "backups" / "slow", "slow") as running:
+        assert running.stdout.readline() == "copying\n"
+        at_work = [name for name in hidden() if name not in left_behind]
+        assert at_work == hidden()
+        assert len(at_work) == 2
+        store.backup(tmp_path / "backups" / "whole")
+        assert hidden() == at_work, "a backup that is still at work keeps its folder"
+        running.stdin.write("\n")
+        running.stdin.close()
+        running.wait()
+    assert hidden() == []
+    assert (tmp_path / "backups" / ".rerank-backup-mine").exists()
+    check_whole(HybridDocumentStore(tmp_path / "backups" / "whole"), ids(make_documents(0, 5)))
+    store.close()

@@ -174,14 +174,31 @@ def test_an_index_damaged_while_it_is_open_is_built_again(index, caplog):
     store.close()
 
 
-def test_a_database_put_back_from_a_backup_wins_over_newer_derived_files(index, tmp_path):
+def test_l4_an_older_copy_of_the_database_is_not_served_as_if_nothing_were_missing(index, tmp_path):
     shutil.copy(index / "documents.sqlite", tmp_path / "backup")
     store = HybridDocumentStore(index)
     store.delete_documents(["00003"])
     store.write_documents(make_documents(10, 5))
     store.close()
     shutil.copy(tmp_path / "backup", index / "documents.sqlite")
-    check_whole(HybridDocumentStore(index), ids(make_documents(0, 10)))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"ends with change 1, but change 3 was acknowledged.*delete everything else"):
+            store.bm25_retrieval("fox")
+    for path in index.iterdir():  # as the message says
+        if path.name != "documents.sqlite":
+            remove(path)
+    check_whole(store, ids(make_documents(0, 10)))
+    store.write_documents(make_documents(20, 5))
+    check_whole(store, ids(make_documents(0, 10)) + ids(make_documents(20, 5)))
+
+
+def test_a_backup_put_in_the_place_of_the_database_wins_over_newer_derived_files(index, tmp_path):
+    with HybridDocumentStore(index) as store:
+        store.backup(tmp_path / "backup")
+        store.delete_documents(["00003"])
+        store.write_documents(make_documents(10, 5))
+    shutil.copy(tmp_path / "backup" / "documents.sqlite", index / "documents.sqlite")
+    check_whole(store, ids(make_documents(0, 10)))
 
 
 def test_derived_files_of_another_index_are_not_believed(index, tmp_path):
@@ -193,14 +210,35 @@ def test_derived_files_of_another_index_are_not_believed(index, tmp_path):
     check_whole(HybridDocumentStore(index), ids(make_documents(0, 10)))
 
 
-def test_a_folder_that_is_made_anew_under_an_open_store(index):
+def test_a_folder_that_is_deleted_or_moved_under_an_open_store_is_an_error_until_it_is_closed(index, tmp_path):
     store = HybridDocumentStore(index)
     check_whole(store, ids(make_documents(0, 10)))
+    index.rename(tmp_path / "elsewhere")
+    for use in (store.count_documents, lambda: store.bm25_retrieval("fox"), lambda: store.write_documents([Document()])):
+        with pytest.raises(StoreError, match="is gone: it was moved or deleted while it was open"):
+            use()
+    (tmp_path / "elsewhere").rename(index)
+    check_whole(store, ids(make_documents(0, 10)))
     shutil.rmtree(index)
+    with pytest.raises(StoreError, match="is gone"):
+        store.count_documents()
+    store.close()
     assert store.count_documents() == 0
     store.write_documents(make_documents(50, 2))
     check_whole(store, ids(make_documents(50, 2)))
     store.close()
+
+
+def test_an_index_that_is_replaced_under_an_open_store_is_the_one_that_is_read(index, tmp_path):
+    store, new = HybridDocumentStore(index), HybridDocumentStore(tmp_path / "new")
+    check_whole(store, ids(make_documents(0, 10)))
+    new.write_documents(make_documents(50, 5))
+    new.close()
+    index.rename(tmp_path / "old")
+    (tmp_path / "new").rename(index)
+    check_whole(store, ids(make_documents(50, 5)))
+    store.close()
+    check_whole(HybridDocumentStore(tmp_path / "old"), ids(make_documents(0, 10)))
 
 
 def test_a_path_that_cannot_be_an_index_is_an_error(tmp_path):

@@ -40,10 +40,10 @@ class RankBM25Index:
 
         :param database: The truth.
         """
-        if database.counter == self._counter:
+        if database.changes.counter == self._counter:
             return
         with database.snapshot():
-            counter, texts = database.counter, list(database.texts(0))
+            counter, texts = database.changes.counter, list(database.documents.texts(0))
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
         self._corpus = corpus = [self.analyze(text) for _, text in texts]
         # rank-bm25 divides by the mean length, so there has to be a word.

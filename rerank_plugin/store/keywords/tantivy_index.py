@@ -90,7 +90,7 @@ class TantivyIndex:
         :raises IndexFormatError: If a newer version wrote the files.
         :raises DamagedIndexError: If the files cannot be written.
         """
-        if database.counter in (0, self._counter):
+        if database.changes.counter in (0, self._counter):
             return
         # Without a lock, another process may be at work on the files: what looks damaged is looked at again below.
         with suppress(DamagedIndexError), database.snapshot():
@@ -104,7 +104,7 @@ class TantivyIndex:
                     return
             except DamagedIndexError as error:
                 self._start_again(error)
-            since = database.replayable(self._counter)
+            since = database.changes.replayable(self._counter)
             try:
                 self._replay(database, since)
             except DamagedIndexError as error:
@@ -145,7 +145,7 @@ class TantivyIndex:
             if state["place"] != self._place:
                 self._open(state["place"], FrequentTerms(state["columns"], state["chosen_at"]))
             self._reload()
-        is_complete = bool(state["counter"] == database.counter)
+        is_complete = bool(state["counter"] == database.changes.counter)
         if is_complete:
             self._check_size(database)
         self._counter = state["counter"]
@@ -166,14 +166,14 @@ class TantivyIndex:
             raise IndexFormatError(f"{path} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
         same = (
             found == FORMAT
-            and state.get("index_id") == database.setting("index_id")
+            and state.get("index_id") == database.settings.index_id
             and state.get("analysis") == self._analysis
         )
-        usable = same and database.replayable(counter) > 0
+        usable = same and database.changes.replayable(counter) > 0
         return state if usable else None
 
     def _check_size(self, database: Database) -> None:
-        found, expected = self._search.count if self._search else 0, database.count(searchable=True)
+        found, expected = self._search.count if self._search else 0, database.documents.count(searchable=True)
         if found != expected:
             raise DamagedIndexError(f"{self._where} holds {found} documents instead of {expected}")
 
@@ -201,7 +201,7 @@ class TantivyIndex:
 
     def _replay(self, database: Database, since: int) -> None:
         """Write the changes after `since` into the index; from nothing if that is 0."""
-        counter, count = database.counter, database.count(searchable=True)
+        counter, count = database.changes.counter, database.documents.count(searchable=True)
         if self._frequent.outgrown(count):
             since = 0
         with self._damage():
@@ -213,7 +213,7 @@ class TantivyIndex:
             writer = self._index.writer(heap, 1)
             # What a killed process left behind would stand in the way: file names come from counters that begin again.
             writer.garbage_collect_files()
-            changed = database.changed_rows(since) if since else []
+            changed = database.changes.rows_since(since) if since else []
             for start in range(0, len(changed), _CHUNK):
                 writer.delete_documents_by_query(rows_query(self._schema, changed[start : start + _CHUNK]))
             for document in self._documents(database, since):
@@ -227,7 +227,7 @@ class TantivyIndex:
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         names = [column_name(column) for column in range(len(self._frequent.columns))]
-        for row, text in database.texts(since):
+        for row, text in database.documents.texts(since):
             terms = self.analyze(text)
             document = tantivy.Document()
             document.add_unsigned(ROW, row)
@@ -240,7 +240,7 @@ class TantivyIndex:
     def _choose_frequent(self, database: Database, count: int) -> FrequentTerms:
         if count < FEWEST_DOCUMENTS:
             return FrequentTerms()
-        return FrequentTerms.choose(map(self.analyze, database.sample_texts(_SAMPLE)), count)
+        return FrequentTerms.choose(map(self.analyze, database.documents.sample_texts(_SAMPLE)), count)
 
     def _open(self, place: str, frequent: FrequentTerms) -> None:
         path = None
@@ -263,7 +263,7 @@ class TantivyIndex:
             return
         state = {
             "format": FORMAT,
-            "index_id": database.setting("index_id"),
+            "index_id": database.settings.index_id,
             "analysis": self._analysis,
             "counter": self._counter,
             "place": self._place,

@@ -1,44 +1,187 @@
-"""The connection to a SQLite file, which may lie where nothing can be written."""
+"""The connection to a SQLite file, which may lie where nothing can be written and which never crosses a fork."""
 
 import os
 import sqlite3
 import time
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rerank_plugin.errors import StoreError
 
-# So long a writer waits for another one.
+# How long a writer waits for the writer before it.
 _BUSY_SECONDS = 60.0
+Identity = tuple[int, int]
+"""Device and number of a file."""
+
+# Connections that this process inherited from its parent, and their files. They are never closed, as SQLite would clean up
+# in the name of the parent, and nothing else is opened on such a file, as SQLite would believe in the locks of the parent.
+_inherited: list[sqlite3.Connection] = []
+_inherited_files: set[Identity | None] = set()
 
 
-def connect(file: Path | None) -> sqlite3.Connection:
+class Connection:
     """
-    Open a database; SQLite creates the file if it is missing. Where it cannot be written, it can still be read.
+    One connection to a database file or to a database in memory, for one thread at a time.
 
-    :param file: The file, None for a database in memory.
-    :returns: A connection without transactions of its own making, for one thread at a time.
-    :raises StoreError: If it cannot be written, and the last writer has not closed it.
+    A connection to a file can be suspended: SQLite's is closed, and `resume` opens another. Between the two a process may
+    fork. SQLite keeps its locks in the memory of the process, so a child that inherited an open file would believe that it
+    holds locks which only its parent holds.
     """
-    return sqlite3.connect(_address(file), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
+    def __init__(self, file: Path | None) -> None:
+        """
+        Open a database; SQLite creates the file if it is missing. Where it cannot be written, it can still be read.
 
-def use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """
-    Let readers go on while one process writes.
+        :param file: The file, None for a database in memory.
+        :raises StoreError: If it cannot be written, and its last writer has not closed it.
+        """
+        self.file = file
+        self._sqlite: sqlite3.Connection | None = None
+        self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+        self._process = os.getpid()
+        self._is_inherited = False
+        self._sqlite = _open(file, "rwc")
+        self.identity = _identify(file)
 
-    :param connection: The open database.
-    """
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
+    @property
+    def is_open(self) -> bool:
+        """Whether it is neither suspended nor closed."""
+        return self._sqlite is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the path still names the file that was opened."""
+        return _identify(self.file) == self.identity
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether it was in use when this process was forked, so that only the parent can use it."""
+        if self._sqlite is not None and self.file is not None and self._process != os.getpid():
+            self.abandon()
+        return self._is_inherited
+
+    @property
+    def _usable(self) -> sqlite3.Connection:
+        if self.is_inherited:
+            raise _inherited_error(self.file)
+        if self._sqlite is None:
+            raise StoreError(f"{self.file or 'the index in memory'} is closed")
+        return self._sqlite
+
+    def execute(self, statement: str, parameters: Any = ()) -> sqlite3.Cursor:
+        """
+        Run one statement.
+
+        :param statement: SQL.
+        :param parameters: Its values.
+        :returns: A cursor; to suspend or close the connection closes it too.
+        """
+        cursor = self._usable.execute(statement, parameters)
+        self._cursors.add(cursor)
+        return cursor
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> None:
+        """
+        Run one statement for each of several rows of values.
+
+        :param statement: SQL.
+        :param rows: The values.
+        """
+        self._usable.executemany(statement, rows).close()
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._sqlite is not None and self._sqlite.in_transaction
+
+    @contextmanager
+    def begin(self, statement: str) -> Iterator[None]:
+        """
+        Put everything inside into one transaction, which is rolled back if it raises.
+
+        :param statement: `BEGIN`, or `BEGIN IMMEDIATE` to write.
+        """
+        self.execute(statement)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            # Of several processes that make an index at once, SQLite lets one change the mode, and the others do not wait.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+            raise
+
+    def copy_to(self, target: sqlite3.Connection) -> None:
+        """
+        Copy the whole database as it is now.
+
+        :param target: Another database.
+        """
+        self._usable.backup(target)
+
+    def use_write_ahead_log(self) -> None:
+        """Let readers go on while one process writes."""
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                # SQLite's busy timeout does not cover a change of the mode, which several processes may want at once.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    def suspend(self) -> None:
+        """Close SQLite's connection, until `resume`; a database in memory stays as it is."""
+        if self.file is not None:
+            self._close()
+
+    def resume(self) -> bool:
+        """
+        Open the file again after `suspend`.
+
+        :returns: Whether it had been suspended.
+        :raises sqlite3.OperationalError: If the file is gone.
+        """
+        if self.is_open or self.is_inherited:
+            return False
+        self._sqlite = _open(self.file, "rw")
+        self._process = os.getpid()
+        self.identity = _identify(self.file)
+        return True
+
+    def abandon(self) -> None:
+        """In a child process: never use, and never close, what the parent has open."""
+        if self._sqlite is not None:
+            _inherited.append(self._sqlite)
+            _inherited_files.add(self.identity)
+        self._sqlite, self._is_inherited = None, True
+
+    def __del__(self) -> None:
+        """Keep a connection of the parent's open where the process was forked past `os.register_at_fork`."""
+        if self._sqlite is not None and self.file is not None and self._process != os.getpid():
+            self.abandon()
+
+    def close(self) -> None:
+        """Close the file, or forget the database in memory."""
+        self._close()
+
+    def _close(self) -> None:
+        if self.is_inherited:
             return
+        # A cursor that is still alive, such as one in the traceback of an error, would keep the file open.
+        for cursor in list(self._cursors):
+            with suppress(sqlite3.Error):
+                cursor.close()
+        self._cursors.clear()
+        connection, self._sqlite = self._sqlite, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
 
 
 def is_writable(folder: Path) -> bool:
@@ -50,13 +193,46 @@ def is_writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _address(file: Path | None) -> str:
+def log_file(file: Path) -> Path:
+    """
+    Return the path of the write-ahead log that SQLite keeps beside a database while somebody has it open.
+
+    :param file: The database.
+    """
+    return file.with_name(f"{file.name}-wal")
+
+
+def _identify(file: Path | None) -> Identity | None:
+    try:
+        status = file.stat() if file else None
+    except OSError:
+        return None
+    return status and (status.st_dev, status.st_ino)
+
+
+def _inherited_error(file: Path | None) -> StoreError:
+    return StoreError(
+        f"{file or 'the index in memory'} was in use while this process was forked, so this process cannot use it: fork "
+        "when no call of a store is under way, or start processes with multiprocessing's 'spawn' or with subprocess"
+    )
+
+
+def _open(file: Path | None, mode: str) -> sqlite3.Connection:
+    if file is not None and _identify(file) in _inherited_files - {None}:
+        raise _inherited_error(file)
+    # Transactions are begun by hand (isolation_level), and a lock of the caller's keeps threads apart (check_same_thread).
+    return sqlite3.connect(
+        _address(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _address(file: Path | None, mode: str) -> str:
     if file is None:
         return ":memory:"
     address = file.resolve().as_uri()
     if not file.exists() or (os.access(file, os.W_OK) and is_writable(file.parent)):
-        return address
-    log = file.with_name(f"{file.name}-wal")
+        return f"{address}?mode={mode}"
+    log = log_file(file)
     if log.exists() and log.stat().st_size:
         raise StoreError(
             f"{file.parent} cannot be written, and its last writer has not closed it: open it once where it can be written"

@@ -8,14 +8,15 @@ from typing import Any
 from haystack import logging
 
 from rerank_plugin.store.filtering.lookups import Lookup
+from rerank_plugin.store.sqlite.connection import Connection
 
 logger = logging.getLogger(__name__)
 
 # With fewer documents, reading the meta of all of them takes a few hundredths of a second.
 _FEWEST_DOCUMENTS = 10_000
-# So many filters on a field were decided by reading everything before it gets an index.
+# After this many filters on a field that were decided by reading everything, the field gets an index.
 _SCANS = 3
-# Each index makes writing a little slower.
+# Every index makes writing a little slower.
 _MOST = 16
 _PREFIX = "meta:"
 _NOT_PLAIN = "CREATE INDEX IF NOT EXISTS documents_not_plain ON documents (row) WHERE NOT plain"
@@ -24,7 +25,7 @@ _NOT_PLAIN = "CREATE INDEX IF NOT EXISTS documents_not_plain ON documents (row) 
 class MetaIndexes:
     """The indexes of one database."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         """
         Begin to count.
 
@@ -34,7 +35,7 @@ class MetaIndexes:
         self._scans: Counter[str] = Counter()
         self._wanted: list[str] = []
 
-    def narrowed(self, lookups: Sequence[Lookup]) -> tuple[str, dict[str, Any]]:
+    def candidate_rows_sql(self, lookups: Sequence[Lookup]) -> tuple[str, dict[str, Any]]:
         """
         Return SQL for the rows among which the matches are, as a table `documents d`, and its parameters.
 
@@ -64,19 +65,19 @@ class MetaIndexes:
             self._wanted.append(path)
 
     def make_wanted(self) -> None:
-        """Make the indexes that are due; not inside a transaction. Where that cannot be now, nothing is different."""
+        """Make the indexes that are due; not inside a transaction. One that cannot be made now is left for later."""
         while self._wanted:
             path = self._wanted.pop()
             if len(self._present()) >= _MOST:
                 return
             (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
-            self._connection.execute("PRAGMA busy_timeout = 0")  # who searches does not wait for who writes
+            self._connection.execute("PRAGMA busy_timeout = 0")  # a search does not wait for a writer
             try:
                 self._connection.execute(_NOT_PLAIN)
                 name = (_PREFIX + path).replace('"', '""')
                 self._connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}" ON documents ({_value(path)})')
                 logger.info("Made an index on the meta field {path}, as filters ask for it again and again", path=path)
-            except sqlite3.OperationalError as error:  # somebody writes, or nobody can
+            except sqlite3.OperationalError as error:  # somebody is writing, or nothing can be written
                 logger.debug("No index on the meta field {path} now: {error}", path=path, error=error)
                 del self._scans[path]
             finally:

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -38,6 +39,12 @@ class Record(NamedTuple):
     blob: bytes | None
     blob_info: str | None
     sparse_embedding: str | None
+    vector_checksum: int | None
+    checksum: int | None
+
+
+class DamagedRecordError(ValueError):
+    """A row is not what was written: a checksum differs, or a value cannot be read."""
 
 
 def check_documents(documents: Iterable[Document]) -> list[Document]:
@@ -58,19 +65,20 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
     return batch
 
 
-def encode(document: Document, search_fields: SearchFields) -> Record:
+def encode(document: Document, search_fields: SearchFields, vector: bytes | None = None) -> Record:
     """
     Return a document as a row, without its vector.
 
     :param document: The document.
     :param search_fields: What keyword search looks at.
+    :param vector: Its vector, for the checksum.
     :raises InvalidValueError: If its meta is no JSON, or a text is no valid Unicode.
     """
     meta = encode_meta(document.meta, document.id)
     for text in (document.id, document.content or ""):
         _check_unicode(text, document.id)
     blob, sparse = document.blob, document.sparse_embedding
-    return Record(
+    record = Record(
         id=document.id,
         has_text=bool(search_fields.text(document.meta, document.content)),
         plain=_NOT_PLAIN.search(meta) is None,
@@ -80,7 +88,10 @@ def encode(document: Document, search_fields: SearchFields) -> Record:
         blob=None if blob is None else blob.data,
         blob_info=None if blob is None else encode_meta({"meta": blob.meta, "mime_type": blob.mime_type}, document.id),
         sparse_embedding=None if sparse is None else encode_meta(sparse.to_dict(), document.id),
+        vector_checksum=None if vector is None else zlib.crc32(vector),
+        checksum=None,
     )
+    return record._replace(checksum=_checksum(record))
 
 
 def encode_meta(meta: dict[str, Any], document_id: str) -> str:
@@ -102,28 +113,69 @@ def encode_meta(meta: dict[str, Any], document_id: str) -> str:
     return text
 
 
-def decode(columns: Sequence[Any], score: float | None, embedding_dim: int | None) -> Document:
+def _checksum(record: Sequence[Any]) -> int:
+    """Return the CRC-32 of a record: of all of it but the checksums, so that meta can be replaced without the vector."""
+    name, has_text, plain, meta, content, score, blob, blob_info, sparse, *_ = record
+    value = zlib.crc32(meta.encode(), zlib.crc32(name.encode(), 2 * bool(has_text) + bool(plain)))
+    if content is not None:
+        value = zlib.crc32(content.encode(), value)
+    if score is not None:
+        value = zlib.crc32(repr(score).encode(), value)
+    if blob is not None:
+        value = zlib.crc32(blob_info.encode(), zlib.crc32(blob, value))
+    return value if sparse is None else zlib.crc32(sparse.encode(), value)
+
+
+def decode(columns: Sequence[Any], *, score: float | None = None, embedding_dim: int | None = None) -> Document:
     """
     Return the document of a row.
 
-    :param columns: id, content, meta, blob, blob_info, sparse_embedding, embedding.
-    :param score: Score of the document.
+    :param columns: The record, and its vector or None.
+    :param score: Another score than the one it was written with.
     :param embedding_dim: Length of the vectors of this index.
+    :raises DamagedRecordError: If the row is not what was written.
     """
-    document_id, content, meta, blob, blob_info, sparse, embedding = columns
+    *record, embedding = columns
+    name, _, _, meta, content, own_score, blob, blob_info, sparse, vector_checksum, checksum = record
     # A query reads a hundred documents, and their constructor would take half of its time: it counts who sets what.
     document = Document.__new__(Document)
     values = vars(document)
     values.update(_DEFAULTS)
-    values["id"], values["content"], values["score"] = document_id, content, score
-    values["meta"] = _read_json(meta, 0)[0]
-    if blob is not None:
-        values["blob"] = ByteStream(data=blob, **json.loads(blob_info))
-    if sparse is not None:
-        values["sparse_embedding"] = SparseEmbedding.from_dict(json.loads(sparse))
+    try:
+        # A row that an earlier version wrote has no checksum.
+        if checksum is not None and _checksum(record) != checksum:
+            raise DamagedRecordError(f"document {name!r} is not what was written: its checksum differs")
+        values["id"], values["content"], values["score"] = name, content, own_score if score is None else score
+        values["meta"] = decode_meta(meta)
+        if blob is not None:
+            values["blob"] = ByteStream(data=blob, **json.loads(blob_info))
+        if sparse is not None:
+            values["sparse_embedding"] = SparseEmbedding.from_dict(json.loads(sparse))
+    except DamagedRecordError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DamagedRecordError(f"document {name!r} cannot be read: {error}") from error
     if embedding is not None:
-        values["embedding"] = decode_vector(embedding, embedding_dim).tolist()
+        if vector_checksum is not None and zlib.crc32(embedding) != vector_checksum:
+            raise DamagedRecordError(f"the vector of document {name!r} is not what was written: its checksum differs")
+        values["embedding"] = _decode_vector(embedding, embedding_dim).tolist()
     return document
+
+
+def decode_meta(text: Any) -> dict[str, Any]:
+    """
+    Return the meta of a row.
+
+    :param text: The JSON.
+    :raises DamagedRecordError: If it is none.
+    """
+    try:
+        meta, end = _read_json(text, 0)
+    except (StopIteration, ValueError, TypeError) as error:
+        raise DamagedRecordError(f"meta is no JSON: {error}") from error
+    if not isinstance(meta, dict) or end != len(text):
+        raise DamagedRecordError("meta is no JSON object")
+    return meta
 
 
 def encode_vectors(documents: Sequence[Document], embedding_dim: int | None) -> tuple[int | None, list[bytes | None]]:
@@ -168,48 +220,47 @@ def check_vector(values: Any, what: str) -> npt.NDArray[np.float64]:
     return vector.astype(np.float64)
 
 
-def check_dimension(found: int, expected: int, what: str) -> None:
+def check_dimension(actual: int, expected: int, what: str) -> None:
     """
     Check the length of a vector.
 
-    :param found: Its length.
+    :param actual: Its length.
     :param expected: The length of the vectors in the index.
     :param what: What the vector is, for the message.
     :raises InvalidValueError: If they differ.
     """
-    if found != expected:
+    if actual != expected:
         raise InvalidValueError(
-            f"{what} has {found} dimensions, but vectors in this index have {expected}: use the embedding model that "
+            f"{what} has {actual} dimensions, but vectors in this index have {expected}: use the embedding model that "
             "the index was made with, or index the documents into a new folder"
         )
 
 
-def decode_vector(blob: bytes, embedding_dim: int | None) -> npt.NDArray[Any]:
-    """
-    Return the vector that `encode_vectors` made into bytes.
-
-    :param blob: The bytes.
-    :param embedding_dim: Length of the vectors of this index: tells float32 from float64.
-    """
-    return np.frombuffer(blob, dtype=SINGLE if len(blob) == SINGLE.itemsize * (embedding_dim or 0) else DOUBLE)
-
-
-def decode_vectors(cursor: sqlite3.Cursor, embedding_dim: int) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
+def decode_vectors(cursor: sqlite3.Cursor, embedding_dim: int | None) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
     """
     Read vectors in portions.
 
     :param cursor: Gives a row and a vector as bytes each time.
     :param embedding_dim: Length of the vectors of this index.
     :returns: Rows, and a matrix with one line per row.
+    :raises DamagedRecordError: If a vector has another length.
     """
     while part := cursor.fetchmany(_VECTORS_AT_A_TIME):
-        blobs = [blob for _, blob in part]
-        joined = b"".join(blobs)
-        if len(joined) == len(part) * embedding_dim * SINGLE.itemsize:
-            matrix = np.frombuffer(joined, dtype=SINGLE).reshape(len(part), embedding_dim)
+        size = (embedding_dim or 0) * SINGLE.itemsize
+        if size and all(isinstance(blob, bytes) and len(blob) == size for _, blob in part):
+            matrix = np.frombuffer(b"".join(blob for _, blob in part), dtype=SINGLE).reshape(len(part), -1)
         else:
-            matrix = np.stack([decode_vector(blob, embedding_dim) for blob in blobs]).astype(np.float32)
+            matrix = np.stack([_decode_vector(blob, embedding_dim) for _, blob in part]).astype(np.float32)
         yield [row for row, _ in part], matrix
+
+
+def _decode_vector(blob: Any, embedding_dim: int | None) -> npt.NDArray[Any]:
+    """Return the vector that `encode_vectors` made into bytes: its length tells float32 from float64."""
+    dim = embedding_dim or 0
+    if not isinstance(blob, bytes) or not dim or len(blob) not in (dim * SINGLE.itemsize, dim * DOUBLE.itemsize):
+        size = len(blob) if isinstance(blob, (bytes, str)) else blob
+        raise DamagedRecordError(f"a vector of {embedding_dim} dimensions has {size} bytes")
+    return np.frombuffer(blob, dtype=SINGLE if len(blob) == dim * SINGLE.itemsize else DOUBLE)
 
 
 def _check_unicode(text: str, document_id: str) -> None:

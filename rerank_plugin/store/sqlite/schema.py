@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.records import Record
 
 FORMAT = 2
@@ -24,7 +25,7 @@ TABLES = (
 _MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
 
 
-def check(connection: sqlite3.Connection, file: Path | None) -> bool:
+def check(connection: Connection, file: Path | None) -> bool:
     """
     Check that a database is an index of a format that is known.
 
@@ -49,7 +50,7 @@ def check(connection: sqlite3.Connection, file: Path | None) -> bool:
     return True
 
 
-def migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: Connection) -> None:
     """
     Bring an index of an earlier format up to date; belongs into a transaction.
 
@@ -61,6 +62,6 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE settings SET value = ? WHERE name = 'format'", (old + 1,))
 
 
-def _format(connection: sqlite3.Connection) -> int | None:
+def _format(connection: Connection) -> int | None:
     row = connection.execute("SELECT value FROM settings WHERE name = 'format'").fetchone()
     return None if row is None else int(row[0])

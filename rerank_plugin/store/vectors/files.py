@@ -44,7 +44,7 @@ def save(index: TrainedIndex, folder: Path, database: Database, counter: int) ->
         np.save(folder / f"{place}.alive.npy", index.alive)
         state = {
             "format": FORMAT,
-            "index_id": database.setting("index_id"),
+            "index_id": database.settings.index_id,
             "counter": counter,
             "place": place,
             **asdict(index.facts),
@@ -85,8 +85,8 @@ def load(
                 f"{folder / STATE} has format {state['format']}, this version reads up to {FORMAT}: upgrade rerank-plugin"
             )
         facts = Trained(**{name: state[name] for name in Trained.__dataclass_fields__})
-        same = state["index_id"] == database.setting("index_id") and (facts.kind, facts.similarity) == (kind, similarity)
-        if not same or database.replayable(state["counter"]) == 0:
+        same = state["index_id"] == database.settings.index_id and (facts.kind, facts.similarity) == (kind, similarity)
+        if not same or database.changes.replayable(state["counter"]) == 0:
             return None
         file = str(folder / f"{state['place']}.faiss")
         index = faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC if mapped else 0)

@@ -78,7 +78,7 @@ class VectorIndex:
         :param database: The truth.
         :raises IndexFormatError: If a newer version wrote the files.
         """
-        if self._database is database and database.counter == self._counter:
+        if self._database is database and database.changes.counter == self._counter:
             return  # as before most queries
         self._replay(database, patience=_PATIENCE)
         self._bring_up_to_date(database, patience=_PATIENCE, share=_STALE_SHARE, least=_STALE_LEAST)
@@ -95,28 +95,28 @@ class VectorIndex:
 
     def _replay(self, database: Database, *, patience: int = 1) -> None:
         self._database = database
-        if database.counter == self._counter:
+        if database.changes.counter == self._counter:
             return
         with database.snapshot():
-            counter = database.counter
+            counter = database.changes.counter
             if self._counter == 0:
                 self._open(database)
-                if self._trained is None and self._choose(database.count_vectors(), patience).kind != "flat":
+                if self._trained is None and self._choose(database.vectors.count(), patience).kind != "flat":
                     self._build(database)
-            since = database.replayable(self._counter)
+            since = database.changes.replayable(self._counter)
             if since == 0:
                 self._forget()
             else:
-                changed = database.changed_rows(since)
+                changed = database.changes.rows_since(since)
                 self._rest.remove(changed)
                 if self._trained is not None:
                     self._trained.bury(changed)
-            for rows, vectors in database.vectors(since):
+            for rows, vectors in database.vectors.since(since):
                 self._rest.add(rows, vectors)
             self._counter = counter
 
     def _open(self, database: Database) -> None:
-        choice = self._choose(database.count_vectors())
+        choice = self._choose(database.vectors.count())
         if self._folder is None:
             return
         try:
@@ -133,13 +133,13 @@ class VectorIndex:
 
     def _build(self, database: Database) -> None:
         """Build a trained index of all vectors; belongs into a snapshot."""
-        choice = self._choose(database.count_vectors())
+        choice = self._choose(database.vectors.count())
         logger.info("Building the vector index {kind}: {reason}", kind=choice.kind, reason=choice.reason)
         self._use(TrainedIndex.build(database, choice.kind, self._similarity), database)
 
     def _use(self, built: TrainedIndex, database: Database) -> None:
         """Go on with an index that holds everything of the present snapshot."""
-        counter = database.counter
+        counter = database.changes.counter
         if self._folder is not None:
             try:
                 files.save(built, self._folder, database, counter)
@@ -184,8 +184,8 @@ class VectorIndex:
             loaded = files.load(self._folder, database, present.facts.kind, self._similarity, mapped=False)
         # Another process may have replaced the files since this one opened them; then there is nothing to add to.
         if loaded is not None and np.array_equal(loaded[0].rows, present.rows):
-            return present.extended(loaded[0].index, database.vectors_of(rows))
-        return present.extended(writable(present.index), database.vectors_of(rows))
+            return present.extended(loaded[0].index, database.vectors.of(rows))
+        return present.extended(writable(present.index), database.vectors.of(rows))
 
     def describe(self) -> dict[str, Any]:
         """Return the kind in use and why, how many vectors there are, and how many of them stand in the trained index."""
@@ -203,13 +203,13 @@ class VectorIndex:
         :returns: Share of the exact hits that are found; None if there are no vectors.
         """
         database = self._database
-        rows = np.empty(0, dtype=np.int64) if database is None else database.vector_rows()
+        rows = np.empty(0, dtype=np.int64) if database is None else database.vectors.rows()
         if database is None or not rows.size:
             return None
         chosen = np.random.default_rng(_SEED).choice(rows, min(queries, rows.size), replace=False)
-        sample = np.concatenate([vectors for _, vectors in database.vectors_of(np.sort(chosen).tolist())])
+        sample = np.concatenate([vectors for _, vectors in database.vectors.of(np.sort(chosen).tolist())])
         truth = Nearest(prepare(sample, self._similarity), self._similarity, limit)
-        for found, vectors in database.vectors_of(None):
+        for found, vectors in database.vectors.of(None):
             truth.add(np.array(found, dtype=np.int64), prepare(vectors, self._similarity))
         hits = [self.search(query.astype(np.float64), limit, None) for query in sample]
         return truth.share_in([np.array([hit.row for hit in found], dtype=np.int64) for found in hits])
@@ -245,7 +245,7 @@ class VectorIndex:
     def _exact(self, query: npt.NDArray[np.float32], rows: Rows, limit: int) -> list[Hit]:
         assert self._database is not None
         best: list[Hit] = []
-        for found, vectors in self._database.vectors_of(np.sort(rows).tolist()):
+        for found, vectors in self._database.vectors.of(np.sort(rows).tolist()):
             values = compare(query, prepare(vectors, self._similarity), self._similarity)
             best += [Hit(*pair) for pair in zip(found, scores(values, self._similarity).tolist(), strict=True)]
             best = sorted(best, key=lambda hit: -hit.score)[:limit]

@@ -136,16 +136,16 @@ class TrainedIndex:
         :param kind: A kind but `auto`.
         :param similarity: `cosine`, `dot_product` or `l2`.
         """
-        rows = database.vector_rows()
+        rows = database.vectors.rows()
         draw = np.random.default_rng(_SEED)
         sample = np.sort(draw.choice(rows, kinds.sample_size(kind, rows.size), replace=False))
-        vectors = prepare(np.concatenate([part for _, part in database.vectors_of(sample.tolist())]), similarity)
+        vectors = prepare(np.concatenate([part for _, part in database.vectors.of(sample.tolist())]), similarity)
         index = kinds.make(kind, vectors.shape[1], similarity, rows.size)
         index.train(vectors)
         chosen = np.sort(draw.choice(rows, min(_QUERIES, rows.size), replace=False))
-        queries = np.concatenate([part for _, part in database.vectors_of(chosen.tolist())])
+        queries = np.concatenate([part for _, part in database.vectors.of(chosen.tolist())])
         truth = None if kind == "flat" else Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
-        for added, part in database.vectors_of(None):
+        for added, part in database.vectors.of(None):
             prepared = prepare(part, similarity)
             index.add(prepared)
             if truth is not None:

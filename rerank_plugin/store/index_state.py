@@ -1,0 +1,107 @@
+"""What a store can tell and do about its index as a whole: settings, revision, backup, compaction, closing."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from rerank_plugin.store.folder import DATABASE
+from rerank_plugin.store.maintenance import backup, compact
+from rerank_plugin.store.retrieval import check_top_k
+from rerank_plugin.store.session import Session
+
+
+class IndexState:
+    """The methods of a store that are about its index, and not about documents."""
+
+    _session: Session
+
+    def warm_up(self, *, keywords: bool = True, vectors: bool = True) -> None:
+        """
+        Catch the derived indexes up now rather than at the first query; cheap if nothing was written since.
+
+        :param keywords: Whether keyword search will be used.
+        :param vectors: Whether vector search will be used.
+        """
+        with self._session.reading() as handle:
+            if keywords:
+                self._session.keywords(handle).sync(handle.database)
+            if vectors:
+                self._session.vectors(handle).sync(handle.database)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the index is set to, by the names of this class's parameters."""
+        with self._session.reading() as handle:
+            stored = handle.database.settings.read()
+            return {**asdict(stored), "search_fields": stored.search_fields and dict(stored.search_fields.weights)}
+
+    def revision(self) -> str:
+        """Return a text that is another one after every change of the documents, and in every other index."""
+        with self._session.reading() as handle:
+            return f"{handle.database.settings.index_id}:{handle.database.changes.counter}"
+
+    def describe_vectors(self) -> dict[str, Any]:
+        """
+        Say how vectors are searched.
+
+        :returns: `kind` of the vector index and the `reason` for it, number of `vectors`, and how many of them are in the
+            `trained` index (the rest is compared one by one until there are enough of them).
+        """
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            vectors.sync(handle.database)
+            return vectors.describe()
+
+    def recall(self, top_k: int = 10, queries: int = 100) -> float | None:
+        """
+        Measure how many of the truly nearest vectors a search finds, for a sample of the stored vectors.
+
+        :param top_k: Hits that are compared.
+        :param queries: Size of the sample.
+        :returns: A share from 0 to 1, 1 for an exact index; None if there are no vectors.
+        :raises InvalidValueError: If `top_k` is less than 1.
+        """
+        check_top_k(top_k)
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            vectors.sync(handle.database)
+            with handle.database.snapshot():
+                return vectors.recall(top_k, queries)
+
+    def backup(self, path: str | Path) -> None:
+        """
+        Copy the index into another folder, as it is at this moment; others may go on reading and writing.
+
+        The copy holds the documents and settings. Its keyword and vector index are built when it is first searched.
+
+        :param path: A folder that does not exist, or is empty.
+        :raises StoreError: If the folder holds something, or cannot be written.
+        """
+        with self._session.reading() as handle:
+            backup(handle.database, Path(path).expanduser(), DATABASE)
+
+    def compact(self) -> None:
+        """
+        Give the room of deleted and replaced documents back to the disk; all documents stay.
+
+        It rewrites the whole index: for after large deletions, not for after every write. Needs as much free disk as the
+        index takes.
+        """
+        with self._session.reading() as handle:
+            vectors = self._session.vectors(handle)
+            compact(handle.database, [self._session.keywords(handle), vectors])
+
+    def __enter__(self) -> Self:
+        """Return the store itself; the end of the `with` block closes it."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the store."""
+        self.close()
+
+    def close(self) -> None:
+        """
+        Complete the keyword index on disk and close the files. Closing twice is fine; a later call opens them again.
+
+        An index in memory keeps its documents as long as the store exists.
+        """
+        self._session.close()

@@ -1,0 +1,66 @@
+"""
+The changelog: which rows were written or deleted after which change.
+
+Every change takes the next number of a counter and marks the rows it touched with it, and a deleted row leaves a
+tombstone. A derived index that remembers the number up to which it is complete can therefore replay what it has missed,
+also after a crash.
+"""
+
+from collections.abc import Sequence
+
+from rerank_plugin.store.sqlite.connection import Connection
+from rerank_plugin.store.sqlite.settings import SettingsTable
+
+
+class Changelog:
+    """The counter of changes, and the table `deleted` with the tombstones."""
+
+    def __init__(self, connection: Connection, settings: SettingsTable) -> None:
+        """
+        Prepare; nothing is read.
+
+        :param connection: The open database.
+        :param settings: Where the counter is kept.
+        """
+        self._connection = connection
+        self._settings = settings
+
+    @property
+    def counter(self) -> int:
+        """Number of the last change."""
+        return self._settings.number("counter")
+
+    def next(self) -> int:
+        """Return the number of a new change; belongs into a transaction."""
+        return self._settings.advance("counter")
+
+    def replayable(self, since: int) -> int:
+        """
+        Return the number after which a derived index has to replay: 0 if it has to start from nothing.
+
+        :param since: Number up to which the index is complete.
+        """
+        return since if self._settings.number("reset") <= since <= self.counter else 0
+
+    def rows_since(self, since: int) -> list[int]:
+        """
+        Return the rows that were written or deleted after a change.
+
+        :param since: Number of the change.
+        """
+        query = "SELECT row FROM documents WHERE changed > ? UNION ALL SELECT row FROM deleted WHERE changed > ?"
+        return [row for (row,) in self._connection.execute(query, (since, since))]
+
+    def add_deleted(self, rows: Sequence[int], change: int) -> None:
+        """
+        Leave tombstones; belongs into a transaction.
+
+        :param rows: The rows that were deleted.
+        :param change: Number of the change.
+        """
+        self._connection.executemany("INSERT INTO deleted VALUES (?, ?)", ((row, change) for row in rows))
+
+    def forget_deleted(self) -> None:
+        """Drop the tombstones; a derived index that has not seen them starts from nothing. Belongs into a transaction."""
+        self._connection.execute("DELETE FROM deleted")
+        self._settings.set("reset", self.counter)

@@ -1,0 +1,35 @@
+"""Reading a whole database once, to find what is damaged before anybody is answered from it."""
+
+from rerank_plugin.store.sqlite.changes import Changelog
+from rerank_plugin.store.sqlite.connection import Connection
+from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
+from rerank_plugin.store.sqlite.documents import DocumentTable
+from rerank_plugin.store.sqlite.settings import SettingsTable
+
+
+def check_everything(connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable) -> None:
+    """
+    Check the structure of a database and every document in it; belongs into a snapshot.
+
+    :param connection: The open database.
+    :param settings: Its settings.
+    :param changes: Its changelog.
+    :param documents: Its documents.
+    :raises DamagedDatabaseError: If something is not what was written.
+    """
+    (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if result != "ok":
+        raise DamagedDatabaseError(connection.file, " ".join(str(result).split()))
+    last_row, last_change = connection.execute("SELECT max(row), max(changed) FROM documents").fetchone()
+    for name, used, limit in (
+        ("last_row", last_row, settings.number("last_row")),
+        ("counter", last_change, changes.counter),
+    ):
+        if (used or 0) > limit:
+            raise DamagedDatabaseError(connection.file, f"setting {name!r} is {limit}, but {used} is in use")
+    settings.read()
+    for _ in documents.read(None):
+        pass
+    (orphan,) = connection.execute("SELECT min(row) FROM vectors WHERE row NOT IN (SELECT row FROM documents)").fetchone()
+    if orphan is not None:
+        raise DamagedDatabaseError(connection.file, f"row {orphan} has a vector, but no document")

@@ -1,0 +1,152 @@
+"""
+A note beside the database of what it has to hold: `documents.ledger`.
+
+SQLite cannot tell that its write-ahead log was deleted or cut, that an older copy of a file was put in its place, or that a
+bit of a text has flipped. The ledger says which change was acknowledged last, and how the file looked when it was last
+closed. A database that is behind its ledger is an error; one whose file was changed by anything but this package, copied
+for example, is read from end to end once.
+
+The ledger is written after a commit and not synced, so it costs next to nothing: it may be behind the database after a
+power failure, and never ahead of it.
+"""
+
+import json
+import os
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.sqlite.connection import log_file
+
+FORMAT = 1
+# Always written whole and in place, so that a reader sees one version or the next.
+_SIZE = 256
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    What the ledger says.
+
+    :param index_id: Which index it is about.
+    :param counter: Number of the last change that was acknowledged.
+    :param inode: Number of the file: a copy has another.
+    :param size: Size of the file when it was closed; None while it is open.
+    :param modified: Time of its last modification when it was closed, in nanoseconds.
+    """
+
+    index_id: str
+    counter: int
+    inode: int
+    size: int | None = None
+    modified: int | None = None
+
+
+class Ledger:
+    """The ledger of one database file."""
+
+    def __init__(self, file: Path) -> None:
+        """
+        Prepare; nothing is read.
+
+        :param file: The database.
+        """
+        self._file = file
+        self._path = ledger_file(file)
+
+    def read(self) -> Entry | None:
+        """
+        Return what the ledger says, None if there is none or it cannot be read.
+
+        :raises IndexFormatError: If a newer version wrote it.
+        """
+        try:
+            data = self._path.read_bytes()
+            checksum, _, text = data.decode("utf-8").partition(" ")
+            if int(checksum) != zlib.crc32(text.strip().encode()):
+                return None
+            entry = json.loads(text)
+            written_in = entry.pop("format")
+        except (OSError, ValueError, KeyError, AttributeError):
+            return None
+        if written_in > FORMAT:
+            raise IndexFormatError(
+                f"{self._path} has format {written_in}, this version reads up to {FORMAT}: upgrade rerank-plugin"
+            )
+        return Entry(**entry)
+
+    def acknowledge(self, index_id: str, counter: int) -> None:
+        """
+        Note that a change is on the disk.
+
+        :param index_id: Which index.
+        :param counter: Number of the change.
+        """
+        with suppress(OSError):
+            inode = self._file.stat().st_ino
+            known = self.read()
+            # Another process may have gone on meanwhile.
+            if known is None or (known.index_id, known.inode) != (index_id, inode) or known.counter < counter:
+                self._write(Entry(index_id, counter, inode))
+
+    def note_closed(self, index_id: str) -> None:
+        """
+        Note how the file looks, if nobody has it open any longer.
+
+        :param index_id: Which index it held.
+        """
+        with suppress(OSError):
+            if log_file(self._file).exists():
+                return
+            known, status = self.read(), self._file.stat()
+            if known is None or (known.index_id, known.inode) != (index_id, status.st_ino):
+                return
+            closed = replace(known, size=status.st_size, modified=status.st_mtime_ns)
+            if closed != known:
+                self._write(closed)
+
+    def _write(self, entry: Entry) -> None:
+        text = json.dumps({"format": FORMAT, **asdict(entry)})
+        line = f"{zlib.crc32(text.encode())} {text}".ljust(_SIZE - 1) + "\n"
+        # In place, not by replacing the file: this follows every commit.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.pwrite(descriptor, line.encode(), 0)
+        finally:
+            os.close(descriptor)
+
+
+def ledger_file(file: Path) -> Path:
+    """
+    Return the path of the ledger.
+
+    :param file: The database.
+    """
+    return file.with_suffix(".ledger")
+
+
+def looks_untouched(file: Path, entry: Entry | None) -> bool:
+    """
+    Return whether a file is as this package left it; look before anybody opens it.
+
+    While somebody has it open, or after a crash, there is a write-ahead log, and size and time say nothing.
+
+    :param file: The database.
+    :param entry: What the ledger says.
+    """
+    if entry is None:
+        return False
+    try:
+        status = file.stat()
+    except OSError:
+        return False
+    if log_file(file).exists() and os.access(file, os.W_OK):
+        return status.st_ino == entry.inode
+    same_time = entry.modified in (status.st_mtime_ns, None)
+    if entry.modified is not None and status.st_mtime_ns % _SECOND == 0:  # as archives and container images keep it
+        same_time = status.st_mtime_ns // _SECOND == entry.modified // _SECOND
+    is_same_file = status.st_ino == entry.inode or not os.access(file.parent, os.W_OK)
+    return is_same_file and entry.size == status.st_size and same_time
