@@ -11,7 +11,7 @@ from pathlib import Path
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
 from rerank_plugin.store.handles import Handle
-from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex
+from rerank_plugin.store.keywords.types import BM25Parameters, KeywordIndex
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.vectors import VectorIndex
 

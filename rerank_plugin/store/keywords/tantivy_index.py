@@ -22,10 +22,10 @@ from haystack import logging
 from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
-from rerank_plugin.store.keywords.choice import KeywordSettings
 from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
 from rerank_plugin.store.keywords.query import KeywordQuery
 from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, column_name, rows_query
+from rerank_plugin.store.keywords.types import KeywordSettings
 from rerank_plugin.store.sqlite.connection import is_writable
 from rerank_plugin.store.sqlite.database import Database
 
