@@ -16,10 +16,10 @@ from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
 from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.index_state import IndexState
-from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
 from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
+from rerank_plugin.store.keywords.types import BM25Parameters
 from rerank_plugin.store.retrieval import check_top_k, retrieve
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index

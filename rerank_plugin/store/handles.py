@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rerank_plugin.store.folder import DATABASE, KEYWORDS, VECTORS, find_index
 from rerank_plugin.store.forks import FORKS
-from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex, KeywordSettings, open_keyword_index
+from rerank_plugin.store.keywords.factory import open_keyword_index
 from rerank_plugin.store.keywords.fields import SearchFields
+from rerank_plugin.store.keywords.types import BM25Parameters, KeywordIndex, KeywordSettings
 from rerank_plugin.store.retrieval import FilterCache
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.sqlite.database import Database

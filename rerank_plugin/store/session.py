@@ -10,7 +10,7 @@ from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
 from rerank_plugin.store.failures import explain
 from rerank_plugin.store.handles import Handle
-from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordIndex
+from rerank_plugin.store.keywords.types import BM25Parameters, KeywordIndex
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.vectors import VectorIndex
 

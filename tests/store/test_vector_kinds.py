@@ -97,7 +97,7 @@ def test_a_damaged_index_is_built_again(tmp_path, damage):
     expected = found(store, query, top_k=20)
     store.close()
     folder = tmp_path / "vectors" / "ivf_sq8"
-    [file] = folder.glob("*.faiss")
+    [file] = folder.glob("*/*.faiss")
     if damage == "truncate":
         file.write_bytes(file.read_bytes()[:5000])
     elif damage == "delete":
@@ -109,7 +109,7 @@ def test_a_damaged_index_is_built_again(tmp_path, damage):
     again = HybridDocumentStore(tmp_path, vector_index="ivf_sq8")
     assert found(again, query, top_k=20) == expected
     again.close()
-    assert len(list(folder.glob("*.faiss"))) == 1
+    assert len(list(folder.glob("*/*.faiss"))) == 1
 
 
 def test_auto_changes_to_a_trained_index_and_back(tmp_path, monkeypatch):
@@ -149,7 +149,7 @@ def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, simil
     store.warm_up()
     assert not (tmp_path / "vectors").exists(), "nobody waits for it"
     store.close()
-    (file,) = (tmp_path / "vectors" / "auto").glob("*.faiss")
+    (file,) = (tmp_path / "vectors" / "auto").glob("*/*.faiss")
     later = clustered(30, 23)
     for each in (store, truth):  # the file is not written again for so few, nor for so few that are gone
         each.write_documents(documents(later, first=1500))

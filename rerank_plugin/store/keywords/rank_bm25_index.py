@@ -7,8 +7,8 @@ import numpy as np
 
 from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.keywords.analysis import make_analyzer
-from rerank_plugin.store.keywords.choice import BM25Parameters, KeywordSettings
 from rerank_plugin.store.keywords.query import KeywordQuery, TermQuery
+from rerank_plugin.store.keywords.types import BM25Parameters, KeywordSettings
 from rerank_plugin.store.sqlite.database import Database
 
 

@@ -1,38 +1,34 @@
 """
 Keyword search with tantivy: BM25 (k1 1.2, b 0.75) over stems, incremental, on disk or in memory.
 
-On disk there is `state.json`, which names the folder with the present index and says up to which change of the database
-it is complete. The folder is filled first and the state is replaced afterwards: after a crash in between, the same
-changes are replayed once more, which changes nothing.
+On disk the state names the generation with the present index and says up to which change of the database it is complete.
+tantivy commits first and the state is replaced afterwards: after a crash in between, the same changes are replayed once
+more, which changes nothing.
 """
 
 import atexit
-import json
 import shutil
-import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import tantivy
 from haystack import logging
 
-from rerank_plugin.errors import IndexFormatError, StoreError
-from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+from rerank_plugin.errors import StoreError
+from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows, environment_failure
+from rerank_plugin.store.derived_files import DerivedFiles
+from rerank_plugin.store.keywords import tantivy_files
 from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
-from rerank_plugin.store.keywords.choice import KeywordSettings
 from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
 from rerank_plugin.store.keywords.query import KeywordQuery
 from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, column_name, rows_query
-from rerank_plugin.store.sqlite.connection import is_writable
+from rerank_plugin.store.keywords.types import KeywordSettings
 from rerank_plugin.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
-STATE = "state.json"
+FORMAT = 3
 
 # Memory for new documents before they are written as a segment.
 _HEAP_BYTES = 64_000_000
@@ -58,7 +54,7 @@ class TantivyIndex:
         :param settings: What it is built and asked with.
         :param folder: Folder for the files; None for an index in memory.
         """
-        self._folder = folder
+        self._files = None if folder is None else DerivedFiles(folder, "the keyword index", FORMAT)
         self._analysis = {
             "language": settings.language,
             "stop_words": settings.stop_words,
@@ -66,52 +62,113 @@ class TantivyIndex:
             "version": VERSION,
         }
         self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
+        # A generation that failed in a search although its files are as they were written.
+        self._distrusted: str | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._counter = 0
-        self._place = ""
+        self._generation: str | None = None  # None: in memory
         self._frequent = FrequentTerms()
         self._schema = _make_schema(0)
         self._index: tantivy.Index | None = None
         self._search: TantivySearch | None = None
 
     def reset(self) -> None:
-        """Forget everything, on disk too; the next `sync` starts from nothing."""
+        """Forget everything; the next `sync` builds a new generation and deletes this one."""
+        self._distrusted = self._generation
+        if self._files is not None:
+            self._files.distrust()
         self._forget()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
     def sync(self, database: Database) -> None:
         """
         Replay what was written since the last call, by this process or by another.
 
-        :param database: The truth.
+        :param database: The source of truth.
         :raises IndexFormatError: If a newer version wrote the files.
-        :raises DamagedIndexError: If the files cannot be written.
+        :raises StoreError: If the files cannot be read or written, or the folder holds something that is not ours.
         """
         if database.changes.counter in (0, self._counter):
             return
+        if self._files is None or not self._files.can_be_written:
+            self._sync_in_memory(database)
+            return
         # Without a lock, another process may be at work on the files: what looks damaged is looked at again below.
         with suppress(DamagedIndexError), database.snapshot():
-            if self._load(database):
+            if self._load(database, self._files):
                 return
-        # One process at a time brings the files up to date. The lock on the database serves for it, because it is free
-        # again when a process is killed.
+        present = self._files.named()
+        if self._catch_up(database, self._files):
+            return
+        with self._files.building():
+            # While this process waited for the lock, another one may have built it.
+            if self._files.named() == present or not self._catch_up(database, self._files):
+                self._build(database, self._files)
+
+    def _sync_in_memory(self, database: Database) -> None:
+        """Go on in memory: because the index is there, or because its folder cannot be written."""
+        with database.snapshot():
+            if self._files is not None and (self._index is None or self._generation is not None):
+                try:
+                    if self._load(database, self._files):
+                        return
+                except DamagedIndexError as error:
+                    logger.warning("The keyword index is damaged, and built again in memory: {error}", error=error)
+                self._forget()
+            since = database.changes.replayable(self._counter)
+            if since == 0 or self._frequent.outgrown(database.documents.count(searchable=True)):
+                since = 0
+                self._open(None, self._choose_frequent(database))
+            self._replay(database, since)
+
+    def _catch_up(self, database: Database, files: DerivedFiles) -> bool:
+        """
+        Replay into the present generation; one process at a time, by the lock on the database, which dies with its process.
+
+        :returns: Whether the index is complete; False if a new generation has to be built.
+        """
         with database.transaction():
             try:
-                if self._load(database):
-                    return
-            except DamagedIndexError as error:
-                self._start_again(error)
-            since = database.changes.replayable(self._counter)
-            try:
+                if self._load(database, files):
+                    return True
+                since = database.changes.replayable(self._counter)
+                if since == 0 or self._frequent.outgrown(database.documents.count(searchable=True)):
+                    return False
                 self._replay(database, since)
             except DamagedIndexError as error:
-                if since == 0:
+                logger.warning("The keyword index is damaged and will be built again: {error}", error=error)
+                self._forget()
+                return False
+            self._publish(database, files)
+            return True
+
+    def _build(self, database: Database, files: DerivedFiles) -> None:
+        """
+        Build a new generation from a snapshot, while others write, and replay what they wrote meanwhile.
+
+        Belongs into `building`. Writers wait only for the last of these steps.
+        """
+        while True:
+            with database.snapshot():
+                folder = files.new_generation(database)
+                try:
+                    self._open(folder, self._choose_frequent(database))
+                    self._replay(database, 0)
+                except BaseException:
+                    self._forget()
+                    files.remove_others(files.named())
                     raise
-                self._start_again(error)
-                self._replay(database, 0)
+            with database.snapshot():
+                if database.changes.replayable(self._counter):
+                    self._replay(database, self._counter)
+            with database.transaction():
+                # Otherwise every document was deleted meanwhile, or the record of deleted ones: begin again.
+                if database.changes.replayable(self._counter):
+                    self._replay(database, self._counter)
+                    self._publish(database, files)
+                    files.remove_others(self._generation)
+                    return
 
     def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
@@ -121,109 +178,96 @@ class TantivyIndex:
         :param limit: How many; fewer come back only if no more match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
-        :raises DamagedIndexError: If tantivy cannot read its files.
+        :raises DamagedIndexError: If tantivy fails on its files.
+        :raises StoreError: If it cannot read them at the moment.
         """
         terms = query.analyzed(self.analyze)
         if not terms.scored or self._search is None:
             return []
-        with self._damage():
+        with self._explained("read"):
             return self._search.best(terms, limit, allowed)
 
-    def _load(self, database: Database) -> bool:
+    def _load(self, database: Database, files: DerivedFiles) -> bool:
         """
-        Open what is on disk and return whether it is complete; `_counter` then says how far it goes.
+        Open the generation on disk and return whether it is complete; `_counter` then says how far it goes.
 
-        :raises DamagedIndexError: If it cannot be opened, or holds another number of documents than it should.
+        :raises DamagedIndexError: If it is not as it was written, or holds another number of documents than it should.
+        :raises StoreError: If it cannot be read at the moment.
         """
-        if self._folder is None:
-            return False
         self._counter = 0
-        state = self._read_state(database)
-        if state is None:
+        state = files.usable_state(database)
+        if state is None or state["analysis"] != self._analysis or state["generation"] == self._distrusted:
             return False
-        with self._damage():
-            if state["place"] != self._place:
-                self._open(state["place"], FrequentTerms(state["columns"], state["chosen_at"]))
+        counter, folder = int(state["counter"]), files.folder / state["generation"]
+        is_published = tantivy_files.check(files, folder, tantivy_files.Commit(*state["commit"]))
+        if not is_published and counter == database.changes.counter:
+            raise DamagedIndexError(f"{folder} is ahead of its state, although nothing was written since")
+        with self._explained("read"):
+            if state["generation"] != self._generation:
+                self._open(folder, FrequentTerms(state["columns"], state["chosen_at"]))
             self._reload()
-        is_complete = bool(state["counter"] == database.changes.counter)
+        is_complete = counter == database.changes.counter
         if is_complete:
             self._check_size(database)
-        self._counter = state["counter"]
+        self._counter = counter
         return is_complete
 
-    def _read_state(self, database: Database) -> dict[str, Any] | None:
-        """Return what `_write_state` wrote, None if there is nothing to go on from."""
-        assert self._folder is not None
-        path = self._folder / STATE
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            found, counter = int(state["format"]), int(state["counter"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedIndexError(f"{path} cannot be read: {error}") from error
-        if found > FORMAT:
-            raise IndexFormatError(f"{path} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
-        same = (
-            found == FORMAT
-            and state.get("index_id") == database.settings.index_id
-            and state.get("analysis") == self._analysis
-        )
-        usable = same and database.changes.replayable(counter) > 0
-        return state if usable else None
-
     def _check_size(self, database: Database) -> None:
-        found, expected = self._search.count if self._search else 0, database.documents.count(searchable=True)
-        if found != expected:
-            raise DamagedIndexError(f"{self._where} holds {found} documents instead of {expected}")
+        size, expected = self._search.count if self._search else 0, database.documents.count(searchable=True)
+        if size != expected:
+            raise DamagedIndexError(f"{self._where} holds {size} documents instead of {expected}")
 
     @property
     def _where(self) -> str:
-        return str(self._folder or "the keyword index in memory")
+        return "the keyword index in memory" if self._files is None else f"the keyword index in {self._files.folder}"
 
     @contextmanager
-    def _damage(self) -> Iterator[None]:
-        """Turn what tantivy raises about its files into one error; a full disk is no damage."""
+    def _explained(self, verb: str) -> Iterator[None]:
+        """Tell what tantivy raises about its files from what the machine refuses: only the first is damage."""
         try:
             yield
         except BaseException as error:
             # A broken file can make tantivy panic, and a panic does not derive from Exception.
             if not isinstance(error, (ValueError, OSError)) and type(error).__name__ != "PanicException":
                 raise
-            message = f"the keyword index cannot be read or written: {error}"
-            if self._folder is not None and shutil.disk_usage(self._folder.parent).free < _LEAST_ROOM:
-                raise StoreError(f"{message}: make room on the disk; the documents are safe") from error
+            message = f"{self._where} cannot be {verb}: {error}"
+            remedy = environment_failure(error)
+            if self._files is not None and shutil.disk_usage(self._files.folder.parent).free < _LEAST_ROOM:
+                remedy = "make room on the disk; the documents are safe"
+            if remedy is not None:
+                raise StoreError(f"{message}: {remedy}") from error
             raise DamagedIndexError(message) from error
 
-    def _start_again(self, error: DamagedIndexError) -> None:
-        logger.warning("The keyword index is damaged and will be built again: {error}", error=error)
-        self.reset()
-
     def _replay(self, database: Database, since: int) -> None:
-        """Write the changes after `since` into the index; from nothing if that is 0."""
-        counter, count = database.changes.counter, database.documents.count(searchable=True)
-        if self._frequent.outgrown(count):
-            since = 0
-        with self._damage():
-            if since == 0:
-                self._open(uuid.uuid4().hex[:8], self._choose_frequent(database, count))
-            assert self._index is not None
+        """
+        Write the changes after `since` into the open index, all documents if that is 0; belongs into a snapshot.
+
+        :raises DamagedIndexError: If tantivy fails on its files.
+        :raises StoreError: If they cannot be written at the moment.
+        """
+        counter = database.changes.counter
+        if since and since == counter:
+            return
+        assert self._index is not None
+        with self._explained("written"):
             # From nothing: room for all in one segment, which is searched faster than several.
-            heap = min(_MOST_HEAP_BYTES, max(_HEAP_BYTES, count * _BYTES_A_DOCUMENT)) if since == 0 else _HEAP_BYTES
-            writer = self._index.writer(heap, 1)
-            # What a killed process left behind would stand in the way: file names come from counters that begin again.
-            writer.garbage_collect_files()
-            changed = database.changes.rows_since(since) if since else []
-            for start in range(0, len(changed), _CHUNK):
-                writer.delete_documents_by_query(rows_query(self._schema, changed[start : start + _CHUNK]))
-            for document in self._documents(database, since):
-                writer.add_document(document)
-            writer.commit()
-            writer.wait_merging_threads()
+            wanted = database.documents.count(searchable=True) * _BYTES_A_DOCUMENT if since == 0 else 0
+            writer = self._index.writer(min(_MOST_HEAP_BYTES, max(_HEAP_BYTES, wanted)), 1)
+            try:
+                # What a killed process left behind would stand in the way: file names come from counters that begin again.
+                writer.garbage_collect_files()
+                changed = database.changes.rows_since(since) if since else []
+                for start in range(0, len(changed), _CHUNK):
+                    writer.delete_documents_by_query(rows_query(self._schema, changed[start : start + _CHUNK]))
+                for document in self._documents(database, since):
+                    writer.add_document(document)
+                writer.commit()
+                writer.wait_merging_threads()
+            finally:
+                del writer  # it holds tantivy's lock, and a traceback would hold it
             self._reload()
             self._check_size(database)
             self._counter = counter
-            self._write_state(database)
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         names = [column_name(column) for column in range(len(self._frequent.columns))]
@@ -237,59 +281,38 @@ class TantivyIndex:
                 document.add_unsigned(names[column], frequency)
             yield document
 
-    def _choose_frequent(self, database: Database, count: int) -> FrequentTerms:
+    def _choose_frequent(self, database: Database) -> FrequentTerms:
+        count = database.documents.count(searchable=True)
         if count < FEWEST_DOCUMENTS:
             return FrequentTerms()
         return FrequentTerms.choose(map(self.analyze, database.documents.sample_texts(_SAMPLE)), count)
 
-    def _open(self, place: str, frequent: FrequentTerms) -> None:
-        path = None
-        if self._folder is not None:
-            if not (self._folder / place).is_dir():
-                (self._folder / place).mkdir(parents=True)
-            path = str(_to_read(self._folder / place))
+    def _open(self, folder: Path | None, frequent: FrequentTerms) -> None:
+        """Open an index that is there or make an empty one, in memory without a folder."""
+        path = folder
+        if folder is not None and self._files is not None and not self._files.can_be_written:
+            path = tantivy_files.linked(folder)
+            atexit.register(shutil.rmtree, path, ignore_errors=True)
         self._frequent = frequent
         self._schema = _make_schema(len(frequent.columns))
-        self._index = tantivy.Index(self._schema, path=path)
-        self._place = place
+        self._index = tantivy.Index(self._schema, path=None if path is None else str(path))
+        self._generation = None if folder is None else folder.name
 
     def _reload(self) -> None:
         assert self._index is not None
         self._index.reload()
         self._search = TantivySearch(self._schema, self._index.searcher(), self._frequent)
 
-    def _write_state(self, database: Database) -> None:
-        if self._folder is None:
-            return
-        state = {
-            "format": FORMAT,
-            "index_id": database.settings.index_id,
-            "analysis": self._analysis,
-            "counter": self._counter,
-            "place": self._place,
-            "columns": self._frequent.columns,
-            "chosen_at": self._frequent.chosen_at,
-        }
-        temporary = self._folder / "state.tmp"
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(self._folder / STATE)
-        for old in self._folder.iterdir():
-            if old.is_dir() and old.name != self._place:
-                # Another process may still have it open; where that forbids deleting, the next run does it.
-                shutil.rmtree(old, ignore_errors=True)
-
-
-def _to_read(folder: Path) -> Path:
-    """Return a folder with the files of an index that tantivy can open: it makes a file there, even for reading."""
-    if is_writable(folder):
-        return folder
-    links = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, links, ignore_errors=True)
-    for file in folder.iterdir():
-        if file.suffix == ".lock":
-            continue
-        (links / file.name).symlink_to(file.resolve())
-    return links
+    def _publish(self, database: Database, files: DerivedFiles) -> None:
+        assert self._generation is not None
+        with self._explained("written"):
+            state = {
+                "analysis": self._analysis,
+                "commit": tantivy_files.read_commit(files.folder / self._generation),
+                "columns": self._frequent.columns,
+                "chosen_at": self._frequent.chosen_at,
+            }
+            files.publish(self._generation, database, self._counter, state)
 
 
 def _make_schema(columns: int) -> tantivy.Schema:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import tantivy
 
 from rerank_plugin.store.derived import Hit, Rows
-from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.frequent import FrequentTerms
 from rerank_plugin.store.keywords.query import TermQuery
+from rerank_plugin.store.keywords.types import BM25Parameters
 
 TEXT, ROW, LENGTH = "text", "row", "length"
 

@@ -1,108 +1,118 @@
-"""
-A trained index on disk.
+"""A trained index on disk: what FAISS writes, the row of each vector, and which vectors are marked as deleted."""
 
-`state.json` names the files of the present index and says up to which change of the database they are complete. The files
-are written first and the state is replaced afterwards, so that a crash in between leaves the earlier index.
-"""
-
-import json
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from haystack import logging
 
-from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.derived import DamagedIndexError
+from rerank_plugin.errors import StoreError
+from rerank_plugin.store.derived import DamagedIndexError, environment_failure
+from rerank_plugin.store.derived_files import DerivedFiles
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors.trained import Trained, TrainedIndex
 
-FORMAT = 1
-STATE = "state.json"
+logger = logging.getLogger(__name__)
+
+FORMAT = 2
+
+_INDEX, _ROWS, _ALIVE = "index.faiss", "rows.npy", "alive.npy"
+_ATTEMPTS = 3
 
 
-def save(index: TrainedIndex, folder: Path, database: Database, counter: int) -> None:
-    """
-    Write an index and make it the present one.
+class VectorFiles:
+    """The folder of one kind of vector index."""
 
-    :param index: The index.
-    :param folder: Where to; made if it is missing.
-    :param database: The truth it was built from.
-    :param counter: Number of the change up to which it is complete.
-    :raises DamagedIndexError: If it cannot be written.
-    """
-    import faiss
+    def __init__(self, folder: Path) -> None:
+        """
+        Name a folder; nothing is read or made.
 
-    with _damage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        place = uuid.uuid4().hex[:8]
-        faiss.write_index(index.index, str(folder / f"{place}.faiss"))
-        np.save(folder / f"{place}.rows.npy", index.rows)
-        np.save(folder / f"{place}.alive.npy", index.alive)
-        state = {
-            "format": FORMAT,
-            "index_id": database.settings.index_id,
-            "counter": counter,
-            "place": place,
-            **asdict(index.facts),
-        }
-        temporary = folder / "state.tmp"
-        temporary.write_text(json.dumps(state), encoding="utf-8")
-        temporary.replace(folder / STATE)
-    for old in folder.iterdir():
-        if old.name != STATE and not old.name.startswith(place):
-            with suppress(OSError):  # another process may still have it open, and some systems forbid deleting it then
-                old.unlink()
+        :param folder: The folder.
+        """
+        self._files = DerivedFiles(folder, "the vector index", FORMAT)
 
+    def save(self, index: TrainedIndex, database: Database, counter: int) -> None:
+        """
+        Write an index and make it the present one.
 
-def load(
-    folder: Path, database: Database, kind: str, similarity: str, *, mapped: bool = True
-) -> tuple[TrainedIndex, int] | None:
-    """
-    Open the present index.
+        :param index: The index.
+        :param database: The database that it was built from.
+        :param counter: Number of the change up to which it is complete.
+        :raises StoreError: If it cannot be written, or the folder holds something that is not ours.
+        """
+        import faiss
 
-    :param folder: Where it is.
-    :param database: The truth.
-    :param kind: The kind that is wanted.
-    :param similarity: The similarity that is wanted.
-    :param mapped: Leave the vectors in the file, where FAISS can; such an index cannot be added to.
-    :returns: The index and the number of the change up to which it is complete; None if there is nothing to go on from.
-    :raises IndexFormatError: If a newer version wrote the files.
-    :raises DamagedIndexError: If the files cannot be read.
-    """
-    import faiss
+        with self._files.building(), self._explained("written"):
+            generation = self._files.new_generation(database)
+            try:
+                faiss.write_index(index.index, str(generation / _INDEX))
+                np.save(generation / _ROWS, index.rows)
+                np.save(generation / _ALIVE, index.alive)
+                checksums = {name: self._files.checksum_of(generation / name) for name in (_INDEX, _ROWS, _ALIVE)}
+                self._files.publish(generation.name, database, counter, {"files": checksums, **asdict(index.facts)})
+            finally:
+                self._files.remove_others(self._files.named())
 
-    with _damage(folder):
-        try:
-            state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+    def load(
+        self, database: Database, kind: str, similarity: str, *, mapped: bool = True
+    ) -> tuple[TrainedIndex, int] | None:
+        """
+        Open the present index; a damaged one is deleted.
+
+        :param database: The source of truth.
+        :param kind: The kind that is wanted.
+        :param similarity: The similarity that is wanted.
+        :param mapped: Leave the vectors in the file, where FAISS can; such an index cannot be added to.
+        :returns: The index and the number of the change up to which it is complete; None if there is nothing to go on from.
+        :raises IndexFormatError: If a newer version wrote the files.
+        :raises StoreError: If they cannot be read at the moment.
+        """
+        for _ in range(_ATTEMPTS):
+            present = self._files.named()
+            try:
+                return self._load(database, kind, similarity, mapped=mapped)
+            except DamagedIndexError as error:
+                if self._files.named() != present:
+                    continue  # another process has just replaced it
+                logger.warning("The vector index is damaged and will be built again: {error}", error=error)
+                self._files.discard(present)
+                return None
+        return None
+
+    def distrust(self) -> None:
+        """Read every file again at the next `load`."""
+        self._files.distrust()
+
+    def _load(self, database: Database, kind: str, similarity: str, *, mapped: bool) -> tuple[TrainedIndex, int] | None:
+        import faiss
+
+        state = self._files.usable_state(database)
+        if state is None:
             return None
-        if state["format"] > FORMAT:
-            raise IndexFormatError(
-                f"{folder / STATE} has format {state['format']}, this version reads up to {FORMAT}: upgrade rerank-plugin"
-            )
         facts = Trained(**{name: state[name] for name in Trained.__dataclass_fields__})
-        same = state["index_id"] == database.settings.index_id and (facts.kind, facts.similarity) == (kind, similarity)
-        if not same or database.changes.replayable(state["counter"]) == 0:
+        if (facts.kind, facts.similarity) != (kind, similarity):
             return None
-        file = str(folder / f"{state['place']}.faiss")
-        index = faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC if mapped else 0)
-        rows = np.load(folder / f"{state['place']}.rows.npy")
-        alive = np.load(folder / f"{state['place']}.alive.npy")
+        folder = self._files.folder / state["generation"]
+        self._files.verify({folder / name: checksum for name, checksum in state["files"].items()})
+        with self._explained("read"):
+            index = faiss.read_index(str(folder / _INDEX), faiss.IO_FLAG_MMAP_IFC if mapped else 0)
+            rows, alive = np.load(folder / _ROWS), np.load(folder / _ALIVE)
         if not index.ntotal == rows.size == alive.size:
             raise DamagedIndexError(f"{folder} holds {index.ntotal} vectors, {rows.size} rows and {alive.size} marks")
         return TrainedIndex(index, rows, alive, facts), int(state["counter"])
 
-
-@contextmanager
-def _damage(folder: Path) -> Iterator[None]:
-    """Turn what FAISS, numpy and json raise about files into one error."""
-    try:
-        yield
-    except (DamagedIndexError, IndexFormatError):
-        raise
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        raise DamagedIndexError(f"the vector index in {folder} cannot be read or written: {error}") from error
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        """Tell what FAISS, numpy and json raise about files from what the machine refuses: only the first is damage."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+            message = f"the vector index in {self._files.folder} cannot be {verb}: {error}"
+            remedy = environment_failure(error)
+            if remedy is not None:
+                raise StoreError(f"{message}: {remedy}") from error
+            raise DamagedIndexError(message) from error

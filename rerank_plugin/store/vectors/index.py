@@ -1,6 +1,5 @@
 """The vector index of a store: a trained index of most vectors where one pays, and a flat one of the rest."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from haystack import logging
 
-from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
+from rerank_plugin.errors import StoreError
+from rerank_plugin.store.derived import Hit, Rows
 from rerank_plugin.store.sqlite.database import Database
-from rerank_plugin.store.vectors import files, kinds
+from rerank_plugin.store.vectors import kinds
+from rerank_plugin.store.vectors.files import VectorFiles
 from rerank_plugin.store.vectors.flat import FlatIndex
 from rerank_plugin.store.vectors.nearest import Nearest
 from rerank_plugin.store.vectors.similarity import compare, prepare, scores
@@ -52,7 +53,7 @@ class VectorIndex:
         """
         self._similarity = similarity
         self._asked = kind
-        self._folder = folder
+        self._files = None if folder is None else VectorFiles(folder)
         self._database: Database | None = None
         self._forget()
 
@@ -66,10 +67,10 @@ class VectorIndex:
         self._rest = FlatIndex(self._similarity)
 
     def reset(self) -> None:
-        """Forget everything, on disk too; the next `sync` starts from nothing."""
+        """Forget everything; the next `sync` opens what is on disk only if it is as it was written."""
         self._forget()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._files is not None:
+            self._files.distrust()
 
     def sync(self, database: Database) -> None:
         """
@@ -110,23 +111,17 @@ class VectorIndex:
                 changed = database.changes.rows_since(since)
                 self._rest.remove(changed)
                 if self._trained is not None:
-                    self._trained.bury(changed)
+                    self._trained.mark_deleted(changed)
             for rows, vectors in database.vectors.since(since):
                 self._rest.add(rows, vectors)
             self._counter = counter
 
     def _open(self, database: Database) -> None:
-        choice = self._choose(database.vectors.count())
-        if self._folder is None:
+        if self._files is None:
             return
-        try:
-            found = files.load(self._folder, database, choice.kind, self._similarity)
-        except DamagedIndexError as error:
-            logger.warning("The vector index is damaged and will be built again: {error}", error=error)
-            self.reset()
-            return
-        if found is not None:
-            self._trained, self._counter = found
+        present = self._files.load(database, self._choose(database.vectors.count()).kind, self._similarity)
+        if present is not None:
+            self._trained, self._counter = present
 
     def _choose(self, count: int, patience: int = 1) -> kinds.Choice:
         return kinds.choose(self._asked, count // patience if self._asked == "auto" else count)
@@ -140,10 +135,10 @@ class VectorIndex:
     def _use(self, built: TrainedIndex, database: Database) -> None:
         """Go on with an index that holds everything of the present snapshot."""
         counter = database.changes.counter
-        if self._folder is not None:
+        if self._files is not None:
             try:
-                files.save(built, self._folder, database, counter)
-            except DamagedIndexError as error:
+                self._files.save(built, database, counter)
+            except StoreError as error:
                 logger.warning("The vector index stays in memory, as it cannot be saved: {error}", error=error)
         self._forget()
         self._trained, self._counter = built, counter
@@ -156,10 +151,10 @@ class VectorIndex:
             self._replay(database)
             return
         # A flat index is as good in memory: its file is written when nobody waits.
-        if target == "flat" and (patience > 1 or self._folder is None or count < kinds.FLAT_FILE_FROM):
+        if target == "flat" and (patience > 1 or self._files is None or count < kinds.FLAT_FILE_FROM):
             return
         same = present if present is not None and present.facts.kind == target else None
-        if same is not None and max(len(self._rest), same.buried) <= max(least, int(share * len(same))):
+        if same is not None and max(len(self._rest), same.deleted_count) <= max(least, int(share * len(same))):
             return
         with database.snapshot():
             if same is not None and self._can_be_extended(same):
@@ -175,13 +170,15 @@ class VectorIndex:
         return self._trained is None or self._trained.facts.kind == "flat"
 
     def _can_be_extended(self, present: TrainedIndex) -> bool:
-        return present.buried <= _STALE_SHARE * len(present) and len(self) <= _RETRAIN_FACTOR * present.facts.trained_on
+        return (
+            present.deleted_count <= _STALE_SHARE * len(present) and len(self) <= _RETRAIN_FACTOR * present.facts.trained_on
+        )
 
     def _extend(self, present: TrainedIndex, database: Database) -> TrainedIndex:
         rows = self._rest.rows.tolist()
         loaded = None
-        if self._folder is not None:
-            loaded = files.load(self._folder, database, present.facts.kind, self._similarity, mapped=False)
+        if self._files is not None:
+            loaded = self._files.load(database, present.facts.kind, self._similarity, mapped=False)
         # Another process may have replaced the files since this one opened them; then there is nothing to add to.
         if loaded is not None and np.array_equal(loaded[0].rows, present.rows):
             return present.extended(loaded[0].index, database.vectors.of(rows))

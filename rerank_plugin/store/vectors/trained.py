@@ -65,13 +65,13 @@ class TrainedIndex:
         return int(np.count_nonzero(self.alive))
 
     @property
-    def buried(self) -> int:
-        """Number of vectors that are marked as gone."""
+    def deleted_count(self) -> int:
+        """Number of vectors that are marked as deleted."""
         return int(self.alive.size) - len(self)
 
-    def bury(self, rows: list[int]) -> None:
+    def mark_deleted(self, rows: list[int]) -> None:
         """
-        Mark vectors as gone.
+        Mark vectors as deleted.
 
         :param rows: Their rows; those without a vector here are passed over.
         """

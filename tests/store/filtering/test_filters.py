@@ -10,7 +10,8 @@ from haystack.utils.filters import document_matches_filter
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.store import HybridDocumentStore, meta_indexes
+from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.sqlite import meta_indexes
 
 DATES = [
     "2024-05-06",

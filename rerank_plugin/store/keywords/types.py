@@ -1,8 +1,7 @@
-"""The choice of the keyword engine."""
+"""What a keyword index is built with, and what it offers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from rerank_plugin.errors import InvalidValueError
@@ -81,19 +80,3 @@ class KeywordSettings:
     stop_words: bool
     search_fields: SearchFields
     bm25: BM25Parameters
-
-
-def open_keyword_index(settings: KeywordSettings, folder: Path | None) -> KeywordIndex:
-    """
-    Return a keyword index; nothing is read or built before its first `sync`.
-
-    :param settings: What it is built and asked with.
-    :param folder: Where an engine with files may keep them; None for an index in memory.
-    """
-    if settings.engine == "rank_bm25":
-        from rerank_plugin.store.keywords.rank_bm25_index import RankBM25Index
-
-        return RankBM25Index(settings)
-    from rerank_plugin.store.keywords.tantivy_index import TantivyIndex
-
-    return TantivyIndex(settings, folder)

@@ -1,0 +1,311 @@
+"""
+The files of a derived index: where they stand, which of them count, and whether they are still as they were written.
+
+A folder holds `state.json` and subfolders, the generations. A generation is filled first; then the state is replaced in one
+step and names it, so that a crash in between leaves the generation before. Every generation carries a marker, and only
+what carries one, or is named by a state of ours, is ever deleted.
+"""
+
+import json
+import re
+import shutil
+import sqlite3
+import time
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rerank_plugin.errors import IndexBusyError, IndexFormatError, StoreError
+from rerank_plugin.files import replace_file
+from rerank_plugin.store.derived import DamagedIndexError, environment_failure
+from rerank_plugin.store.sqlite.connection import is_writable
+from rerank_plugin.store.sqlite.database import Database
+
+STATE = "state.json"
+MARKER = "rerank-plugin.json"
+LOCK = "build.lock"
+
+_GENERATION = "generation-"
+_LEFT_OVERS = re.compile(rf"{LOCK}(-journal|-wal|-shm)?|\.{STATE}\.[0-9a-f]+\.tmp")
+_CHUNK = 1 << 20
+# Building an index of ten million passages takes some minutes; whoever needs it meanwhile waits for it.
+_PATIENCE_SECONDS = 900.0
+
+
+class DerivedFiles:
+    """The folder of one derived index."""
+
+    def __init__(self, folder: Path, what: str, format_version: int) -> None:
+        """
+        Name a folder; nothing is read or made.
+
+        :param folder: The folder.
+        :param what: What it holds, for messages: "the keyword index".
+        :param format_version: The format that is written, and the newest that can be read.
+        """
+        self.folder = folder
+        self.what = what
+        self._format = format_version
+        self._verified: dict[Path, tuple[tuple[int, int, int], int]] = {}
+
+    @property
+    def can_be_written(self) -> bool:
+        """Whether files can be made in the folder, or the folder itself where it is missing."""
+        place = self.folder
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return is_writable(place)
+
+    def read_state(self) -> dict[str, Any] | None:
+        """
+        Return the state that `publish` wrote last; None if there is none, or one of an earlier format.
+
+        :raises IndexFormatError: If a newer version wrote it.
+        :raises DamagedIndexError: If it is not what was written.
+        :raises StoreError: If it cannot be read at the moment.
+        """
+        path = self.folder / STATE
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            version = int(state["format"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            self.refuse_environment(error)
+            raise DamagedIndexError(f"{path} cannot be read: {error}") from error
+        if version > self._format:
+            raise IndexFormatError(
+                f"{path} has format {version}, this version reads up to {self._format}: upgrade rerank-plugin, or delete "
+                f"{self.folder} to have {self.what} built again from the documents"
+            )
+        if version < self._format:
+            return None
+        checksum = state.pop("checksum", None)
+        if checksum != _checksum(state):
+            raise DamagedIndexError(f"{path} is not as it was written")
+        return dict(state)
+
+    def usable_state(self, database: Database) -> dict[str, Any] | None:
+        """
+        Return the state, if what it names was derived from this database and can be replayed from.
+
+        :param database: The source of truth.
+        :returns: None if there is nothing to go on from: another index, or a change of another history.
+        :raises StoreError: As `read_state`.
+        """
+        state = self.read_state()
+        if state is None or state["index_id"] != database.settings.index_id:
+            return None
+        return state if database.changes.replayable(int(state["counter"])) else None
+
+    def verify(self, files: Mapping[Path, int]) -> None:
+        """
+        Check that files hold what was written. A file is read once, and again only after it has changed.
+
+        It costs about a second for each gigabyte: 0.1 s for the keywords of a million passages.
+
+        :param files: Paths, and the CRC-32 of their contents.
+        :raises DamagedIndexError: If a file is missing or holds something else.
+        :raises StoreError: If one cannot be read at the moment.
+        """
+        for path, expected in files.items():
+            if self.checksum_of(path) != expected:
+                raise DamagedIndexError(f"{path} is not as it was written")
+
+    def checksum_of(self, path: Path, *, without: int = 0) -> int:
+        """
+        Return the CRC-32 of a file.
+
+        :param path: The file.
+        :param without: So many bytes at the end are left out.
+        :raises DamagedIndexError: If the file is missing or cannot be read.
+        :raises StoreError: If it cannot be read at the moment.
+        """
+        try:
+            stat = path.stat()
+            identity = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+            known = self._verified.get(path)
+            if known is None or known[0] != identity:
+                self._verified[path] = known = (identity, _crc32(path, stat.st_size - without))
+        except OSError as error:
+            self.refuse_environment(error)
+            raise DamagedIndexError(f"{path} cannot be read: {error}") from error
+        return known[1]
+
+    def distrust(self) -> None:
+        """Read every file again at the next `verify`."""
+        self._verified.clear()
+
+    def refuse_environment(self, error: BaseException) -> None:
+        """
+        Raise what an error means, if it says something about the machine and nothing about the files.
+
+        :param error: What a library raised.
+        :raises StoreError: If there are too many open files, no room, or no permission: the index is left as it is.
+        """
+        remedy = environment_failure(error)
+        if remedy is not None:
+            raise StoreError(f"{self.what} in {self.folder} cannot be used now ({error}): {remedy}") from error
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """
+        Let one process at a time add generations and delete old ones; the lock dies with its process.
+
+        :raises IndexBusyError: If another process has been at it for a quarter of an hour.
+        :raises StoreError: If the folder holds something that is not ours, or cannot be made.
+        """
+        self._check_ours()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = self._lock()
+        except OSError as error:
+            self.refuse_environment(error)
+            raise StoreError(
+                f"{self.what} cannot be kept in {self.folder} ({error}): make the folder writable, or move the file of that "
+                "name away"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def _lock(self) -> sqlite3.Connection:
+        """Return a connection whose closing frees the lock: SQLite locks files on every system, and not for children."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            # The file stays empty. One second at a time, so that Ctrl-C is heard.
+            connection = sqlite3.connect(self.folder / LOCK, timeout=1.0, isolation_level=None, check_same_thread=False)
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.Error as error:
+                connection.close()
+                if "locked" not in str(error):
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise OSError(str(error)) from error
+                    (self.folder / LOCK).unlink(missing_ok=True)  # somebody wrote into it
+                if time.monotonic() > deadline:
+                    raise IndexBusyError(
+                        f"another process has been building {self.what} in {self.folder} for "
+                        f"{_PATIENCE_SECONDS / 60:g} minutes: wait until it is done, or end it"
+                    ) from error
+            else:
+                return connection
+
+    def new_generation(self, database: Database) -> Path:
+        """
+        Make an empty generation with its marker; belongs into `building`.
+
+        :param database: What it will be derived from.
+        """
+        folder = self.folder / f"{_GENERATION}{uuid.uuid4().hex[:12]}"
+        folder.mkdir()
+        marker = {"made_by": "rerank-plugin", "what": self.what, "index_id": database.settings.index_id}
+        (folder / MARKER).write_text(json.dumps(marker), encoding="utf-8")
+        return folder
+
+    def publish(self, generation: str, database: Database, counter: int, state: Mapping[str, Any]) -> None:
+        """
+        Make a generation the present one, or say that it has got further.
+
+        :param generation: Its name.
+        :param database: The database that it was derived from.
+        :param counter: Number of the change up to which it is complete.
+        :param state: What else has to be known about it.
+        """
+        derived_from = {"index_id": database.settings.index_id, "counter": counter}
+        content = {"format": self._format, "generation": generation, **derived_from, **state}
+        with replace_file(self.folder / STATE) as file:
+            json.dump({**content, "checksum": _checksum(content)}, file)
+
+    def remove_others(self, generation: str | None) -> None:
+        """
+        Delete the generations but one; belongs into `building`.
+
+        What another process still has open stays where the system forbids deleting it; the next run does it.
+
+        :param generation: The one that stays.
+        """
+        for folder in self._generations():
+            if folder.name != generation:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def discard(self, generation: str | None) -> None:
+        """
+        Delete a damaged generation, unless another one has taken its place; the next opening builds a new one.
+
+        :param generation: What `named` returned before the damage was found.
+        """
+        with suppress(OSError, StoreError), self.building():
+            if self.named() == generation:
+                (self.folder / STATE).unlink(missing_ok=True)
+                self.remove_others(None)
+        self.distrust()
+
+    def named(self) -> str | None:
+        """Return the generation that the state names, even if the state is damaged or of an earlier format."""
+        with suppress(OSError, ValueError, AttributeError, RecursionError):
+            state = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
+            if "format" in state and "index_id" in state:
+                name = state.get("generation", state.get("place"))  # the name in earlier formats
+                if isinstance(name, str) and name and Path(name).name == name:
+                    return name
+        return None
+
+    def _generations(self) -> list[Path]:
+        """Return the subfolders that are ours."""
+        if not self.folder.is_dir():
+            return []
+        named = self.named()
+        folders = [entry for entry in self.folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+        return [folder for folder in folders if folder.name == named or _is_marked(folder)]
+
+    def _check_ours(self) -> None:
+        """
+        Check that the folder is empty, or that we made it.
+
+        :raises StoreError: If it holds something else: nothing in it is touched.
+        """
+        try:
+            names = sorted(entry.name for entry in self.folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return  # what is wrong with a file of that name is said when the folder is made
+        except OSError as error:
+            self.refuse_environment(error)
+            raise StoreError(f"{self.folder} cannot be read: {error}") from error
+        if self._generations() or self.named():
+            return
+        foreign = [name for name in names if not _LEFT_OVERS.fullmatch(name) and not self._is_empty_generation(name)]
+        if foreign:
+            raise StoreError(
+                f"{self.folder} holds {foreign[0]!r}, which {self.what} did not make: move it away or, if it is all that is "
+                "left of a damaged index, delete it; nothing was deleted, and the documents are safe"
+            )
+
+    def _is_empty_generation(self, name: str) -> bool:
+        """Whether it is what a process left that was killed before it could write the marker."""
+        folder = self.folder / name
+        return name.startswith(_GENERATION) and folder.is_dir() and all(e.name == MARKER for e in folder.iterdir())
+
+
+def _is_marked(folder: Path) -> bool:
+    with suppress(OSError, ValueError, RecursionError):
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return isinstance(marker, dict) and marker.get("made_by") == "rerank-plugin"
+    return False
+
+
+def _checksum(state: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
+
+
+def _crc32(path: Path, size: int) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while size > 0 and (part := file.read(min(_CHUNK, size))):
+            crc = zlib.crc32(part, crc)
+            size -= len(part)
+    return crc

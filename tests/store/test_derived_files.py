@@ -1,0 +1,409 @@
+"""Files of derived indexes: damaged, of others, or out of reach for the moment. Never a shorter answer in silence."""
+
+import errno
+import json
+import logging
+import os
+import random
+import shutil
+import sqlite3
+import sys
+
+import pytest
+from haystack import Document
+from haystack.document_stores.types import DuplicatePolicy
+from store_helpers import check_whole, ids, make_documents, run_python
+
+from rerank_plugin.errors import IndexFormatError, StoreError
+from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.derived import environment_failure
+from rerank_plugin.store.derived_files import DerivedFiles
+
+WORDS = ["fox", "number 3", "number 31", "hen", "fox 59"]
+VECTORS = [[1.0, 0.0, 0.0], [0.3, 2.0, 0.5]]
+
+
+@pytest.fixture(scope="module")
+def patched():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rerank_plugin.store.vectors.kinds.FLAT_FILE_FROM", 10)
+        patch.setattr("rerank_plugin.store.vectors.kinds.TRAINED_FROM", 5)
+        yield
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory, patched):
+    """A closed index, and a copy of the same index from before the last changes."""
+    root = tmp_path_factory.mktemp("stages")
+    folder = root / "index"
+    store = HybridDocumentStore(folder)
+    store.write_documents(make_documents(0, 60))
+    store.close()
+    shutil.copytree(folder, root / "older")
+    changed = [Document(id=f"{i:05}", content="a hen", embedding=[0.0, 1.0, i / 9]) for i in range(8)]
+    store.write_documents(changed, policy=DuplicatePolicy.OVERWRITE)  # as many documents as before
+    store.close()
+    return root
+
+
+@pytest.fixture
+def index(stages, tmp_path):
+    return shutil.copytree(stages / "index", tmp_path / "index")
+
+
+def answers(store):
+    found = [sorted(d.id for d in store.bm25_retrieval(query, top_k=100)) for query in WORDS]
+    vectors = [[(d.id, round(d.score, 5)) for d in store.embedding_retrieval(v, top_k=100)] for v in VECTORS]
+    return found, vectors
+
+
+def fresh_answers(folder, tmp_path):
+    copy = tmp_path / "fresh"
+    copy.mkdir()
+    shutil.copy(folder / "documents.sqlite", copy)
+    store = HybridDocumentStore(copy)
+    found = answers(store)
+    store.close()
+    return found
+
+
+def files_of(folder):
+    paths = (path for name in ("keywords", "vectors") for path in (folder / name).rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder) for path in paths)
+
+
+def flip(path, position):
+    data = bytearray(path.read_bytes())
+    data[position // 8] ^= 1 << position % 8
+    path.write_bytes(data)
+
+
+def from_the_future(path):
+    if path.name == "state.json":
+        path.write_text(json.dumps({**json.loads(path.read_text()), "format": 99}))
+    else:
+        path.write_bytes(path.read_bytes().replace(b'"minor":27', b'"minor":99').replace(b"_version", b"_VERSION"))
+
+
+def flipped(path, chance):
+    size = path.stat().st_size
+    return [lambda position=position: flip(path, position) for position in chance.sample(range(8 * size), min(2, 8 * size))]
+
+
+DAMAGES = {
+    "deleted": lambda path, older, chance: [path.unlink],
+    "emptied": lambda path, older, chance: [lambda: path.write_bytes(b"")],
+    "cut": lambda path, older, chance: [lambda: path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])],
+    "one bit flipped": lambda path, older, chance: flipped(path, chance),
+    "from an older backup": lambda path, older, chance: [lambda: shutil.copy(older, path)] if older.exists() else [],
+    "from the future": lambda path, older, chance: [lambda: from_the_future(path)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_l6_whatever_happens_to_one_file_the_answer_is_whole(stages, tmp_path, damage, patched):
+    expected = fresh_answers(stages / "index", tmp_path)
+    chance = random.Random(17)
+    names = files_of(stages / "index")
+    assert {name.suffix for name in names} >= {".fast", ".idx", ".term", ".del", ".faiss", ".npy", ".json"}
+    tried = 0
+    for name in names:
+        folder = tmp_path / "damaged"
+        for number in range(2):
+            shutil.copytree(stages / "index", folder)
+            attacks = DAMAGES[damage](folder / name, stages / "older" / name, chance)
+            if number < len(attacks):
+                attacks[number]()
+                store = HybridDocumentStore(folder)
+                try:
+                    assert answers(store) == expected, name
+                except IndexFormatError:
+                    with pytest.raises(IndexFormatError, match=r"has format.*upgrade rerank-plugin, or delete"):
+                        answers(store)
+                else:
+                    store.write_documents([Document(id="new", content="new fox", embedding=[1.0, 1.0, 1.0])])
+                    assert [d.id for d in store.bm25_retrieval("new")] == ["new"]
+                tried += 1
+                store.close()
+            shutil.rmtree(folder)
+    assert tried
+
+
+@pytest.mark.parametrize(
+    "pattern", ["keywords/*/*.fast", "keywords/*/*.idx", "vectors/auto/*/*.npy", "vectors/auto/*/*.faiss"]
+)
+def test_l6_one_flipped_bit_is_noticed_and_logged(index, tmp_path, pattern, caplog, patched):
+    expected = fresh_answers(index, tmp_path)
+    for path in index.glob(pattern):
+        flip(path, 8 * (path.stat().st_size // 3))
+    store = HybridDocumentStore(index)
+    with caplog.at_level(logging.WARNING):
+        assert answers(store) == expected
+    assert "damaged and will be built again" in caplog.text
+    store.close()
+    caplog.clear()
+    assert answers(HybridDocumentStore(index)) == expected
+    assert "damaged" not in caplog.text, "once is enough"
+
+
+def test_every_file_is_read_once_and_again_only_if_it_changes(index, monkeypatch, patched):
+    read = []
+    original = DerivedFiles.checksum_of
+    monkeypatch.setattr(
+        DerivedFiles,
+        "checksum_of",
+        lambda self, path, **o: read.append(path not in self._verified) or original(self, path, **o),
+    )
+    store = HybridDocumentStore(index)
+    answers(store)
+    assert all(read)
+    assert read
+    first = len(read)
+    store.write_documents([Document(id="new", content="new fox")])
+    answers(store)
+    assert sum(read) < first + 10, "the files of one new segment"
+
+
+def kill_between_commit_and_state(folder):
+    """A process that is killed after tantivy's commit and before the state is replaced."""
+    code = """
+        import os, sys
+        from haystack import Document
+        from rerank_plugin.store import HybridDocumentStore
+        from rerank_plugin.store.derived_files import DerivedFiles
+        DerivedFiles.publish = lambda *_: os._exit(9)
+        store = HybridDocumentStore(sys.argv[1])
+        store.write_documents([Document(id="new", content="new fox", embedding=[1.0, 1.0, 1.0])])
+        store.delete_documents(["00030"])
+        store.bm25_retrieval("fox")
+    """
+    with run_python(code, folder) as process:
+        pass
+    assert process.returncode == 9
+
+
+def test_an_interrupted_update_is_replayed_without_a_rebuild(index, caplog, patched):
+    (before,) = (index / "keywords").glob("generation-*")
+    kill_between_commit_and_state(index)
+    store = HybridDocumentStore(index)
+    assert ids(store.bm25_retrieval("fox new", top_k=100)) == [*(f"{i:05}" for i in range(8, 60) if i != 30), "new"]
+    assert "damaged" not in caplog.text
+    assert list((index / "keywords").glob("generation-*")) == [before]
+
+
+@pytest.mark.parametrize("where", ["keywords", "vectors/auto"])
+def test_l5_what_others_keep_under_our_names_is_never_deleted(tmp_path, where, patched, caplog):
+    """A folder `keywords/en` of the user's was taken for an index and deleted by the first search."""
+    mine = tmp_path / where / "en" / "list.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my words")
+    (tmp_path / where / "state.json").write_text('{"of": "something else"}')
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 30))
+    if where == "keywords":
+        with pytest.raises(StoreError, match=r"keywords holds 'en', which the keyword index did not make: move it away"):
+            store.bm25_retrieval("fox")
+        with pytest.raises(StoreError, match="nothing was deleted"):
+            store.close()
+    assert ids(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=99)) == ids(make_documents(0, 30))
+    if where != "keywords":
+        store.close()
+        assert "stays in memory, as it cannot be saved" in caplog.text
+    assert mine.read_text() == "my words"
+    assert (tmp_path / where / "state.json").read_text() == '{"of": "something else"}'
+
+
+def test_l5_a_file_beside_our_generations_stays(index, patched):
+    (index / "keywords" / "notes.txt").write_text("mine")
+    (index / "keywords" / "drafts").mkdir()
+    flip(next((index / "keywords").glob("*/*.fast")), 9)
+    store = HybridDocumentStore(index)
+    assert len(store.bm25_retrieval("fox", top_k=100)) == 52
+    assert (index / "keywords" / "notes.txt").read_text() == "mine"
+    assert (index / "keywords" / "drafts").is_dir()
+    assert len(list((index / "keywords").glob("generation-*"))) == 1
+
+
+def test_a_file_in_the_place_of_the_keyword_folder_is_an_error(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 3))
+    (tmp_path / "keywords").write_text("mine")
+    with pytest.raises(StoreError, match=r"keywords.*move the file of that name away"):
+        store.bm25_retrieval("fox")
+    assert (tmp_path / "keywords").read_text() == "mine"
+    (tmp_path / "keywords").unlink()
+    check_whole(store, ids(make_documents(0, 3)))
+    store.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+def test_t14_too_many_open_files_is_no_damage(index, patched):
+    """The index was reset, and the error said that it was damaged."""
+    code = """
+        import os, resource, sys
+        import faiss, tantivy
+        from rerank_plugin.errors import StoreError
+        from rerank_plugin.store import HybridDocumentStore
+        from rerank_plugin.store.vectors import kinds
+        import rerank_plugin.store.keywords.tantivy_index, Stemmer
+        kinds.FLAT_FILE_FROM = 10
+        store = HybridDocumentStore(sys.argv[1])
+        store.count_documents()
+        store.filter_documents()
+        used = max(int(name) for name in os.listdir("/proc/self/fd"))
+        for spare in range(0, 12):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (used + spare, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            for search in (lambda: store.bm25_retrieval("fox"), lambda: store.embedding_retrieval([1.0, 0.0, 0.0])):
+                try:
+                    print(len(search()))
+                except StoreError as error:
+                    print(error)
+    """
+    before = {path: path.stat().st_mtime_ns for path in index.rglob("*") if path.is_file() and path.parent.name != "index"}
+    with run_python(code, index) as process:
+        lines = process.stdout.read().splitlines()
+    assert process.returncode == 0
+    assert any("ulimit -n" in line for line in lines), lines
+    assert not any("damaged" in line for line in lines), lines
+    assert lines[-2:] == ["10", "10"]
+    after = {path: path.stat().st_mtime_ns for path in before if path.exists()}
+    assert after == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user who may not do everything")
+def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
+    (path,) = (index / "keywords").glob("*/meta.json")
+    path.chmod(0)
+    store = HybridDocumentStore(index)
+    with pytest.raises(StoreError, match="right to read"):
+        store.bm25_retrieval("fox")
+    path.chmod(0o644)
+    assert len(store.bm25_retrieval("fox", top_k=100)) == 52
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "make room"),
+        (PermissionError(errno.EACCES, "Permission denied"), "right to read"),
+        (ValueError("An IO error occurred: 'Too many open files (os error 24)'"), "ulimit -n"),
+        (ValueError('IoError { io_error: Os { code: 24, kind: TooManyOpenFiles, message: "..." } }'), "ulimit -n"),
+        (RuntimeError("could not open x.faiss for reading: Too many open files"), "ulimit -n"),
+        (ValueError("Data corrupted: 'Managed file cannot be deserialized'"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file"), None),
+        (ValueError('IoError { io_error: Os { code: 2, kind: NotFound, message: "..." } }'), None),
+    ],
+)
+def test_t14_what_the_machine_refuses_is_told_from_damage(error, expected):
+    remedy = environment_failure(error)
+    assert remedy is None if expected is None else expected in remedy
+
+
+SLOW_BUILDER = """
+    import sys
+    from rerank_plugin.store import HybridDocumentStore
+    from rerank_plugin.store.keywords.tantivy_index import TantivyIndex
+    original = TantivyIndex._documents
+    paused = []
+    def documents(self, database, since):
+        for document in original(self, database, since):
+            yield document
+            if not paused:
+                paused.append(True)
+                print("building", flush=True)
+                sys.stdin.readline()
+    TantivyIndex._documents = documents
+    store = HybridDocumentStore(sys.argv[1])
+    print(*sorted(d.id for d in store.bm25_retrieval("fox", top_k=1000)), flush=True)
+    store.close()
+"""
+
+
+def test_t8_others_write_while_the_keyword_index_is_built(tmp_path):
+    """A build held the lock on the database: every writer of another process failed after 60 s."""
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 20))
+    with run_python(SLOW_BUILDER, tmp_path) as builder:
+        assert builder.stdout.readline() == "building\n"
+        connection = sqlite3.connect(tmp_path / "documents.sqlite", timeout=0, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")  # raises at once where somebody holds the lock
+        connection.execute("ROLLBACK")
+        connection.close()
+        store.write_documents(make_documents(20, 5))
+        store.delete_documents(["00003"])
+        builder.stdin.write("\n")
+        builder.stdin.flush()
+        expected = [f"{i:05}" for i in range(25) if i != 3]
+        assert builder.stdout.readline().split() == expected, "what was written meanwhile is in it"
+    assert builder.returncode == 0
+    check_whole(store, expected)
+    assert len(list((tmp_path / "keywords").glob("generation-*"))) == 1
+    store.close()
+
+
+def test_t8_a_build_begins_again_if_all_was_deleted_meanwhile(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 20))
+    with run_python(SLOW_BUILDER, tmp_path) as builder:
+        assert builder.stdout.readline() == "building\n"
+        store.delete_all_documents()
+        store.write_documents(make_documents(30, 4))
+        builder.stdin.write("\n")
+        builder.stdin.flush()
+        expected = ids(make_documents(30, 4))
+        assert builder.stdout.readline().split() == expected
+    check_whole(store, expected)
+    store.close()
+
+
+def test_a_lock_file_with_something_in_it_is_no_obstacle(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 3))
+    (tmp_path / "keywords").mkdir()
+    (tmp_path / "keywords" / "build.lock").write_bytes(b"no database at all, but long enough to be taken for one" * 99)
+    check_whole(store, ids(make_documents(0, 3)))
+    store.close()
+
+
+def test_a_read_only_index_without_keywords_is_searched_in_memory(tmp_path):
+    """Also where the keyword index is damaged and cannot be replaced."""
+    code = """
+        import os, sys
+        import faiss, tantivy, Stemmer
+        from rerank_plugin.store import HybridDocumentStore
+        import rerank_plugin.store.keywords.tantivy_index
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        store = HybridDocumentStore(sys.argv[1])
+        print(len(store.bm25_retrieval("fox", top_k=99)), len(store.bm25_retrieval("number 7", top_k=99)))
+        store.close()
+    """
+    import tempfile
+    from pathlib import Path
+
+    root = Path(tempfile.mkdtemp())  # the folders of pytest cannot be entered by others
+    try:
+        for name in ("none", "damaged"):
+            store = HybridDocumentStore(root / name)
+            store.write_documents(make_documents(0, 10))
+            store.close()
+        shutil.rmtree(root / "none" / "keywords")
+        flip(next((root / "damaged" / "keywords").glob("*/*.fast")), 9)
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        for name in ("none", "damaged"):
+            with run_python(code, root / name) as reader:
+                assert reader.stdout.read() == "10 10\n"
+    finally:
+        for path in [root, *root.rglob("*")]:
+            path.chmod(0o755)
+        shutil.rmtree(root)
+
+
+def test_an_index_that_is_ahead_of_the_database_is_built_again(stages, tmp_path, patched):
+    """The database of a backup beside newer files."""
+    folder = shutil.copytree(stages / "index", tmp_path / "index")
+    shutil.copy(stages / "older" / "documents.sqlite", folder / "documents.sqlite")
+    assert answers(HybridDocumentStore(folder)) == fresh_answers(stages / "older", tmp_path)
