@@ -52,6 +52,11 @@ class Connection:
         return self._sqlite is not None
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether the file, or its folder, cannot be written."""
+        return self.file is not None and not _can_be_written(self.file)
+
+    @property
     def is_current(self) -> bool:
         """Whether the path still names the file that was opened."""
         return _identify(self.file) == self.identity
@@ -217,6 +222,10 @@ def _inherited_error(file: Path | None) -> StoreError:
     )
 
 
+def _can_be_written(file: Path) -> bool:
+    return os.access(file, os.W_OK) and is_writable(file.parent)
+
+
 def _open(file: Path | None, mode: str) -> sqlite3.Connection:
     if file is not None and _identify(file) in _inherited_files - {None}:
         raise _inherited_error(file)
@@ -230,7 +239,7 @@ def _address(file: Path | None, mode: str) -> str:
     if file is None:
         return ":memory:"
     address = file.resolve().as_uri()
-    if not file.exists() or (os.access(file, os.W_OK) and is_writable(file.parent)):
+    if not file.exists() or _can_be_written(file):
         return f"{address}?mode={mode}"
     log = log_file(file)
     if log.exists() and log.stat().st_size:

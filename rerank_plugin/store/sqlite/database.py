@@ -16,7 +16,7 @@ from rerank_plugin.store.sqlite import schema
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
-from rerank_plugin.store.sqlite.documents import DocumentTable
+from rerank_plugin.store.sqlite.documents import CHECKSUMS, DocumentTable
 from rerank_plugin.store.sqlite.integrity import check_everything
 from rerank_plugin.store.sqlite.ledger import Ledger, looks_untouched
 from rerank_plugin.store.sqlite.settings import SettingsTable
@@ -65,7 +65,7 @@ class Database:
         if self.settings.number("format") < schema.FORMAT:
             with self.connection.begin("BEGIN IMMEDIATE"):
                 schema.migrate(self.connection)
-        _add_checksums(self.connection)
+        self.documents.has_checksums = _add_checksums(self.connection)
 
     def _check(self, *, is_untouched: bool) -> None:
         """Compare the database with the ledger, and read all of it if it was changed from outside."""
@@ -174,15 +174,19 @@ class Database:
             target.close()
 
 
-def _add_checksums(connection: Connection) -> None:
-    """Add the columns for checksums to an index of an earlier format, whose rows stay without."""
-    if "checksum" in _columns(connection):
-        return
+def _add_checksums(connection: Connection) -> bool:
+    """Add the columns for checksums to an index of an earlier format; its rows stay without. Returns whether they exist."""
+    if _has_checksums(connection):
+        return True
+    if connection.is_read_only:
+        return False
     with connection.begin("BEGIN IMMEDIATE"):
-        missing = [name for name in ("vector_checksum", "checksum") if name not in _columns(connection)]
-        for name in missing:
-            connection.execute(f"ALTER TABLE documents ADD COLUMN {name}")
+        if not _has_checksums(connection):  # another process may have been faster
+            for name in CHECKSUMS:
+                connection.execute(f"ALTER TABLE documents ADD COLUMN {name}")
+    return True
 
 
-def _columns(connection: Connection) -> set[str]:
-    return {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
+def _has_checksums(connection: Connection) -> bool:
+    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
+    return columns.issuperset(CHECKSUMS)

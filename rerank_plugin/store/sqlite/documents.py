@@ -27,9 +27,7 @@ _PUT = (
     f"INSERT OR REPLACE INTO documents (row, changed, {', '.join(Record._fields)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
 )
-_COLUMNS = "d.row, " + ", ".join(f"d.{name}" for name in Record._fields)
-_WITHOUT_VECTOR = f"SELECT {_COLUMNS}, NULL FROM documents d"  # noqa: S608 - our own names
-_WITH_VECTOR = f"SELECT {_COLUMNS}, v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"  # noqa: S608
+CHECKSUMS = ("vector_checksum", "checksum")
 _IDS_AT_A_TIME = 500
 
 
@@ -50,6 +48,8 @@ class DocumentTable:
         self._changes = changes
         self._vectors = vectors
         self.meta_indexes = MetaIndexes(connection)
+        # An index of an earlier format that cannot be written has no columns for them.
+        self.has_checksums = True
 
     def put(self, entries: Sequence[Entry]) -> None:
         """
@@ -144,8 +144,7 @@ class DocumentTable:
         :raises DamagedDatabaseError: If a document is not what was written.
         """
         dim = self._settings.get("embedding_dim") if embeddings else None
-        select = _WITH_VECTOR if embeddings else _WITHOUT_VECTOR
-        for row, columns in self._select(f"{select} {{where}} ORDER BY d.row", rows):
+        for row, columns in self._select(f"{self._query(embeddings)} {{where}} ORDER BY d.row", rows):
             yield row, self._decode(columns, embedding_dim=dim)
 
     def scored(self, scores: Mapping[int, float]) -> list[Document]:
@@ -156,7 +155,7 @@ class DocumentTable:
         :raises DamagedDatabaseError: If a document is not what was written.
         """
         documents = []
-        for row, columns in self._select(f"{_WITHOUT_VECTOR} {{where}}", list(scores)):
+        for row, columns in self._select(f"{self._query()} {{where}}", list(scores)):
             documents.append(self._decode(columns, score=scores[row]))
         return documents
 
@@ -200,7 +199,7 @@ class DocumentTable:
         :raises DamagedDatabaseError: If a document is not what was written.
         """
         fields = self._settings.read().search_fields or SearchFields()
-        query = f"{_WITHOUT_VECTOR} WHERE d.changed > ? AND d.has_text ORDER BY d.row"
+        query = f"{self._query()} WHERE d.changed > ? AND d.has_text ORDER BY d.row"
         for row, *columns in self._connection.execute(query, (since,)):
             document = self._decode(columns)
             yield row, fields.text(document.meta, document.content)
@@ -216,6 +215,12 @@ class DocumentTable:
         query = "SELECT row, meta, content FROM documents WHERE row % ? = 0 AND has_text"
         for row, meta, content in self._connection.execute(query, (step,)):
             yield fields.text(self._decode_meta(row, meta), content)
+
+    def _query(self, embeddings: bool = False) -> str:
+        """Return the beginning of a query for rows, records and vectors."""
+        names = (f"d.{name}" if self.has_checksums or name not in CHECKSUMS else "NULL" for name in Record._fields)
+        vectors = "v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"
+        return f"SELECT d.row, {', '.join(names)}, {vectors if embeddings else 'NULL FROM documents d'}"  # noqa: S608
 
     def _select(self, query: str, rows: Sequence[int] | None) -> Iterator[tuple[int, list[Any]]]:
         """Yield the row and the other columns of a query, `{where}` in which says which rows."""
