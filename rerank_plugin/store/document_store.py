@@ -265,7 +265,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         check_top_k(top_k)
         vector = check_vector(query_embedding, "the query embedding")
         with self._session.reading() as handle:
-            embedding_dim = handle.database.settings.get("embedding_dim")
+            embedding_dim = handle.database.settings.embedding_dim
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
             return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)
