@@ -23,6 +23,13 @@ def find_index(folder: Path, *, create: bool) -> bool:
     :raises StoreError: If the folder cannot hold an index, or holds something else.
     :raises DamagedDatabaseError: If it holds what belongs to an index, whose documents are gone.
     """
+    real = str(folder.resolve())
+    try:
+        real.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{ascii(real)} is no valid Unicode, which the keyword and vector indexes need: name a folder whose path is"
+        ) from error
     try:
         names = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:
