@@ -28,7 +28,7 @@ def find_index(folder: Path, *, create: bool) -> bool:
         real.encode("utf-8")
     except UnicodeEncodeError as error:
         raise StoreError(
-            f"{ascii(real)} is no valid Unicode, which the keyword and vector indexes need: name a folder whose path is"
+            f"{real!a} is no valid Unicode, which the keyword and vector indexes need: name a folder whose path is"
         ) from error
     try:
         names = {entry.name for entry in folder.iterdir()}

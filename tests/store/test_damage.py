@@ -157,6 +157,8 @@ ROWS = {
     "a vector that is a text": "UPDATE vectors SET embedding = 'abc' WHERE row = 5",
     "a vector without a document": "INSERT INTO vectors VALUES (77, x'000000000000000000000000')",
     "a row beyond the last": "UPDATE documents SET row = 999 WHERE row = 5",
+    "a format that is NULL": "UPDATE settings SET value = NULL WHERE name = 'format'",
+    "a format that is a text": "UPDATE settings SET value = 'abc' WHERE name = 'format'",
     "no counter": "DELETE FROM settings WHERE name = 'counter'",
     "a counter that is NULL": "UPDATE settings SET value = NULL WHERE name = 'counter'",
     "no last row": "DELETE FROM settings WHERE name = 'last_row'",
@@ -177,7 +179,7 @@ def test_s3_rows_that_were_damaged_while_nobody_looked_are_an_error_on_opening(i
 
 @pytest.mark.parametrize(
     "statement",
-    [statement for name, statement in ROWS.items() if not name.startswith("a row") and "without" not in name],
+    [statement for name, statement in ROWS.items() if not name.startswith(("a row", "a format")) and "without" not in name],
     ids=str,
 )
 def test_s3_rows_that_are_damaged_while_the_index_is_open_are_project_errors(index, statement):
