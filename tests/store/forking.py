@@ -32,7 +32,7 @@ _PRELUDE = """
             os.write(1, f"{writer}-{batch}\\n".encode())  # in one piece, also beside other processes
 
     def work(name):
-        signal.alarm(50)
+        signal.alarm(300)
         write(name, 4)
         assert len(store.bm25_retrieval("fox", top_k=1000)) >= 20
         assert len(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=1000)) >= 20
