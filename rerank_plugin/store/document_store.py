@@ -37,6 +37,9 @@ class HybridDocumentStore(IndexState, MetadataQueries):
     rank-bm25 (keywords) are derived from it, and are caught up before a search. Filters are exact and come before the
     search. Several stores, threads and processes may use one folder at a time; writers wait for each other.
 
+    Close a store when it is no longer used, or use it in a `with` block; a later call opens it again. A process may fork
+    between two calls: both processes can go on with the store. A fork waits for calls that other threads have begun.
+
     Every method that reads or writes documents has an async twin, with `_async` behind its name.
 
     Meta is kept as JSON: tuples come back as lists. Embeddings come back as they were given, whatever the similarity.
@@ -136,6 +139,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         :raises InvalidValueError: If they are no Documents, an embedding has another length than those in the index or
             holds NaN or infinity, or meta is no JSON.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
+        :raises StoreError: If the index is damaged or cannot be written.
         """
         given = check_documents(documents)
         check_policy(policy)
@@ -265,7 +269,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         check_top_k(top_k)
         vector = check_vector(query_embedding, "the query embedding")
         with self._session.reading() as handle:
-            embedding_dim = handle.database.settings.get("embedding_dim")
+            embedding_dim = handle.database.settings.embedding_dim
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
             return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)

@@ -6,7 +6,10 @@ import sqlite3
 
 from rerank_plugin.store.sqlite.damage import REMEDY
 
-TOO_MANY_FILES = "this process has too many open files: raise its limit (`ulimit -n`), or close stores that are not in use"
+# The database, its write-ahead log, the index of the log, and the folder when it is synced.
+_FILES_OF_A_DATABASE = 4
+
+_TOO_MANY_FILES = "this process has too many open files: raise its limit (`ulimit -n`), or close stores that are not in use"
 
 
 def explain(error: sqlite3.Error | OSError) -> str:
@@ -16,8 +19,8 @@ def explain(error: sqlite3.Error | OSError) -> str:
     :param error: What SQLite or the system raised.
     """
     reason = str(error)
-    if no_file_handles(error):
-        return f"cannot be opened ({reason}): {TOO_MANY_FILES}"
+    if ("unable to open" in reason or isinstance(error, OSError)) and _lacks_file_handles(error):
+        return f"cannot be opened ({reason}): {_TOO_MANY_FILES}"
     if "malformed" in reason or "not a database" in reason:
         return f"is damaged ({reason}): {REMEDY}"
     if "is full" in reason or getattr(error, "errno", None) == errno.ENOSPC:
@@ -29,18 +32,23 @@ def explain(error: sqlite3.Error | OSError) -> str:
     return f"cannot be used: {reason}"
 
 
-def no_file_handles(error: BaseException) -> bool:
+def _lacks_file_handles(error: BaseException) -> bool:
     """
     Return whether something failed because this process, or the system, has too many open files.
 
-    Some libraries do not pass the number of the error on: then it is tried whether one more file can be opened.
+    SQLite does not pass the number of the error on: then it is tried whether as many files can be opened as it needs.
 
     :param error: What was raised.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.EMFILE, errno.ENFILE)
+    opened: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        while len(opened) < _FILES_OF_A_DATABASE:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as probe:
         return probe.errno in (errno.EMFILE, errno.ENFILE)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
     return False

@@ -10,7 +10,7 @@ DATABASE = "documents.sqlite"
 KEYWORDS = "keywords"
 VECTORS = "vectors"
 # What other parts of the package may put into a folder before the first document.
-_OTHERS = {"manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-shm", "manifest.sqlite-journal", "indexing.lock"}
+_OTHERS = {"manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-shm", "manifest.sqlite-journal"}
 _LEDGER = ledger_file(Path(DATABASE)).name
 
 
@@ -23,6 +23,13 @@ def find_index(folder: Path, *, create: bool) -> bool:
     :raises StoreError: If the folder cannot hold an index, or holds something else.
     :raises DamagedDatabaseError: If it holds what belongs to an index, whose documents are gone.
     """
+    real = str(folder.resolve())
+    try:
+        real.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StoreError(
+            f"{real!a} is no valid Unicode, which the keyword and vector indexes need: name a folder whose path is"
+        ) from error
     try:
         names = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:
@@ -38,7 +45,8 @@ def find_index(folder: Path, *, create: bool) -> bool:
         raise DamagedDatabaseError(
             folder / DATABASE, f"it is missing, but change {noted.counter} was acknowledged", f"{REMEDY}, or delete this one"
         )
-    foreign = sorted(names - _OTHERS - {_LEDGER})
+    # A hidden file is nobody's content: a desktop's notes on a folder, or the lock of an indexing run.
+    foreign = sorted(name for name in names - _OTHERS - {_LEDGER} if not name.startswith("."))
     if foreign:
         raise StoreError(
             f"{folder} is no index: it holds {foreign[0]!r}, but no {DATABASE}; name an index, or an empty folder"

@@ -84,7 +84,7 @@ class Batch:
         """Check the length of the vectors against the index, or make it that of the index if these are the first."""
         if self._embedding_dim is None or all(vector is None for vector in self._vectors):
             return
-        known = database.settings.get("embedding_dim")
+        known = database.settings.embedding_dim
         if known is None:
             database.settings.set("embedding_dim", self._embedding_dim)
             return

@@ -32,10 +32,10 @@ _PRELUDE = """
             os.write(1, f"{writer}-{batch}\\n".encode())  # in one piece, also beside other processes
 
     def work(name):
-        signal.alarm(50)
-        write(name, 6)
-        assert len(store.bm25_retrieval("fox", top_k=1000)) >= 30
-        assert len(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=1000)) >= 30
+        signal.alarm(300)
+        write(name, 4)
+        assert len(store.bm25_retrieval("fox", top_k=1000)) >= 20
+        assert len(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=1000)) >= 20
         write(name + "again", 2)
 
     def child(name):
@@ -69,7 +69,7 @@ SITUATIONS = {
         os._exit(0)
     """,
     "while another thread writes": """
-        thread = threading.Thread(target=write, args=("thread", 30))
+        thread = threading.Thread(target=write, args=("thread", 12))
         thread.start()
         children = [os.fork() or child(f"child{n}") for n in range(2)]
         thread.join()
@@ -84,7 +84,7 @@ SITUATIONS = {
                 store.count_documents()
 
         threads = [threading.Thread(target=read) for _ in range(3)]
-        threads.append(threading.Thread(target=write, args=("thread", 20)))
+        threads.append(threading.Thread(target=write, args=("thread", 10)))
         for thread in threads:
             thread.start()
         children = [os.fork() or child(f"child{n}") for n in range(3)]

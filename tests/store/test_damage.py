@@ -8,7 +8,6 @@ import sys
 from contextlib import closing
 
 import pytest
-from haystack import Document
 from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import StoreError
@@ -66,9 +65,11 @@ def cut(path, older):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
-def flip(path, older, position=0.5):
+def flip(path, older):
+    """Flip a bit of a text in a database, and one in the middle of anything else."""
     data = bytearray(path.read_bytes())
-    data[int(len(data) * position)] ^= 1
+    text = data.find(b"fox number 11")
+    data[text if text >= 0 else len(data) // 10] ^= 1
     path.write_bytes(data)
 
 
@@ -80,29 +81,25 @@ DAMAGES = [delete, empty, cut, flip, restore]
 
 
 def whole_or_one_error(folder, expected):
-    """Returns the error; reads in every way."""
+    """Returns the error, if there is one; reads in every way."""
+    uses = {
+        "count": HybridDocumentStore.count_documents,
+        "documents": HybridDocumentStore.filter_documents,
+        "filter": lambda store: ids(store.filter_documents({"field": "n", "operator": ">=", "value": 0})),
+        "keywords": lambda store: ids(store.bm25_retrieval("fox", top_k=1000)),
+        "vectors": lambda store: ids(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=1000)),
+    }
+    whole = {"count": len(expected), "documents": make_documents(0, len(expected))}
+    errors = {}
     with HybridDocumentStore(folder) as store:
-        try:
-            store.count_documents()
-        except StoreError as error:
-            message = str(error)
-            assert "is damaged" in message or "is no index" in message, message
-            assert "put " in message or "delete" in message or "name an index" in message, message
-            for use in (
-                store.filter_documents,
-                lambda: store.bm25_retrieval("fox"),
-                lambda: store.embedding_retrieval([1.0, 0.0, 0.0]),
-                lambda: store.write_documents([Document(id="new")]),
-                lambda: store.count_documents_by_filter({"field": "n", "operator": ">", "value": 3}),
-            ):
-                with pytest.raises(StoreError):
-                    use()
-            return message
-        check_whole(store, expected)
-        assert store.filter_documents() == make_documents(0, len(expected))
-        numbers = store.filter_documents({"field": "n", "operator": ">=", "value": 0})
-        assert ids(numbers) == expected
-    return None
+        for name, use in uses.items():
+            try:
+                assert use(store) == whole.get(name, expected), name
+            except StoreError as error:
+                errors[name] = message = str(error)
+                assert "is damaged" in message or "is no index" in message, message
+                assert "put " in message or "delete" in message or "name an index" in message, message
+    return errors.get("count") or next(iter(errors.values()), None)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -118,8 +115,7 @@ def test_s3_a_closed_index_is_whole_or_an_error(index, tmp_path, name, damage):
 @pytest.mark.parametrize("name", ["documents.sqlite", "documents.sqlite-wal", "documents.sqlite-shm", "documents.ledger"])
 def test_s3_an_index_whose_writer_was_killed_is_whole_or_an_error(killed, tmp_path, name, damage):
     expected = ids(make_documents(0, 50))
-    position = 0.1 if name == "documents.sqlite-wal" else 0.5  # the log may end with what was never committed
-    flip(killed / name, None, position) if damage is flip else damage(killed / name, tmp_path / "older")
+    damage(killed / name, tmp_path / "older")
     error = whole_or_one_error(killed, expected)
     if name in ("documents.sqlite-shm", "documents.ledger"):
         assert error is None
@@ -161,6 +157,8 @@ ROWS = {
     "a vector that is a text": "UPDATE vectors SET embedding = 'abc' WHERE row = 5",
     "a vector without a document": "INSERT INTO vectors VALUES (77, x'000000000000000000000000')",
     "a row beyond the last": "UPDATE documents SET row = 999 WHERE row = 5",
+    "a format that is NULL": "UPDATE settings SET value = NULL WHERE name = 'format'",
+    "a format that is a text": "UPDATE settings SET value = 'abc' WHERE name = 'format'",
     "no counter": "DELETE FROM settings WHERE name = 'counter'",
     "a counter that is NULL": "UPDATE settings SET value = NULL WHERE name = 'counter'",
     "no last row": "DELETE FROM settings WHERE name = 'last_row'",
@@ -179,7 +177,11 @@ def test_s3_rows_that_were_damaged_while_nobody_looked_are_an_error_on_opening(i
     assert "is damaged" in whole_or_one_error(index, IDS)
 
 
-@pytest.mark.parametrize("statement", [statement for name, statement in ROWS.items() if "row" not in name], ids=str)
+@pytest.mark.parametrize(
+    "statement",
+    [statement for name, statement in ROWS.items() if not name.startswith(("a row", "a format")) and "without" not in name],
+    ids=str,
+)
 def test_s3_rows_that_are_damaged_while_the_index_is_open_are_project_errors(index, statement):
     with HybridDocumentStore(index, vector_index="flat", keyword_engine="rank_bm25") as store:
         assert store.count_documents() == 40
@@ -198,7 +200,7 @@ def test_s3_rows_that_are_damaged_while_the_index_is_open_are_project_errors(ind
                 use()
             except StoreError as error:
                 errors.append(str(error))
-        assert errors or "another content" in ROWS or statement.startswith("INSERT")
+        assert errors
         assert all("damaged" in error for error in errors)
 
 
@@ -237,16 +239,17 @@ def test_l4_a_database_that_was_deleted_is_not_begun_anew(index):
     store.close()
 
 
-def test_l5_a_folder_of_the_users_with_our_names_in_it_is_no_index(tmp_path):
-    for name in ("keywords/en/list.txt", "vectors/list.txt", "manifest-of-cargo.txt", "documents.sqlite.txt"):
-        folder = tmp_path / name.replace("/", "-")
-        path = folder / name
-        path.parent.mkdir(parents=True)
-        path.write_text("mine")
-        store = HybridDocumentStore(folder)
-        for use in (store.count_documents, lambda: store.bm25_retrieval("fox"), lambda: store.write_documents(DOCUMENTS)):
-            with pytest.raises(StoreError, match="is no index: it holds"):
-                use()
-        store.close()
-        assert path.read_text() == "mine"
-        assert [each for each in folder.rglob("*") if each.is_file()] == [path]
+@pytest.mark.parametrize(
+    "name", ["keywords/en/list.txt", "vectors/list.txt", "manifest-of-cargo.txt", "documents.sqlite.txt"]
+)
+def test_l5_a_folder_of_the_users_with_our_names_in_it_is_no_index(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("mine")
+    store = HybridDocumentStore(tmp_path)
+    for use in (store.count_documents, lambda: store.bm25_retrieval("fox"), lambda: store.write_documents(DOCUMENTS)):
+        with pytest.raises(StoreError, match="is no index: it holds"):
+            use()
+    store.close()
+    assert path.read_text() == "mine"
+    assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]

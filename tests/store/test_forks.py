@@ -13,7 +13,16 @@ from rerank_plugin.store import HybridDocumentStore
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-@pytest.mark.parametrize("situation", forking.SITUATIONS)
+FAST = ("exits", "another thread", "workers")  # each begins with a second or two of imports
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        pytest.param(situation, marks=() if any(word in situation for word in FAST) else pytest.mark.slow)
+        for situation in forking.SITUATIONS
+    ],
+)
 def test_l2_l3_every_acknowledged_write_is_there_after_a_fork(tmp_path, situation):
     assert forking.run(situation, tmp_path / "index") > 0
 
@@ -135,7 +144,7 @@ def test_l3_a_child_trains_a_vector_index_after_its_parent_has(tmp_path, kind):
             print(len(store.embedding_retrieval([1.0, 2.0, 3.0, 4.0])), store.describe_vectors()["trained"], flush=True)
         build(sys.argv[1] + "/parent")
         if not (pid := os.fork()):
-            signal.alarm(50)
+            signal.alarm(300)
             build(sys.argv[1] + "/child")
             os._exit(0)
         print(os.waitpid(pid, 0)[1])

@@ -47,7 +47,7 @@ class Database:
             self.changes = Changelog(self.connection, self.settings)
             self.vectors = VectorTable(self.connection, self.settings)
             self.documents = DocumentTable(self.connection, self.settings, self.changes, self.vectors)
-            self.is_new = not schema.check(self.connection, file)
+            self.is_new = not self._has_tables()
             if self.is_new:
                 self._compare_with_ledger("", 0)
             else:
@@ -57,6 +57,12 @@ class Database:
         except BaseException:
             self.connection.close()
             raise
+
+    def _has_tables(self) -> bool:
+        try:
+            return schema.check(self.connection, self.file)
+        except (TypeError, ValueError) as error:
+            raise DamagedDatabaseError(self.file, f"setting 'format' cannot be read: {error}") from error
 
     def _be_durable(self) -> None:
         self.connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns

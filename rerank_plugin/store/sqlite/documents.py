@@ -143,7 +143,7 @@ class DocumentTable:
         :returns: Row and document; rows that do not exist are left out.
         :raises DamagedDatabaseError: If a document is not what was written.
         """
-        dim = self._settings.get("embedding_dim") if embeddings else None
+        dim = self._settings.embedding_dim if embeddings else None
         for row, columns in self._select(f"{self._query(embeddings)} {{where}} ORDER BY d.row", rows):
             yield row, self._decode(columns, embedding_dim=dim)
 

@@ -59,18 +59,22 @@ class Ledger:
 
     def read(self) -> Entry | None:
         """
-        Return what the ledger says, None if there is none or it cannot be read.
+        Return what the ledger says, None if there is none or it is damaged.
 
+        :raises OSError: If it cannot be read at the moment.
         :raises IndexFormatError: If a newer version wrote it.
         """
         try:
             data = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
             checksum, _, text = data.decode("utf-8").partition(" ")
             if int(checksum) != zlib.crc32(text.strip().encode()):
                 return None
             entry = json.loads(text)
             written_in = entry.pop("format")
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError):
             return None
         if written_in > FORMAT:
             raise IndexFormatError(

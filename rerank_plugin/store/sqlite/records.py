@@ -156,9 +156,9 @@ def decode(columns: Sequence[Any], *, score: float | None = None, embedding_dim:
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DamagedRecordError(f"document {name!r} cannot be read: {error}") from error
     if embedding is not None:
+        values["embedding"] = _decode_vector(embedding, embedding_dim).tolist()
         if vector_checksum is not None and zlib.crc32(embedding) != vector_checksum:
             raise DamagedRecordError(f"the vector of document {name!r} is not what was written: its checksum differs")
-        values["embedding"] = _decode_vector(embedding, embedding_dim).tolist()
     return document
 
 

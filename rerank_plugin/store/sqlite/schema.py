@@ -37,7 +37,7 @@ def check(connection: Connection, file: Path | None) -> bool:
     try:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
+        if isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
             raise
         raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
     if not tables:

@@ -51,6 +51,15 @@ class SettingsTable:
         return value
 
     @property
+    def embedding_dim(self) -> int | None:
+        """
+        Length of the vectors; None until the first one is written.
+
+        :raises DamagedDatabaseError: If it is no whole number.
+        """
+        return None if self.get("embedding_dim") is None else self.number("embedding_dim")
+
+    @property
     def index_id(self) -> str:
         """
         What tells this index from every other.

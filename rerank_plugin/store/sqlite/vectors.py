@@ -71,7 +71,7 @@ class VectorTable:
 
     def _read(self, query: str, parameters: tuple[int | str, ...]) -> Iterator[Portion]:
         try:
-            yield from decode_vectors(self._connection.execute(query, parameters), self._settings.get("embedding_dim"))
+            yield from decode_vectors(self._connection.execute(query, parameters), self._settings.embedding_dim)
         except DamagedRecordError as error:
             raise DamagedDatabaseError(self._connection.file, str(error)) from error
 
