@@ -184,10 +184,39 @@ def test_parameters_of_bm25(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("query", ["", " \n\t", None, 5])
-def test_an_empty_query_is_an_error(engine, query):
-    with pytest.raises(InvalidValueError, match="query is empty"):
-        make_store(BIRDS, keyword_engine=engine).bm25_retrieval(query)
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "query is empty: pass a text"),
+        (" \n\t", "query is empty"),
+        (None, "query must be a text, got None"),
+        (5, "query must be a text, got 5"),
+        (b"owl", "query must be a text, got b'owl'"),
+        ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
+    ],
+)
+def test_v_a_query_that_is_none_is_an_error(engine, query, message):
+    store = make_store(BIRDS, keyword_engine=engine)
+    for operators in (False, True):
+        with pytest.raises(InvalidValueError, match=message):
+            store.bm25_retrieval(query, operators=operators)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, "5", True, None, float("nan")])
+def test_v_a_number_of_documents_that_is_none_is_an_error(top_k):
+    store = make_store(BIRDS)
+    for search in (
+        lambda: store.bm25_retrieval("owl", top_k=top_k),
+        lambda: store.embedding_retrieval([1.0], top_k=top_k),
+        lambda: store.recall(top_k=top_k),
+    ):
+        with pytest.raises(InvalidValueError, match="top_k must be a whole number of at least 1, got"):
+            search()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_v_a_number_of_documents_beyond_all_bounds_is_all_of_them(engine):
+    assert len(ranking(make_store(BIRDS, keyword_engine=engine), "owl robin", top_k=10**400)) == 3
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from rerank_plugin.store.filtering.filters import around, fits_sqlite, is_unicode, json_path, may_be_date
+from rerank_plugin.store.filtering.values import around, fits_sqlite, is_unicode, json_path, may_be_date
 
 # More intervals than this are no better than reading every row.
 _MOST_NUMBERS = 50
