@@ -29,8 +29,8 @@ class BM25Retriever(StoreRetriever):
     :param top_k: How many documents to return at most.
     :param filters: Only documents that match come back.
     :param filter_policy: Whether filters at run time replace these filters or are merged with them.
-    :param scale_score: Bring the scores between 0 and 1 by expit(score / 8), as Haystack's InMemoryBM25Retriever does; off by
-        default, as there.
+    :param scale_score: Bring the scores between 0 and 1 by expit(score / 8), as Haystack's InMemoryBM25Retriever does; off
+        by default, as there.
     :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded; for people
         who type queries, not for questions that a program passes on.
     :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
@@ -50,7 +50,10 @@ class BM25Retriever(StoreRetriever):
         operators: bool = False,
         highlights: bool = False,
     ) -> None:
-        super().__init__(document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score)
+        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        StoreRetriever.__init__(
+            self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
+        )
         self.operators = check_flag("operators", operators)
         self.highlights = check_flag("highlights", highlights)
 

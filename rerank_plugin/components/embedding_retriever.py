@@ -47,7 +47,10 @@ class EmbeddingRetriever(StoreRetriever):
         scale_score: bool = False,
         return_embedding: bool = False,
     ) -> None:
-        super().__init__(document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score)
+        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        StoreRetriever.__init__(
+            self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
+        )
         self.return_embedding = check_flag("return_embedding", return_embedding)
 
     def _own_parameters(self) -> dict[str, Any]:
