@@ -13,7 +13,7 @@ from haystack.errors import FilterError
 from rerank_plugin.checks import check_count, check_text
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.filtering.filters import RowFilter
-from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
+from rerank_plugin.store.filtering.metadata import MetadataQueries
 from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keywords.fields import SearchFields

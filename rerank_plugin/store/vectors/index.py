@@ -13,8 +13,7 @@ from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
 from rerank_plugin.store.vectors.files import VectorFiles
 from rerank_plugin.store.vectors.flat import FlatIndex
-from rerank_plugin.store.vectors.nearest import Nearest
-from rerank_plugin.store.vectors.similarity import compare, prepare, scores
+from rerank_plugin.store.vectors.similarity import Nearest, compare, prepare, scores
 from rerank_plugin.store.vectors.trained import OVERSAMPLING, TrainedIndex, writable
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from rerank_plugin.store.derived import Rows
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
-from rerank_plugin.store.vectors.nearest import Matrix, Nearest
-from rerank_plugin.store.vectors.similarity import prepare
+from rerank_plugin.store.vectors.similarity import Matrix, Nearest, prepare
 
 # So many times the wanted hits are fetched and scored exactly: compressed vectors confuse near neighbours, not far ones.
 OVERSAMPLING = 2
