@@ -308,7 +308,7 @@ class Database:
         :param row_filter: The filter.
         """
         looked_up = lookups(row_filter.filters)
-        table, parameters = self._meta_indexes.narrowed(looked_up)
+        table, parameters = self._meta_indexes.candidate_rows_sql(looked_up)
         found = self._connection.execute(
             f"SELECT d.row, d.plain AND ({row_filter.surely}) FROM {table} "  # noqa: S608 - values are parameters
             f"WHERE NOT d.plain OR ({row_filter.maybe}) ORDER BY d.row",

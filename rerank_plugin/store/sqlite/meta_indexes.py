@@ -34,7 +34,7 @@ class MetaIndexes:
         self._scans: Counter[str] = Counter()
         self._wanted: list[str] = []
 
-    def narrowed(self, lookups: Sequence[Lookup]) -> tuple[str, dict[str, Any]]:
+    def candidate_rows_sql(self, lookups: Sequence[Lookup]) -> tuple[str, dict[str, Any]]:
         """
         Return SQL for the rows among which the matches are, as a table `documents d`, and its parameters.
 
