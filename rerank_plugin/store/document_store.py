@@ -10,7 +10,7 @@ from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
 from haystack.errors import FilterError
 
-from rerank_plugin.checks import check_count, check_text
+from rerank_plugin.checks import check_count
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.metadata import MetadataQueries
@@ -18,7 +18,7 @@ from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
-from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
+from rerank_plugin.store.keywords.query import KeywordQuery, check_query, parse_operators
 from rerank_plugin.store.keywords.types import BM25Parameters
 from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.retrieval import retrieve
@@ -232,7 +232,7 @@ class HybridDocumentStore(MetadataQueries):
         :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
         """
         check_count("top_k", top_k)
-        check_text("query", query)
+        check_query(query)
         with self._session.reading() as handle:
             keywords = self._session.keywords(handle)
             wanted = parse_operators(query) if operators else KeywordQuery(query)

@@ -192,6 +192,7 @@ def test_parameters_of_bm25(tmp_path):
         (None, "query must be a text, got None"),
         (5, "query must be a text, got 5"),
         (b"owl", "query must be a text, got b'owl'"),
+        ("owl " * 250_001, "query has 1,000,004 characters, 1,000,000 are the most"),
         ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
     ],
 )
@@ -250,6 +251,16 @@ def test_a_long_query_and_a_long_word_are_fine():
     store = make_store({**BIRDS, "long": "x" * 100_000 + " owl"})
     assert ranking(store, "x" * 100_000) == []
     assert len(ranking(store, "owl " * 20_000 + " ".join(map(str, range(5_000))))) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_v_a_word_a_thousand_times_is_weighed_and_looked_up_once(engine):
+    store = make_store(BIRDS, keyword_engine=engine)
+    once = {d.id: d.score for d in store.bm25_retrieval("owl robin")}
+    many = {d.id: d.score for d in store.bm25_retrieval("owl robin " * 50_000)}
+    assert many == pytest.approx({key: 50_000 * score for key, score in once.items()}, rel=1e-4)
+    required = store.bm25_retrieval("+owl " * 50_000, operators=True)
+    assert [document.id for document in required] == ["owl"]
 
 
 def test_both_engines_rank_a_real_corpus_alike():

@@ -91,10 +91,10 @@ class _Translator:
         """Return the SQL for a field, None if only Haystack knows what the field means."""
         if field in ("id", "content"):
             return Column(f"d.{field}", f"typeof(d.{field})")
-        found = json_path(field)
-        if found is None:
+        meta_path = json_path(field)
+        if meta_path is None:
             return None
-        path = self._bind(found)
+        path = self._bind(meta_path)
         return Column(f"json_extract(d.meta, {path})", f"json_type(d.meta, {path})")
 
     def _equal(self, column: Column, value: Any) -> Bounds:

@@ -108,7 +108,7 @@ class _Terms(dict[str, str]):
     def __missing__(self, word: str) -> str:
         parts = [word]
         if HYPHENS.search(word):
-            text = _COMPOUND.sub(lambda found: f"{found.group()} {HYPHENS.sub('', found.group())}", word)
+            text = _COMPOUND.sub(lambda match: f"{match.group()} {HYPHENS.sub('', match.group())}", word)
             parts = HYPHENS.sub(" ", text).split()
         fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
         terms = " ".join(self._stem(fitting))
@@ -123,7 +123,7 @@ def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     """
     Return a function from text to terms: Unicode in one form, words, lower case, stop words, Snowball stems.
 
-    Compatibility forms are one letter (NFKC). A compound with hyphens is found by its parts and in one word. Chinese,
+    Compatibility forms are one letter (NFKC). A compound with hyphens gives its parts and itself in one word. Chinese,
     Japanese and Korean are cut into pairs of letters. In English a comma between thousands is no separator; in Russian
     stress marks do not count, and yo is e, as it is mostly printed.
 
@@ -153,7 +153,7 @@ def _words(text: str, language: str) -> list[str]:
         text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
         if language == "ru":
             text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
-        text = CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
+        text = CJK.sub(lambda match: f" {_pairs(match.group())} ", text)
     if language in ("en", SIMPLE):
         text = THOUSANDS.sub("", text)
     if is_ascii:
