@@ -1,17 +1,18 @@
 """BM25Retriever: the first stage by words."""
 
-import asyncio
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.document_stores.types import FilterPolicy, apply_filter_policy
+from haystack import Document, component
+from haystack.document_stores.types import FilterPolicy
 
+from rerank_plugin.checks import check_flag
+from rerank_plugin.components.store_retriever import StoreRetriever
 from rerank_plugin.store.document_store import HybridDocumentStore
-from rerank_plugin.store.retrieval import check_top_k
+from rerank_plugin.store.in_thread import in_thread
 
 
 @component
-class BM25Retriever:
+class BM25Retriever(StoreRetriever):
     """
     Retrieves the documents of a HybridDocumentStore that suit the words of a query best.
 
@@ -28,6 +29,8 @@ class BM25Retriever:
     :param top_k: How many documents to return at most.
     :param filters: Only documents that match come back.
     :param filter_policy: Whether filters at run time replace these filters or are merged with them.
+    :param scale_score: Bring the scores between 0 and 1 by expit(score / 8), as Haystack's InMemoryBM25Retriever does; off
+        by default, as there.
     :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded; for people
         who type queries, not for questions that a program passes on.
     :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
@@ -43,84 +46,46 @@ class BM25Retriever:
         top_k: int = 10,
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+        scale_score: bool = False,
         operators: bool = False,
         highlights: bool = False,
     ) -> None:
-        if not isinstance(document_store, HybridDocumentStore):
-            raise TypeError(
-                f"document_store must be a HybridDocumentStore, got {type(document_store).__name__}: other stores have "
-                "retrievers of their own"
-            )
-        check_top_k(top_k)
-        self.document_store = document_store
-        self.top_k = top_k
-        self.filters = filters
-        self.filter_policy = (
-            filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
+        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        StoreRetriever.__init__(
+            self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
         )
-        self.operators = operators
-        self.highlights = highlights
+        self.operators = check_flag("operators", operators)
+        self.highlights = check_flag("highlights", highlights)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
-        return default_to_dict(
-            self,
-            document_store=self.document_store,
-            top_k=self.top_k,
-            filters=self.filters,
-            filter_policy=self.filter_policy.value,
-            operators=self.operators,
-            highlights=self.highlights,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "BM25Retriever":
-        """
-        Return the component that `to_dict` described.
-
-        :param data: The dictionary.
-        """
-        return default_from_dict(cls, data)
+    def _own_parameters(self) -> dict[str, Any]:
+        return {"operators": self.operators, "highlights": self.highlights}
 
     def warm_up(self) -> None:
         """Catch the keyword index up, so that the first query need not; cheap if there is nothing to do."""
         self.document_store.warm_up(vectors=False)
 
-    def close(self) -> None:
-        """Close the files of the store; the next query opens them again."""
-        self.document_store.close()
-
     @component.output_types(documents=list[Document])
-    def run(self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None) -> dict[str, list[Document]]:
+    def run(
+        self,
+        query: str,
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+    ) -> dict[str, list[Document]]:
         """
-        Retrieve documents.
+        Retrieve documents; `run_async` does it in a thread, so that an event loop goes on.
 
-        :param query: Any text; no character in it has a special meaning.
+        :param query: Any text; no character in it has a special meaning, unless `operators` is set.
         :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
         :param top_k: How many documents to return at most, if other than the component says.
+        :param scale_score: Whether scores are brought between 0 and 1, if other than the component says.
         :returns: `documents`: new documents with their BM25 score, best first.
-        :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
+        :raises InvalidValueError: If the query is empty or no text, or `top_k` is less than 1.
+        :raises FilterError: If the filters are malformed.
         """
         documents = self.document_store.bm25_retrieval(
-            query,
-            filters=apply_filter_policy(self.filter_policy, self.filters, filters),
-            top_k=self.top_k if top_k is None else top_k,
-            operators=self.operators,
-            highlights=self.highlights,
+            query, operators=self.operators, highlights=self.highlights, **self._options(filters, top_k, scale_score)
         )
         return {"documents": documents}
 
-    @component.output_types(documents=list[Document])
-    async def run_async(
-        self, query: str, filters: dict[str, Any] | None = None, top_k: int | None = None
-    ) -> dict[str, list[Document]]:
-        """
-        Retrieve documents in a thread, so that the event loop goes on.
-
-        :param query: Any text; no character in it has a special meaning.
-        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
-        :param top_k: How many documents to return at most, if other than the component says.
-        :returns: `documents`: new documents with their BM25 score, best first.
-        :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
-        """
-        return await asyncio.to_thread(self.run, query, filters, top_k)
+    run_async = in_thread(run)

@@ -1,17 +1,18 @@
 """EmbeddingRetriever: the first stage by vectors."""
 
-import asyncio
 from typing import Any
 
-from haystack import Document, component, default_from_dict, default_to_dict
-from haystack.document_stores.types import FilterPolicy, apply_filter_policy
+from haystack import Document, component
+from haystack.document_stores.types import FilterPolicy
 
+from rerank_plugin.checks import check_flag
+from rerank_plugin.components.store_retriever import StoreRetriever
 from rerank_plugin.store.document_store import HybridDocumentStore
-from rerank_plugin.store.retrieval import check_top_k
+from rerank_plugin.store.in_thread import in_thread
 
 
 @component
-class EmbeddingRetriever:
+class EmbeddingRetriever(StoreRetriever):
     """
     Retrieves the documents of a HybridDocumentStore whose embeddings are most similar to that of a query.
 
@@ -29,6 +30,9 @@ class EmbeddingRetriever:
     :param top_k: How many documents to return at most.
     :param filters: Only documents that match come back.
     :param filter_policy: Whether filters at run time replace these filters or are merged with them.
+    :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryEmbeddingRetriever does: (score + 1) / 2 for
+        `cosine`, expit(score / 100) for `dot_product`; those of `l2` are already. Off by default, as there.
+    :param return_embedding: Whether the documents come with their embeddings.
     :raises TypeError: If the store is no HybridDocumentStore.
     :raises InvalidValueError: If `top_k` is less than 1.
     """
@@ -40,78 +44,50 @@ class EmbeddingRetriever:
         top_k: int = 10,
         filters: dict[str, Any] | None = None,
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+        scale_score: bool = False,
+        return_embedding: bool = False,
     ) -> None:
-        if not isinstance(document_store, HybridDocumentStore):
-            raise TypeError(
-                f"document_store must be a HybridDocumentStore, got {type(document_store).__name__}: other stores have "
-                "retrievers of their own"
-            )
-        check_top_k(top_k)
-        self.document_store = document_store
-        self.top_k = top_k
-        self.filters = filters
-        self.filter_policy = (
-            filter_policy if isinstance(filter_policy, FilterPolicy) else FilterPolicy.from_str(filter_policy)
+        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        StoreRetriever.__init__(
+            self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
         )
+        self.return_embedding = check_flag("return_embedding", return_embedding)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
-        return default_to_dict(
-            self,
-            document_store=self.document_store,
-            top_k=self.top_k,
-            filters=self.filters,
-            filter_policy=self.filter_policy.value,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "EmbeddingRetriever":
-        """
-        Return the component that `to_dict` described.
-
-        :param data: The dictionary.
-        """
-        return default_from_dict(cls, data)
+    def _own_parameters(self) -> dict[str, Any]:
+        return {"return_embedding": self.return_embedding}
 
     def warm_up(self) -> None:
         """Load the vectors, so that the first query need not; cheap if there is nothing to do."""
         self.document_store.warm_up(keywords=False)
 
-    def close(self) -> None:
-        """Close the files of the store; the next query opens them again."""
-        self.document_store.close()
-
     @component.output_types(documents=list[Document])
     def run(
-        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
+        self,
+        query_embedding: list[float],
+        filters: dict[str, Any] | None = None,
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """
-        Retrieve documents.
+        Retrieve documents; `run_async` does it in a thread, so that an event loop goes on.
 
         :param query_embedding: The embedding of the query.
         :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
         :param top_k: How many documents to return at most, if other than the component says.
+        :param scale_score: Whether scores are brought between 0 and 1, if other than the component says.
+        :param return_embedding: Whether the documents come with their embeddings, if other than the component says.
         :returns: `documents`: new documents with their similarity as score, best first.
         :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
+        :raises FilterError: If the filters are malformed.
         """
+        if return_embedding is not None:
+            check_flag("return_embedding", return_embedding)
         documents = self.document_store.embedding_retrieval(
             query_embedding,
-            filters=apply_filter_policy(self.filter_policy, self.filters, filters),
-            top_k=self.top_k if top_k is None else top_k,
+            return_embedding=self.return_embedding if return_embedding is None else return_embedding,
+            **self._options(filters, top_k, scale_score),
         )
         return {"documents": documents}
 
-    @component.output_types(documents=list[Document])
-    async def run_async(
-        self, query_embedding: list[float], filters: dict[str, Any] | None = None, top_k: int | None = None
-    ) -> dict[str, list[Document]]:
-        """
-        Retrieve documents in a thread, so that the event loop goes on.
-
-        :param query_embedding: The embedding of the query.
-        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
-        :param top_k: How many documents to return at most, if other than the component says.
-        :returns: `documents`: new documents with their similarity as score, best first.
-        :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
-        """
-        return await asyncio.to_thread(self.run, query_embedding, filters, top_k)
+    run_async = in_thread(run)

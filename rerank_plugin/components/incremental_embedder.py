@@ -7,6 +7,7 @@ from typing import Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 
 # Parameters of embedders that change how they work, and not what comes out.
@@ -71,12 +72,20 @@ class IncrementalDocumentEmbedder:
         :param documents: The documents; they are not changed.
         :returns: `documents`: new documents with embeddings, in the same order; `reused`: how many of them were not embedded
             anew.
+        :raises InvalidValueError: If they are no Documents, or the embedder returns another number of them.
         """
+        if not isinstance(documents, list) or not all(isinstance(document, Document) for document in documents):
+            raise InvalidValueError(f"documents must be a list of Documents, got {shown(documents)}")
         keys = self._keys(documents)
         known = self._known(keys)
         missing = {key: document for key, document in zip(keys, documents, strict=True) if key not in known}
         if missing:
             embedded = self.embedder.run(documents=list(missing.values()))["documents"]
+            if len(embedded) != len(missing):
+                raise InvalidValueError(
+                    f"embedder {type(self.embedder).__name__} returned {len(embedded)} documents for {len(missing)}: it "
+                    "must return each one"
+                )
             known.update({key: document.embedding for key, document in zip(missing, embedded, strict=True)})
         with_embeddings = [
             replace(document, embedding=known[key], meta={**document.meta, "embedded_as": key})
@@ -98,5 +107,5 @@ class IncrementalDocumentEmbedder:
         if not keys:
             return {}
         same = {"field": "meta.embedded_as", "operator": "in", "value": sorted(set(keys))}
-        found = self.document_store.filter_documents(same)
-        return {document.meta["embedded_as"]: document.embedding for document in found if document.embedding is not None}
+        stored = self.document_store.filter_documents(same)
+        return {document.meta["embedded_as"]: document.embedding for document in stored if document.embedding is not None}

@@ -10,17 +10,19 @@ from haystack.dataclasses import Document
 from haystack.document_stores.types import DuplicatePolicy
 from haystack.errors import FilterError
 
+from rerank_plugin.checks import check_count
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.filtering.filters import RowFilter
-from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
+from rerank_plugin.store.filtering.metadata import MetadataQueries
 from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.index_state import IndexState
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
-from rerank_plugin.store.keywords.query import KeywordQuery, parse_operators
+from rerank_plugin.store.keywords.query import KeywordQuery, check_query, parse_operators
 from rerank_plugin.store.keywords.types import BM25Parameters
-from rerank_plugin.store.retrieval import check_top_k, retrieve
+from rerank_plugin.store.retrieval import retrieve
+from rerank_plugin.store.scaling import BM25, scaled
 from rerank_plugin.store.session import Session
 from rerank_plugin.store.settings import Settings, check_vector_index
 from rerank_plugin.store.sqlite.records import check_dimension, check_documents, check_vector, encode, encode_meta
@@ -224,6 +226,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         top_k: int = 10,
         operators: bool = False,
         highlights: bool = False,
+        scale_score: bool = False,
     ) -> list[Document]:
         """
         Return the documents that suit the words of a query best, by BM25 over the `search_fields`: title and content.
@@ -235,16 +238,18 @@ class HybridDocumentStore(IndexState, MetadataQueries):
             error.
         :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
             `[first position, position after the last]`.
+        :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
         :returns: New documents without embeddings, best first, equal scores by id.
         :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
         """
-        check_top_k(top_k)
-        if not isinstance(query, str) or not query.strip():
-            raise InvalidValueError(f"the query is empty or no text ({query!r}): keyword search needs at least one word")
+        check_count("top_k", top_k)
+        check_query(query)
         with self._session.reading() as handle:
             keywords = self._session.keywords(handle)
             wanted = parse_operators(query) if operators else KeywordQuery(query)
             documents = retrieve(handle.database, keywords, handle.filters, wanted, filters, top_k)
+            if scale_score:
+                documents = scaled(documents, BM25)
             if not highlights:
                 return documents
             terms = wanted.analyzed(keywords.analyze).scored
@@ -253,7 +258,13 @@ class HybridDocumentStore(IndexState, MetadataQueries):
             ]
 
     def embedding_retrieval(
-        self, query_embedding: Sequence[float], *, filters: Filters | None = None, top_k: int = 10
+        self,
+        query_embedding: Sequence[float],
+        *,
+        filters: Filters | None = None,
+        top_k: int = 10,
+        scale_score: bool = False,
+        return_embedding: bool = False,
     ) -> list[Document]:
         """
         Return the documents with the most similar embeddings.
@@ -261,18 +272,24 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         :param query_embedding: The embedding of the query.
         :param filters: Only documents that match come back.
         :param top_k: How many; as many come back if so many match and have an embedding.
-        :returns: New documents without embeddings, best first, equal scores by id. The score is the cosine, the dot
-            product, or 1 / (1 + squared distance) with similarity `l2`.
+        :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
+        :param return_embedding: Whether the documents come with their embeddings.
+        :returns: New documents, best first, equal scores by id. The score is the cosine, the dot product, or
+            1 / (1 + squared distance) with similarity `l2`.
         :raises InvalidValueError: If the embedding has another length than those in the index or holds NaN or infinity,
             or `top_k` is less than 1.
         """
-        check_top_k(top_k)
+        check_count("top_k", top_k)
         vector = check_vector(query_embedding, "the query embedding")
         with self._session.reading() as handle:
             embedding_dim = handle.database.settings.embedding_dim
             if embedding_dim is not None:
                 check_dimension(vector.size, embedding_dim, "the query embedding")
-            return retrieve(handle.database, self._session.vectors(handle), handle.filters, vector, filters, top_k)
+            vectors = self._session.vectors(handle)
+            documents = retrieve(
+                handle.database, vectors, handle.filters, vector, filters, top_k, embeddings=return_embedding
+            )
+            return scaled(documents, handle.settings.similarity or "") if scale_score else documents
 
     # The same methods for callers in an event loop.
     count_documents_async = in_thread(count_documents)
@@ -293,7 +310,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
 def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
     """Return the rows that match, None for all."""
-    return handle.database.documents.matching(RowFilter(filters)).tolist() if filters else None
+    return None if filters is None or filters == {} else handle.database.documents.matching(RowFilter(filters)).tolist()
 
 
 def _search_fields(handle: Handle) -> SearchFields:
@@ -301,7 +318,7 @@ def _search_fields(handle: Handle) -> SearchFields:
 
 
 def _refuse_empty(filters: Filters, remedy: str) -> None:
-    if not filters:
+    if filters is None or filters == {}:
         raise FilterError(f"the filters are empty: {remedy}")
 
 

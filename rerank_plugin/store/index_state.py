@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from rerank_plugin.checks import check_count
 from rerank_plugin.store.folder import DATABASE
 from rerank_plugin.store.maintenance import backup, compact
-from rerank_plugin.store.retrieval import check_top_k
 from rerank_plugin.store.session import Session
 
 
@@ -60,7 +60,7 @@ class IndexState:
         :returns: A share from 0 to 1, 1 for an exact index; None if there are no vectors.
         :raises InvalidValueError: If `top_k` is less than 1.
         """
-        check_top_k(top_k)
+        check_count("top_k", top_k)
         with self._session.reading() as handle:
             vectors = self._session.vectors(handle)
             vectors.sync(handle.database)

@@ -1,21 +1,26 @@
 """From a query to documents: filter first, search among what it allows, read the documents."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from haystack import logging
 from haystack.dataclasses import Document
 
-from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.derived import DamagedIndexError, DerivedIndex, Hit, Rows
 from rerank_plugin.store.filtering.filters import RowFilter
+from rerank_plugin.store.filtering.shape import check as check_filters
 from rerank_plugin.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _KEPT_FILTERS = 16
+# Hits beyond `top_k` that are looked at for ties: so many at first, and so many at most.
 _SPARE = 16
+_MOST_TIED = 1_000
+# Larger numbers would not fit into what the engines count with.
+_MOST_HITS = 2**31
 
 
 class FilterCache:
@@ -34,11 +39,12 @@ class FilterCache:
         :param filters: Haystack filters; None or empty for none.
         :raises FilterError: If the filters are malformed.
         """
-        if not filters:
+        if filters is None or filters == {}:
             return None
         if database.changes.counter != self._counter:
             self._rows.clear()
             self._counter = database.changes.counter
+        check_filters(filters)  # before `repr`, which fails on what is nested too deeply
         key = repr(filters)
         if key not in self._rows:
             self._rows[key] = database.documents.matching(RowFilter(filters))
@@ -49,20 +55,29 @@ class FilterCache:
 
 
 def retrieve(
-    database: Database, index: DerivedIndex, cache: FilterCache, query: Any, filters: dict[str, Any] | None, top_k: int
+    database: Database,
+    index: DerivedIndex,
+    cache: FilterCache,
+    query: Any,
+    filters: dict[str, Any] | None,
+    top_k: int,
+    *,
+    embeddings: bool = False,
 ) -> list[Document]:
     """
     Return the best documents for a query.
 
-    :param database: The truth.
+    :param database: The source of truth.
     :param index: What is asked.
     :param cache: Rows of earlier filters.
     :param query: A text or a vector, as the index wants it.
     :param filters: Only documents that match come back.
     :param top_k: How many; as many come back if so many match.
-    :returns: New documents without their embeddings, best first, equal scores by id.
+    :param embeddings: Whether the documents come with their embeddings.
+    :returns: New documents, best first, equal scores by id. Where more than 1,000 documents beyond `top_k` share the score
+        of the last one, those of them that the index names first are taken.
     :raises FilterError: If the filters are malformed, or compare what cannot be compared.
-    :raises DamagedIndexError: If the index fails, also after it was built again.
+    :raises StoreError: If the index cannot be read, also after it was built again.
     """
     documents: list[Document] = []
     for attempt in range(1, _ATTEMPTS + 1):
@@ -70,8 +85,8 @@ def retrieve(
             index.sync(database)
             with database.snapshot():
                 allowed = cache.rows(database, filters)
-                hits = _best(database, index, query, allowed, top_k)
-                documents = database.documents.scored({hit.row: hit.score for hit in hits})
+                hits = _best(database, index, query, allowed, min(top_k, _MOST_HITS))
+                documents = _read(database, hits, embeddings=embeddings)
         except DamagedIndexError as error:
             if attempt == _ATTEMPTS:
                 raise
@@ -84,25 +99,26 @@ def retrieve(
     return sorted(documents, key=lambda document: (-(document.score or 0.0), document.id))
 
 
-def check_top_k(top_k: Any) -> None:
-    """
-    Check a number of documents.
-
-    :param top_k: The number.
-    :raises InvalidValueError: If it is no whole number of at least 1.
-    """
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-        raise InvalidValueError(f"top_k must be a whole number of at least 1, got {top_k!r}")
+def _read(database: Database, hits: list[Hit], *, embeddings: bool) -> list[Document]:
+    scores = {hit.row: hit.score for hit in hits}
+    if not embeddings:
+        return database.documents.scored(scores)
+    return [replace(document, score=scores[row]) for row, document in database.documents.read(list(scores))]
 
 
 def _best(database: Database, index: DerivedIndex, query: Any, allowed: Rows | None, top_k: int) -> list[Hit]:
-    """Return the best hits; which of several equal ones make it is decided by their ids, not by the index."""
+    """
+    Return the best hits; which of several equal ones make it is decided by their ids, not by the index.
+
+    To know the ids of all that share the last score, the index is asked for more hits, but not for all that there are: a
+    query vector of zeros is equally near to every document.
+    """
     if allowed is not None and not allowed.size:
         return []
-    limit = top_k + _SPARE
+    limit, most = top_k + _SPARE, top_k + _MOST_TIED
     hits = index.search(query, limit, allowed)
-    while len(hits) == limit and hits[-1].score == hits[top_k - 1].score:
-        limit *= 8
+    while len(hits) == limit < most and hits[-1].score == hits[top_k - 1].score:
+        limit = min(most, limit * 8)
         hits = index.search(query, limit, allowed)
     if len(hits) <= top_k:
         return hits

@@ -126,3 +126,24 @@ def test_in_a_pipeline_from_yaml(tmp_path, monkeypatch):
 def test_what_is_no_embedder_or_store_is_an_error(parameters, message):
     with pytest.raises(InvalidValueError, match=f"{message} must be a document"):
         IncrementalDocumentEmbedder(*parameters)
+
+
+@component
+class ForgetfulEmbedder(LengthEmbedder):
+    """Returns all documents but the last."""
+
+    @component.output_types(documents=list[Document])
+    def run(self, documents: list[Document]):
+        return {"documents": documents[:-1]}
+
+
+@pytest.mark.parametrize("documents", [None, "text", ["text"], Document(content="one"), [Document(content="one"), None]])
+def test_v_what_are_no_documents_is_an_error(documents):
+    with pytest.raises(InvalidValueError, match="documents must be a list of Documents, got"):
+        IncrementalDocumentEmbedder(LengthEmbedder(), InMemoryDocumentStore()).run(documents=documents)
+
+
+def test_v_an_embedder_that_loses_documents_is_named():
+    embedder = IncrementalDocumentEmbedder(ForgetfulEmbedder(), InMemoryDocumentStore())
+    with pytest.raises(InvalidValueError, match="embedder ForgetfulEmbedder returned 1 documents for 2"):
+        embedder.run(documents=[Document(content="one"), Document(content="two")])

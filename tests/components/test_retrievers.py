@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from haystack import Document, Pipeline
 from haystack.components.joiners import DocumentJoiner
+from haystack.components.retrievers.in_memory import InMemoryBM25Retriever, InMemoryEmbeddingRetriever
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.document_stores.types import FilterPolicy
+from haystack.utils import expit
 
 from rerank_plugin.components.bm25_retriever import BM25Retriever
 from rerank_plugin.components.embedding_retriever import EmbeddingRetriever
@@ -61,6 +63,102 @@ def test_filters_are_merged_on_demand(document_store, kind, policy):
     assert ids(retriever.run(**RETRIEVERS[kind], filters={"field": "meta.n", "operator": ">", "value": 3})) == ["5", "7"]
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot_product"])
+def test_u12_scores_are_scaled_as_those_of_haystacks_retrievers(similarity):
+    theirs = InMemoryDocumentStore(embedding_similarity_function=similarity)
+    ours = HybridDocumentStore(similarity=similarity)
+    for store in (theirs, ours):
+        store.write_documents(DOCUMENTS)
+    query = [3.0, -2.0]
+    for scale_score in (False, True):
+        expected = InMemoryEmbeddingRetriever(theirs, scale_score=scale_score).run(query)["documents"]
+        for found in (
+            EmbeddingRetriever(ours, scale_score=scale_score).run(query),
+            EmbeddingRetriever(ours, scale_score=not scale_score).run(query, scale_score=scale_score),
+        ):
+            assert ids(found) == [document.id for document in expected]
+            scores = [document.score for document in found["documents"]]
+            assert scores == pytest.approx([document.score for document in expected], rel=1e-5)
+
+
+def test_u12_bm25_scores_are_scaled_as_those_of_haystacks_retriever(document_store):
+    raw = BM25Retriever(document_store).run("fox")["documents"]
+    for found in (
+        BM25Retriever(document_store, scale_score=True).run("fox")["documents"],
+        BM25Retriever(document_store).run("fox", scale_score=True)["documents"],
+    ):
+        assert [document.score for document in found] == pytest.approx([expit(document.score / 8) for document in raw])
+        assert all(0 < document.score < 1 for document in found)
+    unscaled = BM25Retriever(document_store, scale_score=True).run("fox", scale_score=False)["documents"]
+    assert unscaled == raw
+
+
+def test_u12_scores_of_l2_are_between_0_and_1_already():
+    store = HybridDocumentStore(similarity="l2")
+    store.write_documents(DOCUMENTS)
+    retriever = EmbeddingRetriever(store)
+    assert retriever.run([1.0, 0.0], scale_score=True) == retriever.run([1.0, 0.0])
+    store = HybridDocumentStore(similarity="dot_product")
+    store.write_documents([Document(id="far", embedding=[1e30, 0.0]), Document(id="near", embedding=[-1e30, 0.0])])
+    scores = [d.score for d in EmbeddingRetriever(store, scale_score=True).run([1e6, 0.0])["documents"]]
+    assert scores == [1.0, 0.0], "no overflow"
+
+
+def test_u12_embeddings_come_on_demand(document_store):
+    stored = {document.id: document.embedding for document in DOCUMENTS}
+    for retriever, options in (
+        (EmbeddingRetriever(document_store, return_embedding=True), {}),
+        (EmbeddingRetriever(document_store), {"return_embedding": True}),
+    ):
+        found = retriever.run([1.0, 0.0], **options)["documents"]
+        assert {document.id: document.embedding for document in found} == stored
+        assert [d.score for d in found] == [d.score for d in EmbeddingRetriever(document_store).run([1.0, 0.0])["documents"]]
+    off = EmbeddingRetriever(document_store, return_embedding=True).run([1.0, 0.0], return_embedding=False)["documents"]
+    assert {document.embedding for document in off} == {None}
+
+
+def test_the_sockets_are_those_of_haystacks_retrievers(kind):
+    theirs = {BM25Retriever: InMemoryBM25Retriever, EmbeddingRetriever: InMemoryEmbeddingRetriever}[kind]
+    one, other = kind(HybridDocumentStore()), theirs(InMemoryDocumentStore())
+    for sockets in ("__haystack_input__", "__haystack_output__"):
+        ours, expected = (getattr(retriever, sockets)._sockets_dict for retriever in (one, other))
+        assert {name: socket.type for name, socket in ours.items()} == {name: s.type for name, s in expected.items()}
+    assert one.__haystack_supports_async__
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"top_k": "5"}, "top_k must be a whole number of at least 1, got '5'"),
+        ({"top_k": 2.5}, "top_k must be a whole number"),
+        ({"filters": ["meta.n"]}, "filters must be a dictionary or None, got"),
+        ({"filters": ""}, "filters must be a dictionary or None"),
+        ({"filter_policy": "add"}, "unknown filter_policy 'add': choose one of .'replace', 'merge'"),
+        ({"filter_policy": 5}, "unknown filter_policy 5"),
+        ({"scale_score": "yes"}, "scale_score must be true or false, got 'yes'"),
+    ],
+)
+def test_v_parameters_that_make_no_sense(document_store, kind, parameters, message):
+    with pytest.raises(InvalidValueError, match=message):
+        kind(document_store, **parameters)
+    if "filter_policy" not in parameters:
+        with pytest.raises(InvalidValueError, match=message):
+            kind(document_store).run(**RETRIEVERS[kind], **parameters)
+
+
+def test_v_flags_of_one_kind(document_store):
+    with pytest.raises(InvalidValueError, match="operators must be true or false"):
+        BM25Retriever(document_store, operators=1)
+    with pytest.raises(InvalidValueError, match="highlights must be true or false"):
+        BM25Retriever(document_store, highlights=None)
+    for run in (
+        lambda: EmbeddingRetriever(document_store, return_embedding="no"),
+        lambda: EmbeddingRetriever(document_store).run([1.0, 0.0], return_embedding="no"),
+    ):
+        with pytest.raises(InvalidValueError, match="return_embedding must be true or false, got 'no'"):
+            run()
+
+
 def test_the_documents_of_the_store_are_not_touched(document_store, kind):
     found = kind(document_store).run(**RETRIEVERS[kind])["documents"]
     assert [document.score for document in found] == sorted((document.score for document in found), reverse=True)
@@ -91,7 +189,9 @@ def test_a_pipeline_survives_yaml(document_store, tmp_path):
     pipeline = Pipeline()
     for name, kind in (("bm25_retriever", BM25Retriever), ("embedding_retriever", EmbeddingRetriever)):
         store = HybridDocumentStore(tmp_path / "index")
-        pipeline.add_component(name, kind(store, top_k=2, filters=lang("en"), filter_policy=FilterPolicy.MERGE))
+        own = {"operators": True} if kind is BM25Retriever else {"return_embedding": True}
+        options = {"filters": lang("en"), "filter_policy": FilterPolicy.MERGE, "scale_score": True}
+        pipeline.add_component(name, kind(store, top_k=2, **options, **own))
         pipeline.add_component(f"after_{name}", DocumentJoiner())
         pipeline.connect(name, f"after_{name}")
     text = pipeline.dumps()
@@ -101,6 +201,9 @@ def test_a_pipeline_survives_yaml(document_store, tmp_path):
 
     again = Pipeline.loads(text, allowed_modules=["rerank_plugin"])
     assert again.dumps() == text
+    assert again.get_component("bm25_retriever").operators
+    assert again.get_component("embedding_retriever").return_embedding
+    assert again.get_component("embedding_retriever").scale_score
     inputs = {"bm25_retriever": {"query": "fox"}, "embedding_retriever": {"query_embedding": [1.0, 0.0]}}
     found = again.run(inputs)
     assert [ids(found[f"after_{name}"]) for name in inputs] == [["1", "3"], ["1", "3"]]

@@ -237,7 +237,8 @@ def test_a_file_in_the_place_of_the_keyword_folder_is_an_error(tmp_path):
     store.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs resource limits and /proc")
 def test_t14_too_many_open_files_is_no_damage(index, patched):
     """The index was reset, and the error said that it was damaged."""
     code = """
@@ -366,6 +367,8 @@ def test_a_lock_file_with_something_in_it_is_no_obstacle(tmp_path):
     store.close()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
 def test_a_read_only_index_without_keywords_is_searched_in_memory(tmp_path):
     """Also where the keyword index is damaged and cannot be replaced."""
     code = """

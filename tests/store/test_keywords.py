@@ -184,10 +184,40 @@ def test_parameters_of_bm25(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("query", ["", " \n\t", None, 5])
-def test_an_empty_query_is_an_error(engine, query):
-    with pytest.raises(InvalidValueError, match="query is empty"):
-        make_store(BIRDS, keyword_engine=engine).bm25_retrieval(query)
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "query is empty: pass a text"),
+        (" \n\t", "query is empty"),
+        (None, "query must be a text, got None"),
+        (5, "query must be a text, got 5"),
+        (b"owl", "query must be a text, got b'owl'"),
+        ("owl " * 250_001, "query has 1,000,004 characters, 1,000,000 are the most"),
+        ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
+    ],
+)
+def test_v_a_query_that_is_none_is_an_error(engine, query, message):
+    store = make_store(BIRDS, keyword_engine=engine)
+    for operators in (False, True):
+        with pytest.raises(InvalidValueError, match=message):
+            store.bm25_retrieval(query, operators=operators)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.5, "5", True, None, float("nan")])
+def test_v_a_number_of_documents_that_is_none_is_an_error(top_k):
+    store = make_store(BIRDS)
+    for search in (
+        lambda: store.bm25_retrieval("owl", top_k=top_k),
+        lambda: store.embedding_retrieval([1.0], top_k=top_k),
+        lambda: store.recall(top_k=top_k),
+    ):
+        with pytest.raises(InvalidValueError, match="top_k must be a whole number of at least 1, got"):
+            search()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_v_a_number_of_documents_beyond_all_bounds_is_all_of_them(engine):
+    assert len(ranking(make_store(BIRDS, keyword_engine=engine), "owl robin", top_k=10**400)) == 3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -221,6 +251,16 @@ def test_a_long_query_and_a_long_word_are_fine():
     store = make_store({**BIRDS, "long": "x" * 100_000 + " owl"})
     assert ranking(store, "x" * 100_000) == []
     assert len(ranking(store, "owl " * 20_000 + " ".join(map(str, range(5_000))))) == 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_v_a_word_a_thousand_times_is_weighed_and_looked_up_once(engine):
+    store = make_store(BIRDS, keyword_engine=engine)
+    once = {d.id: d.score for d in store.bm25_retrieval("owl robin")}
+    many = {d.id: d.score for d in store.bm25_retrieval("owl robin " * 50_000)}
+    assert many == pytest.approx({key: 50_000 * score for key, score in once.items()}, rel=1e-4)
+    required = store.bm25_retrieval("+owl " * 50_000, operators=True)
+    assert [document.id for document in required] == ["owl"]
 
 
 def test_both_engines_rank_a_real_corpus_alike():

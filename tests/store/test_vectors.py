@@ -7,6 +7,7 @@ from haystack.document_stores.types import DuplicatePolicy
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.vectors import VectorIndex
 
 SIMILARITIES = {
     "cosine": lambda a, b: float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)),
@@ -63,6 +64,27 @@ def test_equal_vectors_come_by_id_and_the_cut_is_by_id_too():
     assert [document.id for document in store.embedding_retrieval([1.0, 0.0, 0.0], top_k=5)] == names[:5]
 
 
+@pytest.mark.parametrize("query", [[0.0, 0.0], [1.0, 0.0]])
+def test_t7_ties_do_not_let_the_search_grow_without_bound(monkeypatch, query):
+    """A query vector of zeros is as near to every document: all of them were fetched, in ever larger steps."""
+    asked = []
+    original = VectorIndex.search
+    monkeypatch.setattr(
+        VectorIndex, "search", lambda self, q, limit, allowed: asked.append(limit) or original(self, q, limit, allowed)
+    )
+    store = HybridDocumentStore()
+    store.write_documents([Document(id=f"{i:05}", embedding=[0.5, 0.5]) for i in range(5000)])
+    for top_k in (1, 10, 3000):
+        asked.clear()
+        found = store.embedding_retrieval(query, top_k=top_k)
+        assert len(found) == top_k
+        assert len({document.score for document in found}) == 1
+        assert [document.id for document in found] == sorted(document.id for document in found)
+        assert max(asked) <= top_k + 1000
+        assert len(asked) <= 5
+        assert store.embedding_retrieval(query, top_k=top_k) == found
+
+
 def test_cosine_is_blind_to_length_and_zero_vectors_score_zero():
     store = make_store(np.array([[1e-20, 0.0], [3e30, 3e30], [0.0, 0.0], [-2.0, 0.0]]))
     found = {document.id: document.score for document in store.embedding_retrieval([5.0, 0.0])}
@@ -98,6 +120,14 @@ def test_float32_and_float64_may_be_mixed():
         ("text", "list of numbers"),
         ([[1.0, 2.0]], "flat"),
         (None, "list of numbers"),
+        ([1.0, float("inf")], "NaN, infinity"),
+        ([1.0, 1e300], "single precision"),
+        ([1.0, 10**400], "list of numbers"),
+        ([1.0, "2"], "list of numbers"),
+        ([True, False], "list of numbers"),
+        ([1j, 2.0], "list of numbers"),
+        ({"a": 1.0}, "list of numbers"),
+        ([[1.0], [2.0, 3.0]], "list of numbers"),
     ],
 )
 def test_a_query_that_is_no_vector_of_the_index(query, message):

@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from rerank_plugin.store.filtering.filters import around, fits_sqlite, is_unicode, json_path, may_be_date
+from rerank_plugin.store.filtering.values import around, fits_sqlite, is_unicode, json_path, may_be_date
 
 # More intervals than this are no better than reading every row.
 _MOST_NUMBERS = 50
@@ -35,13 +35,12 @@ def lookups(node: dict[str, Any]) -> list[Lookup]:
 
     :param node: Haystack filters, checked.
     """
-    found = _collect(node)
-    return sorted(found, key=lambda lookup: ">=" in lookup.condition or "<=" in lookup.condition)
+    return sorted(_collect(node), key=lambda lookup: ">=" in lookup.condition or "<=" in lookup.condition)
 
 
 def _collect(node: dict[str, Any]) -> list[Lookup]:
     if "field" not in node:
-        return [found for part in node["conditions"] for found in _collect(part)] if node["operator"] == "AND" else []
+        return [lookup for part in node["conditions"] for lookup in _collect(part)] if node["operator"] == "AND" else []
     path = json_path(node["field"])
     if path is None:
         return []

@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from rerank_plugin.store.keywords.stop_words import ENGLISH, RUSSIAN
-
 SIMPLE = "simple"
 # The languages with a Snowball stemmer, by ISO 639-1.
 STEMMERS = {
@@ -43,7 +41,30 @@ STEMMERS = {
     "tr": "turkish",
     "yi": "yiddish",
 }
-STOP_WORDS = {"en": ENGLISH, "ru": RUSSIAN}
+# Frequent function words that an index may leave out, as the analysis sees them: lower case, no yo.
+_ENGLISH = """
+a an the and or but nor so if then than as at by for from in into of off on onto out over to under up upon
+with without about above after again against before below between down during through until while am is are
+was were be been being do does did doing have has had having can could may might must shall should will would
+i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers
+herself it its itself they them their theirs themselves this that these those there here what which who whom
+whose when where why how all any both each few more most other some such no not only own same too very just
+also s t d ll m re ve
+"""
+_RUSSIAN = """
+и а но да или либо ни не нет же ли бы б ведь вот уж уже еще лишь только даже как так что чтобы чтоб если когда
+пока хотя потому поэтому то тоже также зато однако в во на с со к ко у о об обо от ото до по за из изо над под
+подо при про без для через между перед после около среди ради вместо кроме я меня мне мной мною ты тебя тебе
+тобой он его ему им ним него нем она ее ей ею нее ней оно мы нас нам нами вы вас вам вами они их ими них ними
+себя себе собой мой моя мое мои твой твоя твое твои свой своя свое свои своего своей своих своим наш наша наше
+наши ваш ваша ваше ваши этот эта это эти этого этой этих этом этим этому тот та те того той тех том тем тому
+такой такая такое такие кто кого кому кем ком чего чему чем чей который которая которое которые которого
+которой которых котором где куда откуда почему зачем сколько какой какая какое какие каков весь вся все всего
+всей всех всем всеми сам сама само сами самый быть был была было были есть будет будут буду будем мочь может
+могут можно нельзя надо там тут здесь сейчас теперь тогда потом опять снова всегда иногда очень более менее
+больше совсем почти
+"""
+STOP_WORDS = {"en": frozenset(_ENGLISH.split()), "ru": frozenset(_RUSSIAN.split())}
 # Raised whenever the same text gives other terms than before: indexes on disk are then built again.
 VERSION = 3
 # Longer "words" are encoded data, which nobody searches for.
@@ -87,7 +108,7 @@ class _Terms(dict[str, str]):
     def __missing__(self, word: str) -> str:
         parts = [word]
         if HYPHENS.search(word):
-            text = _COMPOUND.sub(lambda found: f"{found.group()} {HYPHENS.sub('', found.group())}", word)
+            text = _COMPOUND.sub(lambda match: f"{match.group()} {HYPHENS.sub('', match.group())}", word)
             parts = HYPHENS.sub(" ", text).split()
         fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
         terms = " ".join(self._stem(fitting))
@@ -102,7 +123,7 @@ def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     """
     Return a function from text to terms: Unicode in one form, words, lower case, stop words, Snowball stems.
 
-    Compatibility forms are one letter (NFKC). A compound with hyphens is found by its parts and in one word. Chinese,
+    Compatibility forms are one letter (NFKC). A compound with hyphens gives its parts and itself in one word. Chinese,
     Japanese and Korean are cut into pairs of letters. In English a comma between thousands is no separator; in Russian
     stress marks do not count, and yo is e, as it is mostly printed.
 
@@ -132,7 +153,7 @@ def _words(text: str, language: str) -> list[str]:
         text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
         if language == "ru":
             text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
-        text = CJK.sub(lambda found: f" {_pairs(found.group())} ", text)
+        text = CJK.sub(lambda match: f" {_pairs(match.group())} ", text)
     if language in ("en", SIMPLE):
         text = THOUSANDS.sub("", text)
     if is_ascii:

@@ -65,8 +65,8 @@ class FrequentTerms:
         """
         if not self.columns:
             return {}
-        found = Counter(filter(self.columns.__contains__, terms))
-        return {self.columns[term]: frequency for term, frequency in found.items()}
+        counts = Counter(filter(self.columns.__contains__, terms))
+        return {self.columns[term]: frequency for term, frequency in counts.items()}
 
 
 def _lengths() -> list[int]:

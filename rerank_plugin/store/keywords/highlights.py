@@ -24,10 +24,10 @@ def find_spans(text: str, terms: Iterable[str], analyze: Analyzer) -> list[Span]
     wanted = set(terms)
     # One character for each, so that positions stay: a comma between thousands and a soft hyphen are no gaps.
     joined = THOUSANDS.sub("0", text).replace("\u00ad", "-")
-    found: list[Span] = []
+    spans: list[Span] = []
     for match in _WORD.finditer(joined.translate(SEPARATORS)):
-        found += _in_word(text, match.span(), wanted, analyze)
-    return found
+        spans += _in_word(text, match.span(), wanted, analyze)
+    return spans
 
 
 def _in_word(text: str, span: Span, wanted: set[str], analyze: Analyzer) -> list[Span]:

@@ -3,9 +3,14 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
+from rerank_plugin.checks import check_text
+from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.analysis import Analyzer
 
+# Every distinct word of a query costs a look into the index: a million characters take about a second.
+LONGEST_QUERY = 1_000_000
 # A sign and quotes, or a sign and a word; a sign counts only at the start of a word, so that "wi-fi" and "C++" are words.
 _PART = re.compile(r'(?:(?<=\s)|^)([+-]?)"([^"]+)"|(?:(?<=\s)|^)([+-])(?=\w)(\S+)|(\S+)')
 
@@ -28,7 +33,7 @@ class TermQuery:
 @dataclass(frozen=True)
 class KeywordQuery:
     """
-    Texts that the analysis has still to take apart.
+    A query as texts, before the analysis turns them into terms.
 
     :param text: Any of its words is enough; more words, and rarer ones, are better.
     :param required: Phrases, each of which has to occur; their words count for the score too.
@@ -43,13 +48,34 @@ class KeywordQuery:
         """
         Return the query in terms; a phrase without a term is left out.
 
-        :param analyze: What the texts of the index were taken apart with.
+        :param analyze: The analyzer of the index.
         """
         required, excluded = (
-            tuple(terms for terms in map(analyze, phrases) if terms) for phrases in (self.required, self.excluded)
+            [terms for terms in map(analyze, phrases) if terms] for phrases in (self.required, self.excluded)
         )
         scored = Counter(analyze(self.text) + [term for terms in required for term in terms])
-        return TermQuery(scored, required, excluded)
+        return TermQuery(scored, _distinct(required), _distinct(excluded))
+
+
+def _distinct(phrases: list[list[str]]) -> tuple[list[str], ...]:
+    """Return each phrase once: to require one twice is to require it."""
+    return tuple(map(list, dict.fromkeys(map(tuple, phrases))))
+
+
+def check_query(query: Any) -> str:
+    """
+    Check what a caller searches for.
+
+    :param query: The query.
+    :returns: The query.
+    :raises InvalidValueError: If it is no text, empty, no valid Unicode, or longer than a million characters.
+    """
+    text = check_text("query", query)
+    if len(text) > LONGEST_QUERY:
+        raise InvalidValueError(
+            f"query has {len(text):,} characters, {LONGEST_QUERY:,} are the most: search for a passage, not for a whole file"
+        )
+    return text
 
 
 def parse_operators(text: str) -> KeywordQuery:

@@ -1,4 +1,4 @@
-"""Keyword search with rank-bm25: plain Python, in memory, built anew after every change. The yardstick of the tests."""
+"""Keyword search with rank-bm25: plain Python, in memory, built anew after every change. The reference in the tests."""
 
 import math
 from typing import Any
@@ -38,7 +38,7 @@ class RankBM25Index:
         """
         Build the index anew if anything was written since the last call.
 
-        :param database: The truth.
+        :param database: The source of truth.
         """
         if database.changes.counter == self._counter:
             return
@@ -66,7 +66,10 @@ class RankBM25Index:
         if terms.required or terms.excluded:
             holds = (self._holds(position, terms) for position in positions.tolist())
             positions = positions[np.fromiter(holds, dtype=bool, count=positions.size)]
-        scores = np.array(self._bm25.get_batch_scores(list(terms.scored.elements()), positions.tolist()))
+        scores = np.zeros(positions.size)
+        for term, times in terms.scored.items():
+            if term in self._bm25.idf:
+                scores += times * np.array(self._bm25.get_batch_scores([term], positions.tolist()))
         best = np.argsort(-scores, kind="stable")[:limit]
         # Every weight is positive (see `_okapi`): a score of 0 means that no word of the query occurs.
         return [Hit(int(self._rows[positions[i]]), float(scores[i])) for i in best if scores[i] > 0]

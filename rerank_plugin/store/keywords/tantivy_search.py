@@ -1,4 +1,4 @@
-"""What a keyword query is to tantivy, and how the best documents are found."""
+"""From a keyword query to a query of tantivy, and to the best documents."""
 
 import json
 import math
@@ -66,7 +66,7 @@ class TantivySearch:
                 return kept[:limit]
         among = tantivy.Query.const_score_query(rows_query(self._schema, allowed.tolist()), 0.0)
         both = [(tantivy.Occur.Must, self._translated(query)), (tantivy.Occur.Must, among)]
-        return self._hits(*self._found(tantivy.Query.boolean_query(both), limit))
+        return self._hits(*self._top(tantivy.Query.boolean_query(both), limit))
 
     def _best(self, query: TermQuery, limit: int) -> list[Hit]:
         left_out = self._left_out(query.scored) if limit <= _MOST_IN_STEPS else {}
@@ -74,7 +74,7 @@ class TantivySearch:
             hits = self._best_in_two_steps(query, left_out, limit)
             if hits is not None:
                 return hits
-        return self._hits(*self._found(self._translated(query), limit))
+        return self._hits(*self._top(self._translated(query), limit))
 
     def _left_out(self, scored: Counter[str]) -> dict[str, float]:
         """Return the terms whose scores are added afterwards, and the weight of each; the rest must find the documents."""
@@ -98,7 +98,7 @@ class TantivySearch:
         first_step = self._translated(replace(query, scored=others))
         most_added = sum(left_out.values())
         for factor in _FACTORS:
-            scores, addresses = self._found(first_step, limit * factor)
+            scores, addresses = self._top(first_step, limit * factor)
             totals = scores + self._added(left_out, addresses)
             best = np.argsort(-totals, kind="stable")[:limit]
             is_all = len(addresses) < min(limit * factor, self.count)
@@ -136,13 +136,13 @@ class TantivySearch:
             return {}
         query = tantivy.Query.term_query(self._schema, TEXT, term, "freq")
         (_, address), *_ = self._searcher.search(query, limit=1, count=False).hits
-        found: dict[str, float] = {}
+        values: dict[str, float] = {}
         parts = [json.loads(query.explain(self._searcher, address).to_json())]
         while parts:
             part = parts.pop()
-            found[part["description"].partition(",")[0]] = part["value"]
+            values[part["description"].partition(",")[0]] = part["value"]
             parts += part.get("details") or []
-        return found if {"N", "avgdl"} <= found.keys() else {}
+        return values if {"N", "avgdl"} <= values.keys() else {}
 
     @property
     def _mean_length(self) -> float:
@@ -165,11 +165,11 @@ class TantivySearch:
         clauses += [(tantivy.Occur.MustNot, _phrase(self._schema, terms)) for terms in query.excluded]
         return tantivy.Query.boolean_query(clauses)
 
-    def _found(self, query: tantivy.Query, limit: int) -> tuple[npt.NDArray[np.float64], list[tantivy.DocAddress]]:
+    def _top(self, query: tantivy.Query, limit: int) -> tuple[npt.NDArray[np.float64], list[tantivy.DocAddress]]:
         """Return scores and addresses of the best documents, best first."""
-        found = self._searcher.search(query, limit=min(limit, max(self.count, 1)), count=False).hits
-        scores = np.fromiter((score for score, _ in found), dtype=np.float64, count=len(found))
-        return scores, [address for _, address in found]
+        hits = self._searcher.search(query, limit=min(limit, max(self.count, 1)), count=False).hits
+        scores = np.fromiter((score for score, _ in hits), dtype=np.float64, count=len(hits))
+        return scores, [address for _, address in hits]
 
     def _hits(self, scores: npt.NDArray[np.float64], addresses: list[tantivy.DocAddress]) -> list[Hit]:
         rows = self._searcher.fast_field_values(ROW, addresses)

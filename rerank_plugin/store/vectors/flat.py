@@ -48,9 +48,9 @@ class FlatIndex:
             selector = faiss.IDSelectorBitmap(self.rows.size, faiss.swig_ptr(bits))
         parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg, unused-ignore]
         values, positions = self._index.search(query[np.newaxis], min(limit, self.rows.size), params=parameters)
-        found = positions[0] >= 0
-        found_scores = scores(values[0][found], self._similarity)
-        return [Hit(*pair) for pair in zip(self.rows[positions[0][found]].tolist(), found_scores.tolist(), strict=True)]
+        is_hit = positions[0] >= 0
+        rows, values = self.rows[positions[0][is_hit]], scores(values[0][is_hit], self._similarity)
+        return [Hit(*pair) for pair in zip(rows.tolist(), values.tolist(), strict=True)]
 
     def add(self, rows: list[int], vectors: npt.NDArray[np.float32]) -> None:
         """

@@ -13,8 +13,7 @@ from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
 from rerank_plugin.store.vectors.files import VectorFiles
 from rerank_plugin.store.vectors.flat import FlatIndex
-from rerank_plugin.store.vectors.nearest import Nearest
-from rerank_plugin.store.vectors.similarity import compare, prepare, scores
+from rerank_plugin.store.vectors.similarity import Nearest, compare, prepare, scores
 from rerank_plugin.store.vectors.trained import OVERSAMPLING, TrainedIndex, writable
 
 logger = logging.getLogger(__name__)
@@ -26,7 +25,7 @@ _FEW_ALLOWED = 20_000
 _STALE_SHARE = 0.2
 _STALE_LEAST = 20_000
 # With `auto`, a query does not wait for the first training before there are so many times as many vectors as exact search
-# is fast for: who writes them closes the store at some time, which is the time to train.
+# is fast for: whoever writes them will close the store, and that is the time to train.
 _PATIENCE = 2
 # At the end of a session it is done sooner, as nobody waits for a query then.
 _TIDY_SHARE = 0.02
@@ -76,7 +75,7 @@ class VectorIndex:
         """
         Replay what was written since the last call, and train where that cannot wait any longer.
 
-        :param database: The truth.
+        :param database: The source of truth.
         :raises IndexFormatError: If a newer version wrote the files.
         """
         if self._database is database and database.changes.counter == self._counter:
@@ -88,7 +87,7 @@ class VectorIndex:
         """
         Bring the files up to date, so that the next process opens them with little to replay.
 
-        :param database: The truth.
+        :param database: The source of truth.
         :raises IndexFormatError: If a newer version wrote the files.
         """
         self._replay(database)
@@ -205,11 +204,11 @@ class VectorIndex:
             return None
         chosen = np.random.default_rng(_SEED).choice(rows, min(queries, rows.size), replace=False)
         sample = np.concatenate([vectors for _, vectors in database.vectors.of(np.sort(chosen).tolist())])
-        truth = Nearest(prepare(sample, self._similarity), self._similarity, limit)
-        for found, vectors in database.vectors.of(None):
-            truth.add(np.array(found, dtype=np.int64), prepare(vectors, self._similarity))
-        hits = [self.search(query.astype(np.float64), limit, None) for query in sample]
-        return truth.share_in([np.array([hit.row for hit in found], dtype=np.int64) for found in hits])
+        exact = Nearest(prepare(sample, self._similarity), self._similarity, limit)
+        for part, vectors in database.vectors.of(None):
+            exact.add(np.array(part, dtype=np.int64), prepare(vectors, self._similarity))
+        searches = [self.search(query.astype(np.float64), limit, None) for query in sample]
+        return exact.share_in([np.array([hit.row for hit in hits], dtype=np.int64) for hits in searches])
 
     def search(self, query: npt.NDArray[np.float64], limit: int, allowed: Rows | None) -> list[Hit]:
         """
@@ -242,8 +241,8 @@ class VectorIndex:
     def _exact(self, query: npt.NDArray[np.float32], rows: Rows, limit: int) -> list[Hit]:
         assert self._database is not None
         best: list[Hit] = []
-        for found, vectors in self._database.vectors.of(np.sort(rows).tolist()):
+        for part, vectors in self._database.vectors.of(np.sort(rows).tolist()):
             values = compare(query, prepare(vectors, self._similarity), self._similarity)
-            best += [Hit(*pair) for pair in zip(found, scores(values, self._similarity).tolist(), strict=True)]
+            best += [Hit(*pair) for pair in zip(part, scores(values, self._similarity).tolist(), strict=True)]
             best = sorted(best, key=lambda hit: -hit.score)[:limit]
         return best

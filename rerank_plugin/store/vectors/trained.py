@@ -11,8 +11,7 @@ import numpy.typing as npt
 from rerank_plugin.store.derived import Rows
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
-from rerank_plugin.store.vectors.nearest import Matrix, Nearest
-from rerank_plugin.store.vectors.similarity import prepare
+from rerank_plugin.store.vectors.similarity import Matrix, Nearest, prepare
 
 # So many times the wanted hits are fetched and scored exactly: compressed vectors confuse near neighbours, not far ones.
 OVERSAMPLING = 2
@@ -100,17 +99,17 @@ class TrainedIndex:
         bits = np.packbits(mask, bitorder="little")
         selector = faiss.IDSelectorBitmap(mask.size, faiss.swig_ptr(bits))
         positions = self._search(query[np.newaxis], limit, self.facts.effort, selector)[0]
-        found: Rows = self.rows[positions[positions >= 0]]
-        return found
+        rows: Rows = self.rows[positions[positions >= 0]]
+        return rows
 
     def _search(self, queries: Matrix, limit: int, effort: int, selector: Any) -> npt.NDArray[np.int64]:
         limit = min(limit, self.rows.size)
         # HNSW cannot return more than it keeps in view.
         effort = effort if self.facts.kind.startswith("ivf") else max(effort, limit)
-        found: npt.NDArray[np.int64] = self.index.search(
+        positions: npt.NDArray[np.int64] = self.index.search(
             queries, limit, params=kinds.parameters(self.facts.kind, effort, selector)
         )[1]
-        return found
+        return positions
 
     def extended(self, index: Any, portions: Iterator[tuple[list[int], Matrix]]) -> "TrainedIndex":
         """
@@ -132,36 +131,36 @@ class TrainedIndex:
         """
         Build an index of all vectors; belongs into a snapshot.
 
-        :param database: The truth.
+        :param database: The source of truth.
         :param kind: A kind but `auto`.
         :param similarity: `cosine`, `dot_product` or `l2`.
         """
         rows = database.vectors.rows()
-        draw = np.random.default_rng(_SEED)
-        sample = np.sort(draw.choice(rows, kinds.sample_size(kind, rows.size), replace=False))
+        rng = np.random.default_rng(_SEED)
+        sample = np.sort(rng.choice(rows, kinds.sample_size(kind, rows.size), replace=False))
         vectors = prepare(np.concatenate([part for _, part in database.vectors.of(sample.tolist())]), similarity)
         index = kinds.make(kind, vectors.shape[1], similarity, rows.size)
         index.train(vectors)
-        chosen = np.sort(draw.choice(rows, min(_QUERIES, rows.size), replace=False))
+        chosen = np.sort(rng.choice(rows, min(_QUERIES, rows.size), replace=False))
         queries = np.concatenate([part for _, part in database.vectors.of(chosen.tolist())])
-        truth = None if kind == "flat" else Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
+        exact = None if kind == "flat" else Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
         for added, part in database.vectors.of(None):
             prepared = prepare(part, similarity)
             index.add(prepared)
-            if truth is not None:
-                truth.add(np.array(added, dtype=np.int64), prepared)
+            if exact is not None:
+                exact.add(np.array(added, dtype=np.int64), prepared)
         facts = Trained(kind, similarity, effort=1, recall=1.0, trained_on=int(rows.size))
         built = cls(index, rows, np.ones(rows.size, dtype=np.bool_), facts)
-        return built if truth is None else built._tuned(truth)
+        return built if exact is None else built._tuned(exact)
 
-    def _tuned(self, truth: Nearest) -> "TrainedIndex":
+    def _tuned(self, exact: Nearest) -> "TrainedIndex":
         import faiss
 
-        limit = truth.rows.shape[1] * OVERSAMPLING
+        limit = exact.rows.shape[1] * OVERSAMPLING
         for effort in kinds.efforts(self.facts.kind, self.rows.size):
-            positions = self._search(truth.queries, limit, effort, faiss.IDSelectorAll())
-            found = np.where(positions >= 0, self.rows[positions], -1)
-            recall = truth.share_in(list(found))
+            positions = self._search(exact.queries, limit, effort, faiss.IDSelectorAll())
+            rows = np.where(positions >= 0, self.rows[positions], -1)
+            recall = exact.share_in(list(rows))
             self.facts = replace(self.facts, effort=effort, recall=round(recall, 4))
             if self.facts.recall >= WANTED_RECALL:
                 break

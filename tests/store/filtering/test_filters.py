@@ -2,6 +2,7 @@
 
 import sqlite3
 from datetime import UTC, datetime
+from functools import reduce
 
 import pytest
 from haystack import Document
@@ -67,6 +68,83 @@ FILTERS = st.recursive(
 )
 
 
+def nested(levels, operators, leaf, *others):
+    for level in range(levels):
+        leaf = {"operator": operators[level % len(operators)], "conditions": [leaf, *others]}
+    return leaf
+
+
+@pytest.mark.parametrize("operators", [["NOT"], ["AND"], ["OR"], ["AND", "OR"], ["NOT", "AND", "OR"]])
+@pytest.mark.parametrize("others", [[], [{"field": "b", "operator": ">", "value": "2024-01-01"}]])
+def test_t6_valid_filters_of_every_depth_work(operators, others):
+    """SQLite's parser overflowed from 77 levels on, and Python's own recursion far beyond."""
+    documents = [Document(id=str(i), meta={"a": i, "b": "2024-05-06"}) for i in range(2)]
+    store = HybridDocumentStore()
+    store.write_documents(documents)
+    for levels in (1, 9, 10, 11, 76, 77, 99, 100):
+        filters = nested(levels, operators, {"field": "a", "operator": "<", "value": 1}, *others)
+        expected = [document.id for document in documents if document_matches_filter(filters, document)]
+        assert [document.id for document in store.filter_documents(filters)] == expected
+
+
+class Counting(float):
+    """A number that counts how often it is compared."""
+
+    comparisons = 0
+
+    def __eq__(self, other):
+        Counting.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = float.__hash__
+
+
+@pytest.mark.parametrize("operator", ["in", "OR"])
+def test_t5_documents_are_not_compared_with_every_value_of_a_long_list(operator):
+    """3,000 values and 2,000 documents: 13 seconds for six million comparisons, with the lock held."""
+    store = HybridDocumentStore()
+    store.write_documents([Document(id=f"{i:03}", meta={"a": i + 0.5 if i % 2 else [i]}) for i in range(300)])
+    values = [[2], 7.5, None, "2024-05-06", *(Counting(i + 0.25) for i in range(1000))]
+    filters = {"field": "meta.a", "operator": "in", "value": values}
+    if operator == "OR":
+        conditions = [{"field": "meta.a", "operator": "==", "value": value} for value in values]
+        filters = {"operator": "OR", "conditions": conditions}
+    Counting.comparisons = 0
+    assert [document.id for document in store.filter_documents(filters)] == ["002", "007"]
+    assert Counting.comparisons < 50 * len(values), "300,000 if each were compared with each"
+
+
+def test_t6_what_is_out_of_all_proportion_is_an_error_at_once():
+    store = HybridDocumentStore()
+    store.write_documents([Document(content="fox", embedding=[1.0])])
+    leaf = {"field": "a", "operator": "==", "value": 1}
+    cyclic = {"operator": "AND", "conditions": []}
+    cyclic["conditions"] += [cyclic, cyclic]
+    shared = leaf
+    for _ in range(60):
+        shared = {"operator": "OR", "conditions": [shared, shared]}
+    deep, twice = [1], []
+    for _ in range(3000):
+        deep = [deep]
+    twice += [twice, twice]
+    for filters, message in [
+        (nested(5000, ["NOT"], leaf), "nested 100 levels deep.*side by side in one list"),
+        (cyclic, "nested 100 levels deep"),
+        (shared, "10,000 conditions, these have more: give the values of one field as a list"),
+        ({"field": "a" * 5_000_000, "operator": "==", "value": 1}, "1,000 characters, .* has 5,000,000: name a field"),
+        ({"field": "a", "operator": "==", "value": deep}, "value of a filter may be nested 100 levels deep"),
+        ({"field": "a", "operator": "in", "value": [twice]}, "value of a filter may be nested"),
+        ({"field": "a", "operator": "==="} | {"value": deep}, "unknown operator '==='"),
+    ]:
+        for search in (store.filter_documents, store.delete_by_filter, store.count_documents_by_filter):
+            with pytest.raises(FilterError, match=message):
+                search(filters)
+        with pytest.raises(FilterError, match=message):
+            store.bm25_retrieval("fox", filters=filters)
+        with pytest.raises(FilterError, match=message):
+            store.embedding_retrieval([1.0], filters=filters)
+
+
 def ask_haystack(filters, document):
     """Return True, False, or None where Haystack itself cannot compare."""
     try:
@@ -103,6 +181,66 @@ def test_agrees_with_haystack(documents, filters):
         patch.setattr(meta_indexes, "_SCANS", 1)
         check_matches(store, filters, expected)
         check_matches(store, filters, expected)  # now with an index on the field, if that can help
+
+
+ZONED = [
+    "2024-05-06T00:00:00Z",
+    "2024-05-05T21:00:00+00:00",
+    "2024-05-06T24:00",
+    "2024-05-07",
+    "2024-99-99",
+    "2024-05-07T13:59:00+23:59",
+    "0001-01-01T00:00:00+05:00",
+    "9999-12-31T23:59:59-05:00",
+]
+LONG_VALUES = (
+    SCALARS
+    | LISTS
+    | st.sampled_from(ZONED)
+    | st.dictionaries(FIELDS, SCALARS, max_size=1)
+    | st.datetimes(datetime(2024, 5, 5), datetime(2024, 5, 7), timezones=st.none() | st.just(UTC))
+    | st.sampled_from([float("inf"), 10**400, 2.0**63, (1, 2), b"a", datetime.max.replace(tzinfo=UTC)])
+)
+LONG = st.builds(
+    lambda field, operator, values: {"field": field, "operator": operator, "value": values},
+    NAMES,
+    st.sampled_from(["in", "not in"]),
+    st.lists(LONG_VALUES, min_size=17, max_size=40),
+)
+DEEP = st.builds(
+    lambda leaf, operators, others: reduce(
+        lambda inner, step: {"operator": step[0], "conditions": [inner, *step[1]]},
+        zip(operators, others, strict=False),
+        leaf,
+    ),
+    EQUALITIES | ORDERS | MEMBERSHIPS | LONG,
+    st.lists(st.sampled_from(["AND", "OR", "NOT"]), min_size=12, max_size=99),
+    st.lists(st.lists(EQUALITIES | MEMBERSHIPS, max_size=2), min_size=99, max_size=99),
+)
+WIDE = st.builds(
+    lambda operator, conditions: {"operator": operator, "conditions": conditions},
+    st.sampled_from(["AND", "OR", "NOT"]),
+    st.lists(EQUALITIES | ORDERS | MEMBERSHIPS | LONG, min_size=5, max_size=12),
+)
+LONG_DOCUMENTS = st.lists(
+    st.dictionaries(FIELDS, SCALARS | LISTS | st.sampled_from(ZONED), min_size=1, max_size=3), min_size=1, max_size=6
+).map(lambda metas: [Document(id=str(i), meta=meta) for i, meta in enumerate(metas)])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(DOCUMENTS | LONG_DOCUMENTS, LONG | WIDE)
+def test_t5_long_lists_agree_with_haystack(documents, filters):
+    store = HybridDocumentStore()
+    store.write_documents(documents)
+    check_matches(store, filters, {document.id: ask_haystack(filters, document) for document in documents})
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(DOCUMENTS | LONG_DOCUMENTS, DEEP)
+def test_t6_deep_filters_agree_with_haystack(documents, filters):
+    store = HybridDocumentStore()
+    store.write_documents(documents)
+    check_matches(store, filters, {document.id: ask_haystack(filters, document) for document in documents})
 
 
 @pytest.mark.parametrize(
