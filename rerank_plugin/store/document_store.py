@@ -15,6 +15,7 @@ from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.metadata_queries import MetadataQueries
 from rerank_plugin.store.handles import DATABASE, Handle
 from rerank_plugin.store.in_thread import in_thread
+from rerank_plugin.store.indexed_files import IndexedFiles
 from rerank_plugin.store.keywords.choice import BM25Parameters
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.highlights import Span, find_spans
@@ -337,6 +338,11 @@ class HybridDocumentStore(MetadataQueries):
         with self._session.reading() as handle:
             vectors = self._session.vectors(handle)
             compact(handle.database, [self._session.keywords(handle), vectors])
+
+    @property
+    def indexed_files(self) -> IndexedFiles:
+        """Which files `rerank index` has read into this store, and how far."""
+        return IndexedFiles(self._session)
 
     def close(self) -> None:
         """

@@ -25,6 +25,7 @@ from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.settings import Settings
 from rerank_plugin.store.sqlite import schema
 from rerank_plugin.store.sqlite.connection import connect, use_write_ahead_log
+from rerank_plugin.store.sqlite.indexed_files import IndexedFilesTable
 from rerank_plugin.store.sqlite.meta_indexes import MetaIndexes
 from rerank_plugin.store.sqlite.records import Record, decode, decode_vectors
 
@@ -58,10 +59,11 @@ class Database:
         self._connection = connect(file)
         try:
             self.is_blank = not schema.check(self._connection, file)
-            if not self.is_blank and self.setting("format") < schema.FORMAT:
+            if not self.is_blank and schema.is_outdated(self._connection, file):
                 with self.transaction():
                     schema.migrate(self._connection)
             self._meta_indexes = MetaIndexes(self._connection)
+            self.indexed_files = IndexedFilesTable(self._connection)
             self._connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
         except BaseException:
             self._connection.close()
@@ -97,8 +99,7 @@ class Database:
     def snapshot(self) -> Iterator[None]:
         """Let every read inside see the same state, whatever other processes write meanwhile."""
         if self._connection.in_transaction:
-            yield
-            return
+            return (yield)
         self._meta_indexes.make_wanted()
         with self._begin("BEGIN"):
             yield
@@ -201,7 +202,7 @@ class Database:
 
         :param embedding_dim: Length of the vectors from now on, if it is known.
         """
-        for table in ("documents", "vectors", "deleted"):
+        for table in ("documents", "vectors", "deleted", "indexed_files"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
         self.set("embedding_dim", embedding_dim)
         self.set("reset", self._next("counter"))
@@ -262,7 +263,7 @@ class Database:
 
         :param rows: Rows of documents.
         """
-        query = f"SELECT row, id FROM documents WHERE row IN {_LISTED}"  # noqa: S608 - our own names
+        query = f"SELECT row, id FROM documents WHERE row IN {_LISTED}"  # noqa: S608
         return dict(self._connection.execute(query, (json.dumps(rows),)))
 
     def documents(self, rows: Sequence[int] | None, *, embeddings: bool = True) -> Iterator[tuple[int, Document]]:
@@ -383,8 +384,8 @@ class Database:
 
     def vector_rows(self) -> npt.NDArray[np.int64]:
         """Return the rows that have a vector, in ascending order."""
-        found = self._connection.execute("SELECT row FROM vectors INDEXED BY vectors_row ORDER BY row")
-        return np.fromiter((row for (row,) in found), dtype=np.int64)
+        rows = self._connection.execute("SELECT row FROM vectors INDEXED BY vectors_row ORDER BY row")
+        return np.fromiter((row for (row,) in rows), dtype=np.int64)
 
     def count_vectors(self) -> int:
         """Return the number of vectors."""

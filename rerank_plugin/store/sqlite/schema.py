@@ -1,12 +1,16 @@
 """The tables of an index, their format, and the way from an earlier format to this one."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.sqlite import indexed_files
 from rerank_plugin.store.sqlite.records import Record
 
-FORMAT = 2
+FORMAT = 3
+# The earliest format that can be searched as it is, where the index cannot be written.
+_SEARCHABLE = 2
 
 TABLES = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -19,9 +23,15 @@ TABLES = (
     "CREATE INDEX vectors_row ON vectors (row)",
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
+    *indexed_files.TABLES,
 )
 # What turns an index of a format into one of the next.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: ("CREATE INDEX vectors_row ON vectors (row)",),
+    # Formats 1 and 2 kept the indexed files in a database of their own, which nothing tied to this one: it is not believed,
+    # and the next indexing run reads all files once more.
+    2: indexed_files.TABLES,
+}
 
 
 def check(connection: sqlite3.Connection, file: Path | None) -> bool:
@@ -47,6 +57,17 @@ def check(connection: sqlite3.Connection, file: Path | None) -> bool:
     if found > FORMAT:
         raise IndexFormatError(f"{file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
     return True
+
+
+def is_outdated(connection: sqlite3.Connection, file: Path | None) -> bool:
+    """
+    Tell whether an index has to be brought up to date before it can be used.
+
+    :param connection: The open database.
+    :param file: Its file. One that cannot be written stays as it is, if it can be searched that way.
+    """
+    can_be_written = file is None or (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    return (_format(connection) or FORMAT) < (FORMAT if can_be_written else _SEARCHABLE)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
