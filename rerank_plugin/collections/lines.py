@@ -10,8 +10,8 @@ from rerank_plugin.errors import InputFileError
 # A line is held in memory whole. No passage is that long; a file that is one endless line must not fill the memory.
 MAX_LINE_BYTES = 64 << 20
 
-_UTF8_BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class ByteLines(Protocol):
@@ -55,9 +55,9 @@ def _decode(line: bytes, path: Path, number: int) -> str:
             f"{path}, line {number}: longer than {MAX_LINE_BYTES >> 20} MiB; check that it is the right file"
         )
     if number == 1:
-        if line.startswith(_UTF16_BOMS):
+        if line.startswith(UTF16_BOMS):
             raise InputFileError(f"{path} is UTF-16 text, not UTF-8: convert it, for example with iconv -t UTF-8")
-        line = line.removeprefix(_UTF8_BOM)
+        line = line.removeprefix(UTF8_BOM)
     if b"\0" in line:
         raise InputFileError(f"{path}, line {number}: holds a NUL byte; the file is binary, damaged, or not UTF-8")
     try:

@@ -70,16 +70,18 @@ class IndexedFiles:
             table = handle.database.indexed_files
             return IndexedFilesSnapshot(table.files(), table.passage_counts())
 
-    def begin(self, files: Iterable[IndexedFile]) -> None:
+    def begin(self, files: Iterable[IndexedFile]) -> list[IndexedFile]:
         """
         Record that files are being indexed from their start, before their first passage is written.
 
-        :param files: The files; `since`, `passages` and `complete` are set here.
+        :param files: The files; `since` is set here.
+        :returns: The files as they were recorded.
         :raises StoreError: If the index cannot be written.
         """
         with self._session.writing(create=True) as handle:
-            since = handle.database.counter
-            handle.database.indexed_files.put([replace(file, since=since, passages=0, complete=False) for file in files])
+            begun = [replace(file, since=handle.database.counter) for file in files]
+            handle.database.indexed_files.put(begun)
+        return begun
 
     def put(self, files: Iterable[IndexedFile]) -> None:
         """
@@ -126,5 +128,5 @@ class IndexedFiles:
                 handle.database.delete(table.stale_rows(file))
                 standing[source] = len(table.rows(source))
                 complete = standing[source] == expected
-                table.put([replace(file, passages=expected if complete else 0, complete=complete)])
+                table.put([replace(file, documents=0, passages=expected if complete else 0, complete=complete)])
         return standing

@@ -12,7 +12,7 @@ from conftest import SENTENCES
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.errors import InputFileError, PipelineConfigError
 from rerank_plugin.indexing import index_paths
-from rerank_plugin.indexing.manifest import FORMAT, Manifest
+
 
 KEYWORD = "indexing_keyword"
 

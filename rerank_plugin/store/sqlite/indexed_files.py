@@ -13,7 +13,8 @@ _IS_PASSAGE = "instr(meta, '\"source_fingerprint\"') > 0"
 
 TABLES = (
     """CREATE TABLE indexed_files (source TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, size INTEGER NOT NULL,
-        since INTEGER NOT NULL, passages INTEGER NOT NULL, complete INTEGER NOT NULL) WITHOUT ROWID""",
+        since INTEGER NOT NULL, documents INTEGER NOT NULL, passages INTEGER NOT NULL, complete INTEGER NOT NULL)
+        WITHOUT ROWID""",
     f"CREATE INDEX documents_source ON documents ({_SOURCE}, {_FINGERPRINT}) WHERE {_IS_PASSAGE}",
 )
 
@@ -28,6 +29,7 @@ class IndexedFile:
     :param size: Its size in bytes.
     :param since: The store's change counter when indexing began: what was written later is of this fingerprint, what is
         older has to go in the end.
+    :param documents: Of a corpus, the documents that were read and written so far.
     :param passages: Passages written so far; of a complete file, all of them.
     :param complete: Whether it was indexed to its end, and older passages were deleted.
     """
@@ -35,9 +37,10 @@ class IndexedFile:
     source: str
     fingerprint: str
     size: int
-    since: int
-    passages: int
-    complete: bool
+    since: int = 0
+    documents: int = 0
+    passages: int = 0
+    complete: bool = False
 
 
 class IndexedFilesTable:
@@ -115,8 +118,8 @@ class IndexedFilesTable:
     def _select(self, where: str, parameters: tuple[Any, ...]) -> Iterator[IndexedFile]:
         names = ", ".join(field.name for field in fields(IndexedFile))
         query = f"SELECT {names} FROM indexed_files {where}"  # noqa: S608 - our own names
-        for source, fingerprint, size, since, passages, complete in self._connection.execute(query, parameters):
-            yield IndexedFile(source, fingerprint, size, since, passages, bool(complete))
+        for source, fingerprint, size, since, documents, passages, complete in self._connection.execute(query, parameters):
+            yield IndexedFile(source, fingerprint, size, since, documents, passages, bool(complete))
 
     def _rows(self, source: str, condition: str, parameters: tuple[Any, ...]) -> list[int]:
         query = f"SELECT row FROM documents WHERE {_IS_PASSAGE} AND {_SOURCE} = ? AND {condition}"  # noqa: S608
