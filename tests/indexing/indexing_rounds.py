@@ -100,7 +100,9 @@ def write_files(folder: Path, rng: random.Random, *, documents: int, files: int)
     """Write a corpus and small files of three kinds; return the texts of all passages."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = [f"{' '.join(rng.choices(WORDS, k=12))} number {number}." for number in range(documents)]
-    lines = [json.dumps({"_id": f"d{number}", "title": f"Title {number}", "text": text}) for number, text in enumerate(texts)]
+    lines = [
+        json.dumps({"_id": f"d{number}", "title": f"Title {number}", "text": text}) for number, text in enumerate(texts)
+    ]
     (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for number in range(files):
         text = f"{' '.join(rng.choices(WORDS, k=12))} note {number}."
@@ -186,7 +188,9 @@ def two_runs_at_once(
     folder.mkdir(parents=True, exist_ok=True)
     bundled = find_pipeline("indexing_keyword")
     variant = folder / "variant.yaml"
-    variant.write_text(bundled.read_text(encoding="utf-8").replace("split_length: 120", "split_length: 60"), encoding="utf-8")
+    variant.write_text(
+        bundled.read_text(encoding="utf-8").replace("split_length: 120", "split_length: 60"), encoding="utf-8"
+    )
     write_files(folder / "files", rng, documents=documents, files=20)
     for number in range(rounds):
         pipelines = [bundled, variant]
