@@ -39,13 +39,10 @@ def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
         key = document_key(document)
         if key in scores:
             continue
-        below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
-        if document.score is None or isnan(document.score):
-            previous = below
-        else:
-            with np.errstate(over="ignore"):
-                score = np.float32(document.score)
-            previous = min(score, below) if scores else score
+        with np.errstate(over="ignore"):  # looked at below
+            below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
+            score = below if document.score is None or isnan(document.score) else np.float32(document.score)
+        previous = min(score, below) if scores else score
         scores[key] = float(previous)
     if not all(isfinite(score) for score in scores.values()):
         return {key: float(-rank) for rank, key in enumerate(scores)}
