@@ -1,6 +1,6 @@
 """Index files: find what is new, convert, split, embed and store it, and record how far it got."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rerank_plugin.checks import check_number
@@ -62,12 +62,11 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
     """
     check_number("wait", wait, least=0)
     repairer = TextRepair() if repair else None
-    given = [path.expanduser() for path in paths]
+    given, index = [path.expanduser() for path in paths], index.expanduser()
     indexing = IndexingPipeline(pipeline, index=index, language=language, embedding_model=embedding_model, repair=repair)
     try:
-        known = indexing.store.indexed_files.snapshot()  # refuses a folder that is no index, and settings that contradict it
-        # Only what exists, or was indexed and is gone: a path that was never there is a slip of the hand, with `prune` too.
-        gone = [path for path in given if prune and not path.exists() and _is_known(absolute(path), known.sources)]
+        indexing.store.settings()  # refuses a folder that is no index, and settings that contradict it
+        gone = _gone(indexing, given) if prune else []
         listing = find_sources([path for path in given if path not in gone])
         listing.roots += [absolute(path) for path in gone]
         report = IndexReport(failed=listing.failed, skipped=listing.skipped)
@@ -106,7 +105,7 @@ def is_up_to_date(
     :raises InputFileError: If one of `paths` does not exist.
     :raises StoreError: If the index cannot be read.
     """
-    listing = find_sources(paths)
+    listing, index = find_sources(paths), index.expanduser()
     if listing.failed or not index.is_dir():
         return False
     indexing = IndexingPipeline(pipeline, index=index, embedding_model=embedding_model, repair=repair)
@@ -144,5 +143,8 @@ def _index(job: IndexingJob, files: Iterable[SourceFile]) -> None:
     index_files(job, others)
 
 
-def _is_known(root: Path, sources: Iterable[str]) -> bool:
-    return any(Path(source).is_relative_to(root) for source in sources)
+def _gone(indexing: IndexingPipeline, paths: Sequence[Path]) -> list[Path]:
+    """Return paths that were indexed and are gone. One that was never there is a slip of the hand, with `prune`, too."""
+    missing = [path for path in paths if not path.exists()]
+    sources = [Path(source) for source in indexing.store.indexed_files.snapshot().sources] if missing else []
+    return [path for path in missing if any(source.is_relative_to(absolute(path)) for source in sources)]

@@ -84,7 +84,7 @@ class _Walk:
         self._found: dict[Path, Path] = {}
 
     def listing(self) -> SourceListing:
-        """Return what was found."""
+        """Return the files of all paths that were visited."""
         self._listing.files = [SourceFile(path) for path in self._found.values()]
         return self._listing
 

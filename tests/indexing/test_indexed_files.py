@@ -3,12 +3,14 @@
 import json
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from haystack import Document
 from indexing_rounds import contents, kill_and_resume, two_runs_at_once
+from test_sources import without_privileges
 
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.indexing import IndexReport, index_paths, is_up_to_date
@@ -157,10 +159,7 @@ def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files
     store.delete_all_documents()
     store.write_documents([*old, stale, gone])
     store.close()
-    with closing(sqlite3.connect(tmp_path / "index" / "documents.sqlite")) as connection:
-        connection.executescript(
-            "DROP INDEX documents_source; DROP TABLE indexed_files; UPDATE settings SET value = 2 WHERE name = 'format'"
-        )
+    make_format_2(tmp_path / "index")
     (tmp_path / "index" / "manifest.sqlite").write_bytes(b"whatever it says")
     assert not is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
     report = index(files, prune=True)
@@ -168,6 +167,33 @@ def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files
     assert {json.loads(row)[0] for row in contents(tmp_path / "index").values()} == expected
     assert not (tmp_path / "index" / "manifest.sqlite").exists()
     assert index(files).unchanged == 2
+
+
+def test_an_index_of_format_2_that_cannot_be_written_can_be_searched():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = HybridDocumentStore(folder / "index")
+        store.write_documents([Document(id="fox", content="A red fox.")])
+        store.close()
+        make_format_2(folder / "index")
+        with closing(sqlite3.connect(folder / "index" / "documents.sqlite")) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        paths = [folder, *folder.rglob("*")]
+        for path in paths:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        try:
+            shown = without_privileges(lambda: HybridDocumentStore(folder / "index").filter_documents()[0].id)
+        finally:
+            for path in paths:
+                path.chmod(0o755)
+        assert shown == "'fox'"
+
+
+def make_format_2(index: Path) -> None:
+    with closing(sqlite3.connect(index / "documents.sqlite")) as connection:
+        connection.executescript(
+            "DROP INDEX documents_source; DROP TABLE indexed_files; UPDATE settings SET value = 2 WHERE name = 'format'"
+        )
 
 
 def test_meta_that_sqlite_cannot_take_apart_can_be_written(tmp_path):

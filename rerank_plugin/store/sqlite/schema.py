@@ -51,11 +51,11 @@ def check(connection: sqlite3.Connection, file: Path | None) -> bool:
         raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
     if not tables:
         return False
-    found = _format(connection) if {"settings", "documents"} <= tables else None
-    if found is None:
+    stored = _format(connection) if {"settings", "documents"} <= tables else None
+    if stored is None:
         raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
-    if found > FORMAT:
-        raise IndexFormatError(f"{file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
+    if stored > FORMAT:
+        raise IndexFormatError(f"{file} has format {stored}, this version reads up to {FORMAT}: upgrade rerank-plugin")
     return True
 
 
