@@ -55,6 +55,16 @@ def test_l1_a_second_run_fails_and_says_who_holds_the_index(tmp_path, holder):
         index_paths([tmp_path / "a.txt"], tmp_path / "index", pipeline="indexing_keyword", wait=0)
 
 
+def test_l1_the_command_says_in_one_line_who_holds_the_index(rerank, tmp_path, holder):
+    (tmp_path / "a.txt").write_text("A red fox.")
+    done = rerank(
+        "index", tmp_path / "a.txt", "--index", tmp_path / "index", "--pipeline", "indexing_keyword", "--wait", "0"
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert f"is being indexed by process {holder.pid}" in done.stderr
+
+
 def test_l1_searches_and_ordinary_writes_are_not_held_up(tmp_path, holder):
     from haystack import Document
 

@@ -243,6 +243,13 @@ def test_t4_a_named_pipe_in_the_folder_is_passed_over(folder, tmp_path):
     assert "is a named pipe; only regular files are indexed" in report.skipped[0]
 
 
+def test_the_command_names_what_it_passed_over_and_is_no_failure(rerank, folder, tmp_path):
+    os.mkfifo(folder / "pipe.txt")
+    done = rerank("index", folder, "--index", tmp_path / "index", "--pipeline", KEYWORD)
+    assert done.returncode == 0
+    assert f"skipped: {folder / 'pipe.txt'} is a named pipe; only regular files are indexed" in done.stderr
+
+
 def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder, tmp_path):
     with (folder / "huge.txt").open("wb") as file:
         file.truncate((128 << 20) + 1)  # sparse: takes no room
@@ -253,11 +260,12 @@ def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder,
 
 @pytest.mark.slow
 def test_an_unchanged_run_loads_no_model_and_no_converter(folder, tmp_path):
+    """torch is not in the list: `import haystack` alone loads it."""
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     code = (
         "import sys; from pathlib import Path; from rerank_plugin.indexing import index_paths\n"
         "report = index_paths([Path(sys.argv[1])], Path(sys.argv[2]), pipeline='indexing_keyword')\n"
-        "print(report.unchanged, {'torch', 'sentence_transformers', 'trafilatura', 'tantivy'} & set(sys.modules))"
+        "print(report.unchanged, {'sentence_transformers', 'trafilatura', 'tantivy', 'faiss'} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), str(tmp_path / "index")], capture_output=True, text=True, check=True
