@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.command import Announce
-    from rerank_plugin.indexing.run import Progress
+    from rerank_plugin.indexing.job import ProgressCallback
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def progress_bars(*, hidden: bool) -> "Iterator[Announce]":
 
 
 @contextmanager
-def progress_bar(title: str, *, hidden: bool) -> "Iterator[Progress]":
+def progress_bar(title: str, *, hidden: bool) -> "Iterator[ProgressCallback]":
     """Show a bar on standard error while something runs; yields what reports done and total."""
     with progress_bars(hidden=hidden) as announce:
         yield lambda done, total: announce(title, done, total)

@@ -29,12 +29,16 @@ def index(
     repair_text: Annotated[
         bool, typer.Option("--repair-text", help="Repair broken encodings (ftfy), such as â€¦ for an ellipsis.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for another run on the same index to end; 0 to fail at once.", min=0)
+    ] = 600.0,
     as_json: JsonOption = False,
 ) -> None:
     """
     Index files: convert, split, embed, store.
 
     Unchanged files are skipped, changed ones replaced; an interrupted run goes on where it broke off.
+    One run at a time works on an index; searches go on meanwhile.
     """
     with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
         from rerank_plugin.indexing import index_paths
@@ -48,6 +52,8 @@ def index(
             prune=prune,
             repair=repair_text,
             progress=progress,
+            wait=wait,
+            on_report=lambda text: typer.echo(text, err=True),
         )
     if as_json:
         typer.echo(json.dumps(vars(report), ensure_ascii=False))
@@ -58,6 +64,8 @@ def index(
             f"{report.passages} passages of {report.files} files written to {index}; "
             f"{report.unchanged} files unchanged{pruned}"
         )
+    for skipped in report.skipped:
+        typer.echo(f"skipped: {skipped}", err=True)
     for failure in report.failed:
         typer.echo(f"error: {failure}", err=True)
     if report.failed:

@@ -1,22 +1,20 @@
 """
-Read collections in BEIR layout, line by line, with errors that name file and line.
-
-A collection is a folder with `documents.jsonl` (or BEIR's own name, `corpus.jsonl`), `queries.jsonl` and `qrels/SPLIT.tsv`.
+Collections in BEIR layout: a folder with `documents.jsonl` (or BEIR's own name, `corpus.jsonl`), `queries.jsonl` and
+`qrels/SPLIT.tsv`. Errors name file and line.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rerank_plugin.checks import shown
+from rerank_plugin.collections.jsonl import read_jsonl, read_text
+from rerank_plugin.collections.lines import ByteLines
+from rerank_plugin.collections.trec import Qrels, read_qrels
 from rerank_plugin.errors import InputFileError
 
 CORPUS_NAMES = ("documents.jsonl", "corpus.jsonl")
-QRELS_HEADER = "query-id"
-TREC_COLUMNS = 4
-
-Qrels = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class BeirDataset:
     """
     A collection in BEIR layout.
 
-    :param folder: Where it lies. Nothing is read before it is asked for.
+    :param folder: Where it is. Nothing is read before it is asked for.
     """
 
     folder: Path
@@ -93,11 +91,10 @@ class BeirDataset:
         path = self.folder / "queries.jsonl"
         queries: dict[str, BeirQuery] = {}
         for number, record in read_jsonl(path):
-            query = BeirQuery(
-                _identifier(record, path, number), _text(record, path, number), _metadata(record, path, number)
-            )
+            place = f"{path}, line {number}"
+            query = BeirQuery(_identifier(record, place), _required_text(record, place), _metadata(record, place))
             if query.id in queries:
-                raise InputFileError(f"{path}, line {number}: the id {query.id!r} occurs twice; give every query its own")
+                raise InputFileError(f"{place}: the id {shown(query.id)} occurs twice; give every query its own")
             queries[query.id] = query
         if split is None:
             return queries
@@ -125,129 +122,51 @@ def is_beir_folder(path: Path) -> bool:
     return has_corpus and ((path / "queries.jsonl").is_file() or (path / "qrels").is_dir())
 
 
-def read_documents(path: Path) -> Iterator[BeirDocument]:
+def read_documents(path: Path, *, stream: ByteLines | None = None, unique: bool = True) -> Iterator[BeirDocument]:
     """
-    Yield the documents of a corpus file.
+    Yield the documents of a corpus file. The memory that it takes is that of a line, and of the ids if these are compared.
 
     :param path: A JSON Lines file with `_id` and `text`, and optionally `title` and `metadata`, on each line.
+    :param stream: Where its bytes are read from, if it is open already; `None` opens it.
+    :param unique: Whether to check that no id occurs twice.
     :returns: The documents in file order.
     :raises InputFileError: If the file cannot be read, a line is malformed or an id occurs twice.
     """
     seen: set[str] = set()
-    for number, record in read_jsonl(path):
+    for number, record in read_jsonl(path, stream=stream):
+        place = f"{path}, line {number}"
         document = BeirDocument(
-            id=_identifier(record, path, number),
-            text=_text(record, path, number),
-            title=_optional_text(record, "title", path, number),
-            metadata=_metadata(record, path, number),
+            id=_identifier(record, place),
+            text=_required_text(record, place),
+            title=read_text(record, "title", place=place),
+            metadata=_metadata(record, place),
         )
-        if document.id in seen:
-            raise InputFileError(f"{path}, line {number}: the id {document.id!r} occurs twice; give every document its own")
-        seen.add(document.id)
+        if unique:
+            if document.id in seen:
+                raise InputFileError(f"{place}: the id {shown(document.id)} occurs twice; give every document its own")
+            seen.add(document.id)
         yield document
 
 
-def read_qrels(path: str | Path) -> Qrels:
-    """
-    Read judgements: BEIR's (three columns with tabs between, a header) or those of `trec_eval` (`query 0 document grade`).
-
-    :param path: The file, UTF-8.
-    :returns: For each query the grades by document; 0 and below mean judged and not relevant.
-    :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two grades.
-    """
-    path = Path(path)
-    qrels: Qrels = {}
-    for number, line in read_lines(path):
-        columns = line.split("\t") if "\t" in line else line.split()
-        if number == 1 and columns[0] == QRELS_HEADER:
-            continue
-        if len(columns) == TREC_COLUMNS:
-            del columns[1]
-        try:
-            query, document, text = columns
-            grade = int(text)
-        except ValueError:
-            raise InputFileError(
-                f"{path}, line {number}: expected query, document and grade (a whole number) with tabs between, "
-                f"or query, 0, document and grade, got {line!r}"
-            ) from None
-        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            raise InputFileError(
-                f"{path}, line {number}: document {document!r} has grade {grade} for query {query!r}, "
-                f"and {qrels[query][document]} before; leave one out"
-            )
-    if not qrels:
-        raise InputFileError(f"{path} holds no judgements: it is empty")
-    return qrels
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """
-    Yield line number and object of each line of a JSON Lines file; empty lines are passed over.
-
-    :param path: The file, UTF-8.
-    :returns: Pairs of line number (from 1) and object.
-    :raises InputFileError: If the file cannot be read or a line is no JSON object.
-    """
-    for number, line in read_lines(path):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputFileError(f"{path}, line {number}: not valid JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(record, dict):
-            raise InputFileError(f"{path}, line {number}: expected a JSON object, got {type(record).__name__}")
-        yield number, record
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """
-    Yield line number and text of each line that is not blank.
-
-    :param path: The file, UTF-8.
-    :returns: Pairs of line number (from 1) and line without its end.
-    :raises InputFileError: If the file is missing, unreadable or not UTF-8.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except FileNotFoundError:
-        raise InputFileError(f"{path} does not exist: check the path") from None
-    except UnicodeDecodeError:
-        raise InputFileError(f"{path} is not UTF-8 text: convert it, or check that it is the right file") from None
-    except OSError as error:
-        raise InputFileError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def _identifier(record: dict[str, Any], path: Path, number: int) -> str:
+def _identifier(record: dict[str, Any], place: str) -> str:
     value = record.get("_id")
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise InputFileError(f"{path}, line {number}: needs '_id', a text that is not empty, got {value!r}")
+        raise InputFileError(f"{place}: needs '_id', a text that is not empty, got {shown(value)}")
     return value
 
 
-def _text(record: dict[str, Any], path: Path, number: int) -> str:
+def _required_text(record: dict[str, Any], place: str) -> str:
     if "text" not in record:
-        raise InputFileError(f"{path}, line {number}: has no 'text'")
-    return _optional_text(record, "text", path, number)
+        raise InputFileError(f"{place}: has no 'text'")
+    return read_text(record, "text", place=place)
 
 
-def _optional_text(record: dict[str, Any], name: str, path: Path, number: int) -> str:
-    value = record.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise InputFileError(f"{path}, line {number}: {name!r} must be a text, got {value!r}")
-    return value
-
-
-def _metadata(record: dict[str, Any], path: Path, number: int) -> dict[str, Any]:
+def _metadata(record: dict[str, Any], place: str) -> dict[str, Any]:
     value = record.get("metadata")
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise InputFileError(f"{path}, line {number}: 'metadata' must be an object, got {value!r}")
+        raise InputFileError(f"{place}: 'metadata' must be an object, got {shown(value)}")
     return value

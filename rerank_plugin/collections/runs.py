@@ -1,7 +1,7 @@
-"""Runs: for each query, the documents that a system found, with scores. The exchange format of retrieval evaluation."""
+"""Runs: for each query, the documents that a system retrieved, with scores. The exchange format of retrieval evaluation."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
@@ -30,7 +30,8 @@ def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
     single precision, sorts by score alone and breaks ties by id, and so would change a ranking with equal or missing scores.
 
     :param documents: Best first. Of several passages of one document (see `document_key`) the first counts.
-    :returns: Strictly falling scores by id.
+    :returns: Strictly falling, finite scores by id. Where single precision cannot hold the components' scores, or has no
+        room below them, the scores are minus the rank.
     """
     scores: dict[str, float] = {}
     previous = np.float32(0.0)  # where the first document has no score
@@ -38,12 +39,13 @@ def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
         key = document_key(document)
         if key in scores:
             continue
-        below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
-        if document.score is None or isnan(document.score):
-            previous = below
-        else:
-            previous = min(np.float32(document.score), below) if scores else np.float32(document.score)
+        with np.errstate(over="ignore"):  # looked at below
+            below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
+            score = below if document.score is None or isnan(document.score) else np.float32(document.score)
+        previous = min(score, below) if scores else score
         scores[key] = float(previous)
+    if not all(isfinite(score) for score in scores.values()):
+        return {key: float(-rank) for rank, key in enumerate(scores)}
     return scores
 
 

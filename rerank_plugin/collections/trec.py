@@ -1,40 +1,50 @@
-"""Runs as `trec_eval` reads and writes them, with errors that name file and line. For judgements see `beir.read_qrels`."""
+"""Runs and judgements as `trec_eval` reads and writes them, and BEIR's judgements, with errors that name file and line."""
 
-from collections.abc import Mapping
-from math import isnan, nan
+import re
+from collections.abc import Iterable, Mapping
+from math import isfinite, nan
 from pathlib import Path
 from sys import intern
 
-from rerank_plugin.collections.beir import read_lines
+from rerank_plugin.checks import shown
+from rerank_plugin.collections.lines import read_lines
 from rerank_plugin.collections.runs import Run, Runs, best_first
-from rerank_plugin.errors import InputFileError
+from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.files import replace_file
+
+Qrels = dict[str, dict[str, int]]
+
+_BEIR_HEADER = "query-id"
+_BEIR_COLUMNS, _TREC_COLUMNS, _RUN_COLUMNS = 3, 4, 6
+# What trec_eval separates columns by. Python's `split()` also splits at other characters, such as the no-break space.
+_BLANKS = re.compile(r"[ \t\v\f]+")
+_GRADE = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
+_LARGEST_GRADE = 2**31 - 1  # of trec_eval
 
 
 def read_run(path: str | Path) -> Run:
     """
     Read a run: `query Q0 document rank score tag` on each line, with blanks or tabs between.
 
-    :param path: The file, UTF-8.
+    :param path: The file, UTF-8. Where five tabs separate the columns, ids may hold blanks.
     :returns: For each query the scores by document. Ranks are not read: `trec_eval` does not either.
     :raises InputFileError: If the file cannot be read, a line is malformed, or a document occurs twice in a query.
     """
     path = Path(path)
     run: Run = {}
     for number, line in read_lines(path):
-        try:
-            query, _, document, _, text, _ = line.split()
-            score = float(text)
-        except ValueError:
-            score = nan
-        if isnan(score):
+        columns = line.split("\t") if line.count("\t") == _RUN_COLUMNS - 1 else _split(line)
+        score = _score(columns[4]) if len(columns) == _RUN_COLUMNS else nan
+        if not isfinite(score) or not columns[0] or not columns[2]:
             raise InputFileError(
-                f"{path}, line {number}: expected query, Q0, document, rank, score (a number) and tag, got {line!r}"
+                f"{path}, line {number}: expected query, Q0, document, rank, score (a finite number) and tag, "
+                f"got {shown(line)}"
             )
+        query, document = columns[0], columns[2]
         scores = run.setdefault(query, {})
         if document in scores:
             raise InputFileError(
-                f"{path}, line {number}: document {document!r} occurs twice for query {query!r}; leave one out"
+                f"{path}, line {number}: document {shown(document)} occurs twice for query {shown(query)}; leave one out"
             )
         scores[intern(document)] = score
     if not run:
@@ -42,28 +52,95 @@ def read_run(path: str | Path) -> Run:
     return run
 
 
+def read_qrels(path: str | Path) -> Qrels:
+    """
+    Read judgements: BEIR's (three columns with tabs between, a header) or those of `trec_eval` (`query 0 document grade`).
+
+    :param path: The file, UTF-8. All of its lines have the same columns.
+    :returns: For each query the grades by document; 0 and below mean judged and not relevant.
+    :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two grades.
+    """
+    path = Path(path)
+    qrels: Qrels = {}
+    width = 0
+    for number, line in read_lines(path):
+        columns = line.split("\t") if "\t" in line else _split(line)
+        if not width:
+            is_header = columns[0] == _BEIR_HEADER
+            width = _BEIR_COLUMNS if is_header or len(columns) != _TREC_COLUMNS else _TREC_COLUMNS
+            if is_header:
+                continue
+        query, document, text = (columns[0], *columns[-2:]) if len(columns) == width else ("", "", "")
+        grade = int(text) if _GRADE.fullmatch(text) else None
+        if not query or not document or grade is None or abs(grade) > _LARGEST_GRADE:
+            raise InputFileError(
+                f"{path}, line {number}: expected query, document and grade (a whole number) with tabs between, "
+                f"or query, 0, document and grade, the same on every line, got {shown(line)}"
+            )
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InputFileError(
+                f"{path}, line {number}: document {shown(document)} has grade {grade} for query {shown(query)}, "
+                f"and {qrels[query][document]} before; leave one out"
+            )
+    if not qrels:
+        raise InputFileError(f"{path} holds no judgements: it is empty")
+    return qrels
+
+
 def write_run(path: str | Path, run: Runs, *, tag: str) -> None:
     """
-    Write a run that `trec_eval` reads.
+    Write a run that `trec_eval` reads; where an id holds a blank, one that `read_run` reads.
 
     :param path: The file; replaced in one step.
     :param run: For each query the answer, as `evaluate` takes it.
     :param tag: Name of the system.
+    :raises InvalidValueError: If an id or the tag is empty or holds a tab or a line end, or a score is no finite number. The
+        file then stays as it was.
     """
     with replace_file(Path(path)) as file:
         for query, ranking in run.items():
             for rank, (document, score) in enumerate(best_first(ranking), start=1):
-                file.write(f"{query} Q0 {document} {rank} {score!r} {tag}\n")
+                if not isfinite(score):
+                    raise InvalidValueError(
+                        f"query {shown(query)}: the score of document {shown(document)} must be a finite number, "
+                        f"got {shown(score)}"
+                    )
+                file.write(_line((query, "Q0", document, str(rank), repr(float(score)), tag)))
 
 
 def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
     """
-    Write judgements that `trec_eval` reads.
+    Write judgements that `trec_eval` reads; where an id holds a blank, judgements that `read_qrels` reads.
 
     :param path: The file; replaced in one step.
     :param qrels: For each query the grades by document.
+    :raises InvalidValueError: If an id is empty or holds a tab or a line end. The file then stays as it was.
     """
     with replace_file(path) as file:
         for query, grades in qrels.items():
             for document, grade in grades.items():
-                file.write(f"{query} 0 {document} {grade}\n")
+                file.write(_line((query, "0", document, str(grade))))
+
+
+def _split(line: str) -> list[str]:
+    return _BLANKS.split(line.strip(" \t\v\f"))
+
+
+def _score(text: str) -> float:
+    """Return a number, NaN where it is none: `float` alone would read `1_0` and digits of other scripts, too."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else nan
+    except ValueError:
+        return nan
+
+
+def _line(columns: Iterable[str]) -> str:
+    columns = list(columns)
+    for column in columns:
+        if not column or "\t" in column or "\0" in column or column.splitlines() != [column]:
+            raise InvalidValueError(
+                f"{shown(column)} cannot stand in a file for trec_eval: an id must not be empty, or hold a tab, a NUL or a "
+                "line end"
+            )
+    separator = "\t" if any(_BLANKS.search(column) for column in columns) else " "
+    return separator.join(columns) + "\n"

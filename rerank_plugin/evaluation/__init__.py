@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rerank_plugin.collections.beir import read_qrels
-    from rerank_plugin.collections.trec import read_run, write_run
+    from rerank_plugin.collections.trec import read_qrels, read_run, write_run
     from rerank_plugin.evaluation.comparison import Comparison, Difference, compare
     from rerank_plugin.evaluation.measures import Evaluation, evaluate
 
@@ -21,7 +20,7 @@ _HOMES = {
     "Evaluation": "rerank_plugin.evaluation.measures",
     "compare": "rerank_plugin.evaluation.comparison",
     "evaluate": "rerank_plugin.evaluation.measures",
-    "read_qrels": "rerank_plugin.collections.beir",
+    "read_qrels": "rerank_plugin.collections.trec",
     "read_run": "rerank_plugin.collections.trec",
     "write_run": "rerank_plugin.collections.trec",
 }

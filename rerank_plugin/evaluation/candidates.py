@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.collections.beir import BeirQuery, Qrels
+from rerank_plugin.collections.beir import BeirQuery
+from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import PipelineConfigError
 
 if TYPE_CHECKING:

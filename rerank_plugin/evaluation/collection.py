@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rerank_plugin.collections.beir import BeirDataset, BeirQuery, Qrels, read_qrels
+from rerank_plugin.collections.beir import BeirDataset, BeirQuery
+from rerank_plugin.collections.trec import Qrels, read_qrels
 from rerank_plugin.errors import InvalidValueError
 
 IR_DATASETS = "irds:"

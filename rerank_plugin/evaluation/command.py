@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.collections.beir import BeirQuery, Qrels, read_qrels
+from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.collections.runs import Run, Runs
-from rerank_plugin.collections.trec import read_run
+from rerank_plugin.collections.trec import Qrels, read_qrels, read_run
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection, by_language, count_languages, open_collection
 from rerank_plugin.evaluation.comparison import Comparison, compare_evaluations

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rerank_plugin.collections.beir import read_jsonl
+from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters

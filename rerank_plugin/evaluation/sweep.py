@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rerank_plugin.collections.beir import Qrels
 from rerank_plugin.collections.runs import Run
+from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.command import ANSWERS, Announce, EvalRequest, fit_to_index, indexed_groups

@@ -1,5 +1,6 @@
 """Indexing files: which there are, which of them changed, and the run that converts, embeds and stores them."""
 
-from rerank_plugin.indexing.run import IndexReport, index_paths, is_up_to_date
+from rerank_plugin.indexing.job import IndexReport
+from rerank_plugin.indexing.run import index_paths, is_up_to_date
 
 __all__ = ["IndexReport", "index_paths", "is_up_to_date"]

@@ -1,137 +1,170 @@
-"""Files that can be indexed: find them, check them, read them."""
+"""Which files there are to index: folders are walked, links and whatever is no regular file are looked at closely."""
 
-import hashlib
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from haystack import logging
 
 from rerank_plugin.collections.beir import BeirDataset, is_beir_folder
 from rerank_plugin.errors import InputFileError
+from rerank_plugin.indexing.content import MIME_TYPES, SourceFile, irregular_kind
 
-BEIR_TYPE = "application/jsonl"
-MIME_TYPES = {
-    ".txt": "text/plain",
-    ".text": "text/plain",
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".pdf": "application/pdf",
-    ".jsonl": BEIR_TYPE,
-}
-HASH_CHUNK = 1 << 20
+logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SourceFile:
+@dataclass
+class SourceListing:
     """
-    A file to index.
+    The files below some paths.
 
-    :param path: Absolute path.
+    :param roots: The paths themselves, without links.
+    :param files: Files to index, each once, in a fixed order.
+    :param skipped: For each thing that was passed over, although it might have been meant, why.
+    :param failed: For each file or folder that cannot be looked at, why.
+    :param unlisted: Folders that cannot be listed: what is in them is not known.
     """
 
-    path: Path
+    roots: list[Path] = field(default_factory=list)
+    files: list[SourceFile] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    unlisted: list[Path] = field(default_factory=list)
 
-    @property
-    def mime_type(self) -> str:
-        """The type by the file's ending; `application/jsonl` is a corpus in BEIR form."""
-        return MIME_TYPES[self.path.suffix.lower()]
-
-    def digest(self, salt: str) -> str:
+    def lost(self, sources: Iterable[str]) -> list[str]:
         """
-        Hash the content.
+        Return those files that lay below the roots and are surely no longer there.
 
-        :param salt: Hashed along: how the file is going to be indexed.
-        :returns: 64 hexadecimal digits.
-        :raises InputFileError: If the file cannot be read.
+        :param sources: Paths of files that were indexed.
         """
-        digest = hashlib.sha256(salt.encode())
-        try:
-            with self.path.open("rb") as file:
-                while chunk := file.read(HASH_CHUNK):
-                    digest.update(chunk)
-        except OSError as error:
-            raise InputFileError(f"{self.path} cannot be read: {error.strerror}") from error
-        return digest.hexdigest()
-
-    def read(self) -> bytes:
-        """
-        Read the content of a text, Markdown, HTML or PDF file and check that it is what its ending says.
-
-        :returns: The content.
-        :raises InputFileError: If the file cannot be read, is binary, or is not UTF-8.
-        """
-        try:
-            data = self.path.read_bytes()
-        except OSError as error:
-            raise InputFileError(f"{self.path} cannot be read: {error.strerror}") from error
-        if self.mime_type == "application/pdf":
-            if not data.lstrip().startswith(b"%PDF-"):
-                raise InputFileError(f"{self.path} is no PDF file, whatever its ending says: check the file")
-        elif b"\0" in data:
-            raise InputFileError(f"{self.path} is a binary file, not text: check the file, or leave it out")
-        elif self.mime_type != "text/html":  # HTML may declare an encoding of its own
-            try:
-                data.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise InputFileError(
-                    f"{self.path} is not UTF-8 text (byte {error.start}): convert it, for example with iconv"
-                ) from None
-        return data
-
-    def title(self, data: bytes) -> str:
-        """
-        Find a title: the first heading of Markdown, the title element of HTML, else the name of the file.
-
-        :param data: The content.
-        :returns: The title.
-        """
-        pattern = {"text/markdown": r"^#\s+(.+?)\s*#*\s*$", "text/html": r"<title[^>]*>(.*?)</title>"}.get(self.mime_type)
-        if pattern:
-            text = data.decode("utf-8", errors="ignore")
-            found = re.search(pattern, text, flags=re.MULTILINE if self.mime_type == "text/markdown" else re.S | re.I)
-            if found and found[1].strip():
-                return " ".join(found[1].split())
-        return self.path.stem
+        there = {file.source for file in self.files}
+        return [
+            source
+            for source in sources
+            if source not in there
+            and any(Path(source).is_relative_to(root) for root in self.roots)
+            and not any(Path(source).is_relative_to(folder) for folder in self.unlisted)
+        ]
 
 
-def find_sources(paths: Iterable[Path]) -> list[SourceFile]:
+def find_sources(paths: Iterable[Path]) -> SourceListing:
     """
-    Find the files to index. Of a folder in BEIR layout it is the corpus alone; other folders are walked, and files of
-    other types and hidden ones in them are passed over.
+    Find the files to index.
+
+    Of a folder in BEIR layout it is the corpus alone; other folders are walked, and hidden files and files of other types
+    are passed over. A link to a file is followed if the file lies below one of the paths too, or if the link itself was
+    named: a folder must not bring in what lies elsewhere. Links to folders are not followed.
 
     :param paths: Files and folders.
-    :returns: The files, each once, in a fixed order.
+    :returns: The files, and what was passed over or cannot be read.
     :raises InputFileError: If a path does not exist, or is a file of a type that cannot be indexed.
     """
-    found: dict[Path, SourceFile] = {}
-    for path in paths:
-        given = path.expanduser()
-        if not given.exists():
-            raise InputFileError(f"{given} does not exist: check the path")
-        if given.is_file() and given.suffix.lower() not in MIME_TYPES:
-            raise InputFileError(f"{given} has a type that cannot be indexed: give one of {', '.join(MIME_TYPES)}")
-        for file in _walk(given):
-            # A broken link keeps its own name: the one that the error has to tell.
-            absolute = file.resolve() if file.exists() else file.absolute()
-            found[absolute] = SourceFile(absolute)
-    return list(found.values())
+    given = [path.expanduser() for path in paths]
+    walk = _Walk([absolute(path) for path in given])
+    for path in given:
+        walk.visit(path)
+    return walk.listing()
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-    elif is_beir_folder(path):
-        yield BeirDataset(path).corpus_file
-    else:
+def absolute(path: Path) -> Path:
+    """
+    Return the absolute path without links, but for a link to a file, which keeps its own name.
+
+    :param path: The path.
+    """
+    return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
+
+
+class _Walk:
+    """One search for files. A file with several names is taken once, by a name that is no link if there is one."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._listing = SourceListing(roots=list(roots))
+        self._found: dict[Path, Path] = {}
+
+    def listing(self) -> SourceListing:
+        """Return the files of all paths that were visited."""
+        self._listing.files = [SourceFile(path) for path in self._found.values()]
+        return self._listing
+
+    def visit(self, given: Path) -> None:
+        """Take a path that was named."""
         try:
-            entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+            mode = given.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputFileError(f"{given} does not exist: check the path") from None
         except OSError as error:
-            raise InputFileError(f"{path} cannot be listed: {error.strerror}") from error
-        for entry in entries:
-            if entry.is_dir():
-                # A link to a folder above would lead round in circles.
-                yield from () if entry.is_symlink() else _walk(entry)
-            elif entry.suffix.lower() in MIME_TYPES:
-                yield entry
+            raise InputFileError(f"{given} cannot be read: {error.strerror}") from None
+        if given.is_dir():
+            self._walk(given.resolve())
+            return
+        kind = irregular_kind(mode)
+        if kind:
+            raise InputFileError(f"{given} is {kind}: only regular files can be indexed")
+        if given.suffix.lower() not in MIME_TYPES:
+            raise InputFileError(f"{given} has a type that cannot be indexed: give one of {', '.join(MIME_TYPES)}")
+        self._take(absolute(given))
+
+    def _walk(self, root: Path) -> None:
+        # A list, and no recursion: a tree may be nested more deeply than Python's calls may be.
+        folders = [root]
+        while folders:
+            folder = folders.pop()
+            try:
+                if is_beir_folder(folder):
+                    self._look_at(BeirDataset(folder).corpus_file)
+                    continue
+                with os.scandir(folder) as entries:
+                    ordered = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self._listing.failed.append(f"{folder} cannot be listed: {error.strerror}; check its permissions")
+                self._listing.unlisted.append(folder)
+                continue
+            subfolders = []
+            for entry in ordered:
+                if entry.name.startswith("."):
+                    logger.info("Passed over {path}: hidden", path=entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    subfolders.append(folder / entry.name)
+                else:
+                    self._look_at(folder / entry.name)
+            folders.extend(reversed(subfolders))
+
+    def _look_at(self, path: Path) -> None:
+        """Take a file of a folder, or say why not."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            if path.suffix.lower() in MIME_TYPES:
+                self._listing.failed.append(f"{path} cannot be read: {error.strerror}")
+            return
+        kind = irregular_kind(status.st_mode)
+        if path.is_symlink() and not self._is_inside(path.resolve()):
+            what = "a folder elsewhere" if path.is_dir() else "a file outside the folder"
+            if path.is_dir() or path.suffix.lower() in MIME_TYPES:
+                self._skip(path, f"a link to {what}; name it on the command line to index it")
+        elif kind and not path.is_dir():
+            self._skip(path, f"{kind}; only regular files are indexed")
+        elif kind is None and path.suffix.lower() in MIME_TYPES:
+            self._take(path)
+        elif kind is None:
+            logger.info("Passed over {path}: a type that cannot be indexed", path=path)
+
+    def _take(self, path: Path) -> None:
+        try:
+            os.fspath(path).encode("utf-8")
+        except UnicodeEncodeError:
+            shown = os.fsencode(path).decode("utf-8", errors="backslashreplace")
+            self._listing.failed.append(f"{shown} has a name that is not UTF-8: rename the file")
+            return
+        real = path.resolve()
+        if real not in self._found or self._found[real] != real:
+            self._found[real] = real if path == real else self._found.get(real, path)
+
+    def _is_inside(self, path: Path) -> bool:
+        return any(path.is_relative_to(root) for root in self._listing.roots)
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self._listing.skipped.append(f"{path} is {reason}")
+        logger.warning("Passed over {path}: {reason}", path=path, reason=reason)

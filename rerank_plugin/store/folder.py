@@ -9,7 +9,7 @@ from rerank_plugin.store.sqlite.ledger import Ledger, ledger_file
 DATABASE = "documents.sqlite"
 KEYWORDS = "keywords"
 VECTORS = "vectors"
-# What other parts of the package may put into a folder before the first document.
+# What an indexing run of format 2 put into a folder before the first document.
 _OTHERS = {"manifest.sqlite", "manifest.sqlite-wal", "manifest.sqlite-shm", "manifest.sqlite-journal"}
 _LEDGER = ledger_file(Path(DATABASE)).name
 

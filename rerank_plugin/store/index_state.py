@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from rerank_plugin.checks import check_count
 from rerank_plugin.store.folder import DATABASE
+from rerank_plugin.store.indexed_files import IndexedFiles
 from rerank_plugin.store.maintenance import backup, compact
 from rerank_plugin.store.session import Session
 
@@ -66,6 +67,11 @@ class IndexState:
             vectors.sync(handle.database)
             with handle.database.snapshot():
                 return vectors.recall(top_k, queries)
+
+    @property
+    def indexed_files(self) -> IndexedFiles:
+        """Which files `rerank index` has read into this store, and how far."""
+        return IndexedFiles(self._session)
 
     def backup(self, path: str | Path) -> None:
         """

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.collections.beir import read_jsonl, read_lines
+from rerank_plugin.collections.jsonl import read_jsonl
+from rerank_plugin.collections.lines import read_lines
 from rerank_plugin.errors import InputFileError, MissingDependencyError
 
 # The names under which the same things stand in other data sets.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sentence_transformers.base.evaluation import BaseEvaluator
 
-from rerank_plugin.collections.beir import Qrels
+from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import ALL, Collection
 from rerank_plugin.evaluation.comparison import Comparison, compare

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rerank_plugin.collections.beir import read_jsonl
+from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.training.data import LabelledPair
 

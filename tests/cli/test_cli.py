@@ -71,8 +71,8 @@ def test_doctor_says_what_is_there(rerank, index, tmp_path):
 
 def newer(index: Path) -> None:
     """Make an index look as if a later version had written it."""
-    connection = sqlite3.connect(index / "manifest.sqlite")
-    connection.execute("PRAGMA user_version = 99")
+    connection = sqlite3.connect(index / "documents.sqlite")
+    connection.execute("UPDATE settings SET value = 99 WHERE name = 'format'")
     connection.commit()
     connection.close()
 

@@ -1,31 +1,20 @@
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
+from itertools import count
 from pathlib import Path
 
 import pytest
 from conftest import SENTENCES
+from indexing_rounds import contents
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.errors import InputFileError, PipelineConfigError
+from rerank_plugin.errors import InputFileError, PipelineConfigError, StoreError
 from rerank_plugin.indexing import index_paths
-from rerank_plugin.indexing.manifest import FORMAT, Manifest
+from rerank_plugin.pipelines import find_pipeline
 
 KEYWORD = "indexing_keyword"
-
-
-def contents(index: Path) -> dict[str, str]:
-    """Everything that a search could show of an index, by id."""
-    store = HybridDocumentStore(index)
-    found = {
-        document.id: json.dumps([document.content, document.meta, document.embedding], sort_keys=True)
-        for document in store.filter_documents()
-    }
-    store.close()
-    return found
 
 
 def texts(index: Path) -> set[str]:
@@ -213,6 +202,141 @@ def test_an_unreadable_file_is_reported(folder, tmp_path):
     assert "broken.txt cannot be read: No such file" in report.failed[0]
 
 
+def test_l11_links_out_of_the_folder_bring_nothing_in_and_named_ones_go_with_prune(folder, tmp_path):
+    (tmp_path / "secret.txt").write_text("A secret.")
+    link = folder / "link.txt"
+    link.symlink_to(tmp_path / "secret.txt")
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, len(report.skipped)) == (5, 1)
+    assert "A secret." not in texts(tmp_path / "index")
+    assert index_paths([link], tmp_path / "index", pipeline=KEYWORD).files == 1
+    assert "A secret." in texts(tmp_path / "index")
+    link.unlink()  # what it pointed to is still there
+    assert index_paths([link], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
+    assert "A secret." not in texts(tmp_path / "index")
+
+
+def test_l11_a_link_that_was_indexed_from_within_the_folder_goes_with_prune(folder, tmp_path):
+    (folder / "data").write_text("Text without an ending.")
+    (folder / "data.txt").symlink_to(folder / "data")
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD).files == 6
+    (folder / "data").unlink()  # the link is broken now
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD, prune=True)
+    assert (report.pruned, len(report.failed)) == (1, 1)
+    assert "Text without an ending." not in texts(tmp_path / "index")
+
+
+def test_l14_another_language_is_an_error_although_no_file_has_changed(folder, tmp_path):
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en")
+    before = contents(tmp_path / "index")
+    with pytest.raises(StoreError, match="was built with language='en', but language='ru' was asked for"):
+        index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="ru")
+    assert contents(tmp_path / "index") == before
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en").unchanged == 5
+
+
+def test_t4_a_named_pipe_in_the_folder_is_passed_over(folder, tmp_path):
+    os.mkfifo(folder / "pipe.txt")
+    os.mkfifo(folder / "pipe.jsonl")
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, report.failed, len(report.skipped)) == (5, [], 2)
+    assert "is a named pipe; only regular files are indexed" in report.skipped[0]
+
+
+def test_the_command_names_what_it_passed_over_and_is_no_failure(rerank, folder, tmp_path):
+    os.mkfifo(folder / "pipe.txt")
+    done = rerank("index", folder, "--index", tmp_path / "index", "--pipeline", KEYWORD)
+    assert done.returncode == 0
+    assert f"skipped: {folder / 'pipe.txt'} is a named pipe; only regular files are indexed" in done.stderr
+
+
+def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder, tmp_path):
+    with (folder / "huge.txt").open("wb") as file:
+        file.truncate((128 << 20) + 1)  # sparse: takes no room
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, len(report.failed)) == (5, 1)
+    assert "huge.txt is larger than 128 MiB: split it" in report.failed[0]
+
+
+@pytest.mark.slow
+def test_an_unchanged_run_loads_no_model_and_no_converter(folder, tmp_path):
+    """torch is not in the list: `import haystack` alone loads it."""
+    index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    code = (
+        "import sys; from pathlib import Path; from rerank_plugin.indexing import index_paths\n"
+        "report = index_paths([Path(sys.argv[1])], Path(sys.argv[2]), pipeline='indexing_keyword')\n"
+        "print(report.unchanged, {'sentence_transformers', 'trafilatura', 'tantivy', 'faiss'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path / "index")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "5 set()"
+
+
+def test_a_file_that_a_converter_cannot_take_does_not_stop_the_others(folder, tmp_path):
+    yaml = tmp_path / "pipeline.yaml"
+    # A converter that fails on the pages of this folder: it wants an encoding that does not exist.
+    text = "text_converter:\n    type: haystack.components.converters.txt.TextFileToDocument\n"
+    broken = text.replace("txt.TextFileToDocument", "html.HTMLToDocument").replace("text_converter", "html_converter")
+    changed = broken + "    init_parameters:\n      extraction_kwargs: {no_such_option: 1}\n"
+    yaml.write_text(find_pipeline(KEYWORD).read_text().replace(broken, changed))
+    report = index_paths([folder], tmp_path / "index", pipeline=yaml)
+    assert report.files == 4
+    assert len(report.failed) == 1
+    assert "page.html" in report.failed[0]
+
+
+def test_a_file_that_vanishes_between_listing_and_reading_is_reported(folder, tmp_path):
+    corpus = folder / "corpus.jsonl"
+
+    def vanish(done: int, total: int) -> None:
+        corpus.unlink(missing_ok=True)
+        (folder / "notes.txt").unlink(missing_ok=True)
+
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=vanish)
+    assert report.files == 3
+    assert sorted(failure.rpartition("/")[2] for failure in report.failed) == [
+        "corpus.jsonl cannot be read: No such file or directory",
+        "notes.txt cannot be read: No such file or directory",
+    ]
+
+
+def test_a_corpus_that_changes_while_it_is_read_is_begun_anew(folder, tmp_path):
+    edits = []
+
+    def edit(done: int, total: int) -> None:
+        if not edits:  # between the two passes
+            edits.append(write_corpus(folder / "corpus.jsonl", 5, start=1))
+
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=edit)
+    assert (report.files, report.failed) == (5, [])
+    assert {text[-2] for text in texts(tmp_path / "index") if "Number" in text} == set("12345")
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD).unchanged == 5
+
+
+def test_a_corpus_that_keeps_changing_is_reported_and_indexed_by_the_next_run(folder, tmp_path):
+    counts = count(3)
+    report = index_paths(
+        [folder / "corpus.jsonl"],
+        tmp_path / "index",
+        pipeline=KEYWORD,
+        progress=lambda done, total: write_corpus(folder / "corpus.jsonl", next(counts)),
+    )
+    assert report.failed == [f"{folder / 'corpus.jsonl'} keeps changing while it is read: index it when nobody writes to it"]
+    write_corpus(folder / "corpus.jsonl", 2, start=7)
+    assert index_paths([folder / "corpus.jsonl"], tmp_path / "index", pipeline=KEYWORD).files == 1
+    assert {text[-2] for text in texts(tmp_path / "index")} == {"7", "8"}
+
+
+def test_a_corpus_is_malformed_after_it_was_checked(folder, tmp_path):
+    def spoil(done: int, total: int) -> None:
+        (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "fine"}\n{"_id": ')
+
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=spoil)
+    assert report.files == 4
+    assert "corpus.jsonl, line 2: not valid JSON" in report.failed[0]
+
+
 def test_a_link_to_a_folder_above_does_not_lead_round_in_circles(folder, tmp_path):
     (folder / "deeper" / "up").symlink_to(folder)
     assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD).files == 5
@@ -233,55 +357,3 @@ def test_progress_ends_at_its_total(folder, tmp_path):
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=lambda done, total: seen.append((done, total)))
     assert seen[0][0] == 0
     assert seen[-1] == (6, 6)
-
-
-def test_a_manifest_of_a_newer_format_is_refused(tmp_path):
-    import sqlite3
-
-    from rerank_plugin.errors import IndexFormatError
-
-    Manifest(tmp_path)
-    connection = sqlite3.connect(tmp_path / "manifest.sqlite")
-    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    connection.close()
-    with pytest.raises(IndexFormatError, match="upgrade rerank-plugin"):
-        Manifest(tmp_path)
-
-
-def test_a_killed_run_is_taken_up_and_ends_in_the_same_store(tmp_path):
-    """A real process, killed in the middle; then the same command again."""
-    files = tmp_path / "files"
-    files.mkdir()
-    write_corpus(files / "corpus.jsonl", 6000)
-    for i in range(40):
-        (files / f"note{i}.txt").write_text(f"{SENTENCES[i % len(SENTENCES)]} Note {i}.", encoding="utf-8")
-    index_paths([files], tmp_path / "whole", pipeline=KEYWORD)
-
-    command = [sys.executable, "-m", "rerank_plugin", "index", str(files), "--pipeline", KEYWORD, "--index"]
-    process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    written = wait_for_passages(tmp_path / "killed", at_least=500, process=process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert written < 6040, "the run ended before it was killed"
-
-    done = subprocess.run([*command, str(tmp_path / "killed"), "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["passages"] < 6040, "nothing was taken up"
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    whole, killed = HybridDocumentStore(tmp_path / "whole"), HybridDocumentStore(tmp_path / "killed")
-    for query in ("red fox note", "capital of france number 77"):
-        expected = [document.id for document in whole.bm25_retrieval(query, top_k=20)]
-        assert [document.id for document in killed.bm25_retrieval(query, top_k=20)] == expected
-
-
-def wait_for_passages(index: Path, *, at_least: int, process: subprocess.Popen) -> int:
-    """Wait until a running process has written so many passages of the corpus, by its own manifest."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if (index / "manifest.sqlite").is_file():
-            manifest = Manifest(index)
-            states = [manifest.get(source) for source in manifest.sources()]
-            written = sum(state.written for state in states if state)
-            if written >= at_least:
-                return written
-        time.sleep(0.01)
-    pytest.fail("the indexing process wrote nothing")

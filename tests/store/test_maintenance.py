@@ -105,6 +105,8 @@ def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "documents.sqlite")) as connection:  # as format 1 was
         connection.execute("DROP INDEX vectors_row")
+        connection.execute("DROP INDEX documents_source")
+        connection.execute("DROP TABLE indexed_files")
         connection.execute("UPDATE settings SET value = 1 WHERE name = 'format'")
         connection.commit()
     migrated = [HybridDocumentStore(tmp_path) for _ in range(2)]

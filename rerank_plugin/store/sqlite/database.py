@@ -16,7 +16,8 @@ from rerank_plugin.store.sqlite import schema
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
-from rerank_plugin.store.sqlite.documents import CHECKSUMS, DocumentTable
+from rerank_plugin.store.sqlite.documents import DocumentTable
+from rerank_plugin.store.sqlite.indexed_files import IndexedFilesTable
 from rerank_plugin.store.sqlite.integrity import check_everything
 from rerank_plugin.store.sqlite.ledger import Ledger, looks_untouched
 from rerank_plugin.store.sqlite.settings import SettingsTable
@@ -47,6 +48,7 @@ class Database:
             self.changes = Changelog(self.connection, self.settings)
             self.vectors = VectorTable(self.connection, self.settings)
             self.documents = DocumentTable(self.connection, self.settings, self.changes, self.vectors)
+            self.indexed_files = IndexedFilesTable(self.connection)
             self.is_new = not self._has_tables()
             if self.is_new:
                 self._compare_with_ledger("", 0)
@@ -68,10 +70,10 @@ class Database:
         self.connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
 
     def _migrate(self) -> None:
-        if self.settings.number("format") < schema.FORMAT:
+        if schema.is_outdated(self.connection):
             with self.connection.begin("BEGIN IMMEDIATE"):
                 schema.migrate(self.connection)
-        self.documents.has_checksums = _add_checksums(self.connection)
+        self.documents.has_checksums = self.settings.number("format") > schema.SEARCHABLE
 
     def _check(self, *, is_untouched: bool) -> None:
         """Compare the database with the ledger, and read all of it if it was changed from outside."""
@@ -178,21 +180,3 @@ class Database:
             target.commit()
         finally:
             target.close()
-
-
-def _add_checksums(connection: Connection) -> bool:
-    """Add the columns for checksums to an index of an earlier format; its rows stay without. Returns whether they exist."""
-    if _has_checksums(connection):
-        return True
-    if connection.is_read_only:
-        return False
-    with connection.begin("BEGIN IMMEDIATE"):
-        if not _has_checksums(connection):  # another process may have been faster
-            for name in CHECKSUMS:
-                connection.execute(f"ALTER TABLE documents ADD COLUMN {name}")
-    return True
-
-
-def _has_checksums(connection: Connection) -> bool:
-    columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
-    return columns.issuperset(CHECKSUMS)

@@ -15,7 +15,7 @@ from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.meta_indexes import MetaIndexes
-from rerank_plugin.store.sqlite.records import DamagedRecordError, Record, decode, decode_meta
+from rerank_plugin.store.sqlite.records import CHECKSUMS, DamagedRecordError, Record, decode, decode_meta
 from rerank_plugin.store.sqlite.rows import LISTED, delete_rows, portions
 from rerank_plugin.store.sqlite.settings import SettingsTable
 from rerank_plugin.store.sqlite.vectors import VectorTable
@@ -27,7 +27,6 @@ _PUT = (
     f"INSERT OR REPLACE INTO documents (row, changed, {', '.join(Record._fields)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * (2 + len(Record._fields)))})"
 )
-CHECKSUMS = ("vector_checksum", "checksum")
 _IDS_AT_A_TIME = 500
 
 
@@ -97,7 +96,8 @@ class DocumentTable:
 
         :param embedding_dim: Length of the vectors from now on, if it is known.
         """
-        self._connection.execute("DELETE FROM documents")
+        for table in ("documents", "indexed_files"):
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
         self._vectors.delete_all()
         self._settings.set("embedding_dim", embedding_dim)
         self._changes.next()

@@ -27,6 +27,10 @@ DOUBLE = np.dtype("<f8")
 _VECTORS_AT_A_TIME = 4096
 
 
+# Fields of a record that an index of format 2 does not have.
+CHECKSUMS = ("vector_checksum", "checksum")
+
+
 class Record(NamedTuple):
     """A document as SQLite holds it, without its vector; the fields are the columns of the table `documents`."""
 

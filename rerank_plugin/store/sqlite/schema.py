@@ -4,10 +4,13 @@ import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
+from rerank_plugin.store.sqlite import indexed_files
 from rerank_plugin.store.sqlite.connection import Connection
-from rerank_plugin.store.sqlite.records import Record
+from rerank_plugin.store.sqlite.records import CHECKSUMS, Record
 
-FORMAT = 2
+FORMAT = 3
+# The earliest format that can be searched as it is, where the index cannot be written. It has no checksums.
+SEARCHABLE = 2
 
 TABLES = (
     "CREATE TABLE settings (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
@@ -20,9 +23,16 @@ TABLES = (
     "CREATE INDEX vectors_row ON vectors (row)",
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
+    *indexed_files.TABLES,
 )
 # What turns an index of a format into one of the next.
-_MIGRATIONS: dict[int, tuple[str, ...]] = {1: ("CREATE INDEX vectors_row ON vectors (row)",)}
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: ("CREATE INDEX vectors_row ON vectors (row)",),
+    # Formats 1 and 2 kept the indexed files in a database of their own, which nothing tied to this one: it is not believed,
+    # and the next indexing run reads all files once more.
+    # The rows that are there stay without a checksum until they are written again.
+    2: (*indexed_files.TABLES, *(f"ALTER TABLE documents ADD COLUMN {name}" for name in CHECKSUMS)),
+}
 
 
 def check(connection: Connection, file: Path | None) -> bool:
@@ -42,12 +52,23 @@ def check(connection: Connection, file: Path | None) -> bool:
         raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
     if not tables:
         return False
-    found = _format(connection) if {"settings", "documents"} <= tables else None
-    if found is None:
+    stored = _format(connection) if {"settings", "documents"} <= tables else None
+    if stored is None:
         raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
-    if found > FORMAT:
-        raise IndexFormatError(f"{file} has format {found}, this version reads up to {FORMAT}: upgrade rerank-plugin")
+    if stored > FORMAT:
+        raise IndexFormatError(f"{file} has format {stored}, this version reads up to {FORMAT}: upgrade rerank-plugin")
     return True
+
+
+def is_outdated(connection: Connection) -> bool:
+    """
+    Tell whether an index has to be brought up to date before it can be used.
+
+    One that cannot be written stays as it is, if it can be searched that way.
+
+    :param connection: The open database.
+    """
+    return (_format(connection) or FORMAT) < (SEARCHABLE if connection.is_read_only else FORMAT)
 
 
 def migrate(connection: Connection) -> None:

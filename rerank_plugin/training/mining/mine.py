@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rerank_plugin.collections.beir import BeirDocument, BeirQuery, Qrels
+from rerank_plugin.collections.beir import BeirDocument, BeirQuery
+from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import ALL, Collection
 from rerank_plugin.files import replace_file

@@ -1,0 +1,196 @@
+"""A file to index: open it safely, fingerprint what is read of it, and check that it is what its ending says."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from rerank_plugin.collections.lines import UTF8_BOM, UTF16_BOMS
+from rerank_plugin.errors import InputFileError
+from rerank_plugin.indexing.titles import html_title, markdown_title
+
+CORPUS_TYPE = "application/jsonl"
+MIME_TYPES = {
+    ".txt": "text/plain",
+    ".text": "text/plain",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".html": "text/html",
+    ".htm": "text/html",
+    ".pdf": "application/pdf",
+    ".jsonl": CORPUS_TYPE,
+}
+# Files other than corpora are converted as a whole: all of the text, and several copies of it, are in memory at a time.
+MAX_FILE_BYTES = 128 << 20
+
+_CHUNK_BYTES = 1 << 20
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+class FingerprintedReader:
+    """
+    Reads a file and hashes what was read.
+
+    :param file: The file, opened in binary mode.
+    :param salt: Hashed along: how the file is indexed.
+    """
+
+    def __init__(self, file: BinaryIO, salt: str) -> None:
+        self._file = file
+        self._hash = hashlib.sha256(salt.encode())
+        self.size = 0
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """
+        Return the next line with its end, nothing at the end of the file.
+
+        :param size: The most bytes that come back.
+        """
+        return self._noted(self._file.readline(size))
+
+    def read(self, size: int = -1, /) -> bytes:
+        """
+        Return the next bytes, nothing at the end of the file.
+
+        :param size: How many at most; -1 for all.
+        """
+        return self._noted(self._file.read(size))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what was read so far: 64 hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def _noted(self, data: bytes) -> bytes:
+        self._hash.update(data)
+        self.size += len(data)
+        return data
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """
+    A file to index.
+
+    :param path: Absolute path.
+    """
+
+    path: Path
+
+    @property
+    def source(self) -> str:
+        """The path as passages carry it in `meta["source"]`."""
+        return str(self.path)
+
+    @property
+    def mime_type(self) -> str:
+        """The type by the file's ending."""
+        return MIME_TYPES[self.path.suffix.lower()]
+
+    @property
+    def is_corpus(self) -> bool:
+        """Whether it is a corpus in BEIR form: read line by line, each line a passage that stays whole."""
+        return self.mime_type == CORPUS_TYPE
+
+    @contextmanager
+    def open(self, salt: str) -> Iterator[FingerprintedReader]:
+        """
+        Open the file, whatever has taken its place since it was listed.
+
+        :param salt: How the file is indexed; part of the fingerprint.
+        :raises InputFileError: If it cannot be opened or read, or is no regular file.
+        """
+        try:
+            # O_NONBLOCK: opening a named pipe would wait for somebody to write into it.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=_CHUNK_BYTES) as file:
+                kind = irregular_kind(os.fstat(descriptor).st_mode)
+                if kind:
+                    raise InputFileError(f"{self.path} is {kind}: only regular files can be indexed")
+                yield FingerprintedReader(file, salt)
+        except OSError as error:
+            raise InputFileError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    def size(self) -> int | None:
+        """Return the size in bytes, `None` if it cannot be told."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return None
+
+    def fingerprint(self, salt: str) -> str:
+        """
+        Hash the whole file.
+
+        :param salt: How the file is indexed.
+        :raises InputFileError: If the file cannot be read.
+        """
+        with self.open(salt) as reader:
+            while reader.read(_CHUNK_BYTES):
+                pass
+            return reader.fingerprint
+
+    def read(self, salt: str) -> tuple[bytes, str, int]:
+        """
+        Read a text, Markdown, HTML or PDF file and check that it is what its ending says.
+
+        :param salt: How the file is indexed.
+        :returns: The content without a byte order mark, the fingerprint of the file, and its size.
+        :raises InputFileError: If the file cannot be read, is too large or binary, or is not UTF-8.
+        """
+        with self.open(salt) as reader:
+            data = reader.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                raise InputFileError(
+                    f"{self.path} is larger than {MAX_FILE_BYTES >> 20} MiB: split it, or make it a .jsonl corpus, which is "
+                    "read line by line"
+                )
+            self._check(data)
+            return data.removeprefix(UTF8_BOM), reader.fingerprint, reader.size
+
+    def title(self, data: bytes) -> str:
+        """
+        Return a title: that of the file's own markup, or else the name of the file without its ending.
+
+        :param data: The content.
+        """
+        find_title = {"text/markdown": markdown_title, "text/html": html_title}.get(self.mime_type)
+        return (find_title(data) if find_title else "") or self.path.stem
+
+    def _check(self, data: bytes) -> None:
+        if self.mime_type == "application/pdf":
+            if not data.lstrip().startswith(b"%PDF-"):
+                raise InputFileError(f"{self.path} is no PDF file, whatever its ending says: check the file")
+        elif data.startswith(UTF16_BOMS):
+            raise InputFileError(f"{self.path} is UTF-16 text, not UTF-8: convert it, for example with iconv -t UTF-8")
+        elif b"\0" in data:
+            raise InputFileError(f"{self.path} is a binary file, not text: check the file, or leave it out")
+        elif self.mime_type != "text/html":  # HTML may declare an encoding of its own
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InputFileError(
+                    f"{self.path} is not UTF-8 text (byte {error.start}): convert it, for example with iconv"
+                ) from None
+
+
+def irregular_kind(mode: int) -> str | None:
+    """
+    Say what a path is if it is no regular file.
+
+    :param mode: `st_mode` of its status.
+    :returns: The kind in words, `None` for a regular file.
+    """
+    if stat.S_ISREG(mode):
+        return None
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")

@@ -1,0 +1,121 @@
+"""Indexing text, Markdown, HTML and PDF files: each is read once, then converted and split in small batches."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from haystack.dataclasses import ByteStream
+
+from rerank_plugin.errors import InputFileError
+from rerank_plugin.indexing.content import SourceFile
+from rerank_plugin.indexing.job import IndexingJob, source_meta
+from rerank_plugin.store.sqlite.indexed_files import IndexedFile
+
+_FILES_PER_BATCH = 16
+# A batch is in memory several times over, as bytes, text and passages.
+_BYTES_PER_BATCH = 16 << 20
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """
+    A file that was read.
+
+    :param state: Its state.
+    :param stream: What goes into the pipeline.
+    """
+
+    state: IndexedFile
+    stream: ByteStream
+
+    @property
+    def source(self) -> str:
+        """The file's path."""
+        return self.state.source
+
+
+def index_files(job: IndexingJob, files: Iterable[SourceFile]) -> None:
+    """
+    Write the passages of files, and delete their older ones.
+
+    :param job: The run; files that cannot be read or converted are reported there, and keep their older passages.
+    :param files: The files.
+    """
+    for batch in _batches(job, files):
+        _write(job, batch)
+        job.advance(len(batch))
+
+
+def _batches(job: IndexingJob, files: Iterable[SourceFile]) -> Iterator[list[LoadedFile]]:
+    batch: list[LoadedFile] = []
+    size = 0
+    for file in files:
+        loaded = _load(job, file)
+        if loaded is None:
+            job.advance(1)
+            continue
+        batch.append(loaded)
+        size += loaded.state.size
+        if len(batch) >= _FILES_PER_BATCH or size >= _BYTES_PER_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _load(job: IndexingJob, file: SourceFile) -> LoadedFile | None:
+    try:
+        data, fingerprint, size = file.read(job.pipeline.salt)
+    except InputFileError as error:
+        job.report.failed.append(str(error))
+        return None
+    if job.known.is_whole(file.source, fingerprint):  # changed, and changed back since it was looked at
+        job.report.unchanged += 1
+        return None
+    state = IndexedFile(file.source, fingerprint, size)
+    data = _repaired(job, file, data)
+    meta = {**source_meta(state), "title": file.title(data)}
+    return LoadedFile(state, ByteStream(data=data, mime_type=file.mime_type, meta=meta))
+
+
+def _write(job: IndexingJob, batch: Sequence[LoadedFile]) -> None:
+    job.indexed_files.begin([file.state for file in batch])
+    try:
+        written = job.pipeline.write_files([file.stream for file in batch])
+        is_clear = written.is_exact or len(batch) == 1
+    except InputFileError as error:
+        if len(batch) == 1:
+            _give_up(job, batch, str(error))
+            return
+        is_clear = False
+    if not is_clear:  # which of the files it was shows when each is alone
+        for file in batch:
+            _write(job, [file])
+        return
+    job.report.passages += len(written.passages)
+    counts = {file.source: written.of(file.source) if written.is_exact else written.written for file in batch}
+    _give_up(
+        job,
+        [file for file in batch if not counts[file.source]],
+        "holds no text that could be read: check the file, or leave it out",
+    )
+    job.finish({source: count for source, count in counts.items() if count})
+
+
+def _give_up(job: IndexingJob, files: Sequence[LoadedFile], reason: str) -> None:
+    """Leave files that could not be indexed as they were: their older passages stay, and are known."""
+    job.report.failed += [f"{file.source} {reason}" for file in files]
+    before = {file.source: job.known.files.get(file.source) for file in files}
+    job.indexed_files.put([state for state in before.values() if state is not None])
+    job.indexed_files.forget([source for source, state in before.items() if state is None], passages=False)
+
+
+def _repaired(job: IndexingJob, file: SourceFile, data: bytes) -> bytes:
+    if job.repair is None or not file.mime_type.startswith("text/"):
+        return data
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:  # HTML that declares another encoding
+        return data
+    repaired = job.repair(text)
+    job.report.repaired += repaired != text
+    return data if repaired == text else repaired.encode("utf-8")

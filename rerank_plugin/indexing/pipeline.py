@@ -1,0 +1,167 @@
+"""An indexing pipeline as a run feeds it: files and passages go in, what was written comes out."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from haystack import Document
+from haystack.core.errors import PipelineRuntimeError
+from haystack.dataclasses import ByteStream
+
+from rerank_plugin.errors import InputFileError, PipelineConfigError, RerankError
+from rerank_plugin.pipelines import STORE_TYPE, build_pipeline, find_pipeline, read_pipeline
+from rerank_plugin.store import HybridDocumentStore
+
+if TYPE_CHECKING:
+    from haystack import Pipeline
+
+ROUTER, PASSAGES, WRITER = "router", "passages", "writer"
+
+# Part of every fingerprint: raised when this package reads files in another way, so that they are indexed again.
+_READING = 2
+
+
+@dataclass(frozen=True)
+class WrittenPassages:
+    """
+    What one run of the pipeline wrote.
+
+    :param passages: What the component `passages` passed on.
+    :param written: What the component `writer` wrote.
+    """
+
+    passages: Sequence[Document]
+    written: int
+
+    def of(self, source: str) -> int:
+        """
+        Return the number of passages of a file that stand in the store now.
+
+        :param source: The file.
+        """
+        return len({passage.id for passage in self.passages if passage.meta["source"] == source})
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every passage was written: nothing between `passages` and `writer` left any out or split it."""
+        return self.written == len(self.passages)
+
+
+class IndexingPipeline:
+    """
+    A pipeline YAML whose components `router`, `passages` and `writer` are known.
+
+    The components are made, and the models loaded, when the first file has to be converted: finding out that nothing has
+    changed needs the store alone.
+
+    :param source: Name or path of the pipeline.
+    :param index: Folder of the index.
+    :param language: See `load_pipeline`.
+    :param embedding_model: See `load_pipeline`.
+    :param repair: Whether texts are repaired before they are indexed; part of the fingerprint.
+    :raises PipelineConfigError: If the pipeline cannot be read, lacks a component, or writes into another kind of store.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        index: Path,
+        language: str | None = None,
+        embedding_model: str | None = None,
+        repair: bool = False,
+    ) -> None:
+        self._file = find_pipeline(source)
+        self._data = read_pipeline(source, index=index, language=language, embedding_model=embedding_model)
+        self._pipeline: Pipeline | None = None
+        self.store = self._make_store()
+        text = self._file.read_text(encoding="utf-8")
+        how = f"{_READING}\0{embedding_model}\0{text}" + ("\0repaired" if repair else "")
+        # How files are indexed: another way means that they have to be indexed again.
+        self.salt = hashlib.sha256(how.encode()).hexdigest()
+
+    def write_documents(self, documents: Sequence[Document]) -> WrittenPassages:
+        """
+        Write the documents of a corpus; each is a passage and stays whole.
+
+        :param documents: The documents.
+        :raises RerankError: If a component fails.
+        """
+        return self._run({ROUTER: {"sources": []}, PASSAGES: {"documents": list(documents)}})
+
+    def write_files(self, files: Sequence[ByteStream]) -> WrittenPassages:
+        """
+        Convert, split and write files.
+
+        :param files: Their content, with `source` in the meta.
+        :raises InputFileError: If a file cannot be converted. Which one is not known unless there is one file only.
+        :raises RerankError: If another component fails.
+        """
+        return self._run({ROUTER: {"sources": list(files)}})
+
+    def close(self) -> None:
+        """Complete the indexes on disk, so that the first search need not, and close the files."""
+        if self._pipeline is not None:
+            self._pipeline.get_component(WRITER).document_store.close()  # type: ignore[attr-defined]
+        self.store.close()
+
+    def _run(self, data: dict[str, Any]) -> WrittenPassages:
+        if self._pipeline is None:
+            self._pipeline = build_pipeline(self._data, name=str(self._file))
+            self._pipeline.warm_up()
+        try:
+            result = self._pipeline.run(data, include_outputs_from={PASSAGES})
+        except PipelineRuntimeError as error:
+            raise self._explained(error) from error
+        passages: list[Document] = result.get(PASSAGES, {}).get("documents", [])
+        if any("source" not in passage.meta for passage in passages):
+            raise PipelineConfigError(
+                f"{self._file} cannot index: a component drops meta['source'], which says what file a passage is from"
+            )
+        return WrittenPassages(passages, result.get(WRITER, {}).get("documents_written", len(passages)))
+
+    def _explained(self, error: PipelineRuntimeError) -> RerankError:
+        """Return our own error behind a failure of the pipeline, or one that says which component failed."""
+        cause = error.__cause__
+        if isinstance(cause, RerankError):
+            return cause
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split()) if cause else " ".join(str(error).split())
+        name = error.component_name
+        if name in self._upstream(PASSAGES):
+            return InputFileError(f"cannot be converted ({reason})")
+        return PipelineConfigError(f"the component {name!r} of {self._file} failed ({reason})")
+
+    def _upstream(self, name: str) -> set[str]:
+        """Return the components whose output reaches a component."""
+        pairs = [
+            (str(connection["sender"]).split(".")[0], str(connection["receiver"]).split(".")[0])
+            for connection in self._data.get("connections") or []
+        ]
+        reached, new = set[str](), {name}
+        while new:
+            new = {sender for sender, receiver in pairs if receiver in new} - reached
+            reached |= new
+        return reached
+
+    def _make_store(self) -> HybridDocumentStore:
+        components = self._data["components"]
+        missing = [name for name in (ROUTER, PASSAGES, WRITER) if name not in components]
+        if missing:
+            raise PipelineConfigError(
+                f"{self._file} cannot index: it has no component named {' or '.join(missing)}; start from "
+                "pipelines/indexing.yaml"
+            )
+        writer = components[WRITER]
+        parameters = writer.get("init_parameters") if isinstance(writer, dict) else None
+        store = parameters.get("document_store") if isinstance(parameters, dict) else None
+        if not isinstance(store, dict) or store.get("type") != STORE_TYPE:
+            raise PipelineConfigError(
+                f"{self._file} cannot index: its writer has no document_store of type {STORE_TYPE}, which records what was "
+                "indexed"
+            )
+        try:
+            return HybridDocumentStore.from_dict(store)
+        except TypeError as error:
+            raise PipelineConfigError(f"{self._file} cannot be loaded: document_store of {WRITER}: {error}") from error

@@ -1,0 +1,127 @@
+"""The table of indexed files: what `rerank index` has read into the store, and how far it got."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, fields
+from typing import Any
+
+from rerank_plugin.store.sqlite.connection import Connection
+
+# Where a passage comes from stands in its meta. The index answers which passages a file has without reading their meta; the
+# meta of other documents is not even parsed. `json_valid`: a meta that SQLite cannot parse must not stop a write.
+_SOURCE = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source') END"
+_FINGERPRINT = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source_fingerprint') END"
+_IS_PASSAGE = "instr(meta, '\"source_fingerprint\"') > 0"
+
+TABLES = (
+    """CREATE TABLE indexed_files (source TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, size INTEGER NOT NULL,
+        since INTEGER NOT NULL, documents INTEGER NOT NULL, passages INTEGER NOT NULL, complete INTEGER NOT NULL)
+        WITHOUT ROWID""",
+    f"CREATE INDEX documents_source ON documents ({_SOURCE}, {_FINGERPRINT}) WHERE {_IS_PASSAGE}",
+)
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """
+    How far a file has been indexed: a row of the table.
+
+    :param source: Absolute path of the file, as it stands in the meta of its passages.
+    :param fingerprint: Hash of its content and of how it was indexed; stands in the meta of its passages, too.
+    :param size: Its size in bytes.
+    :param since: The store's change counter when indexing began: what was written later is of this fingerprint, what is
+        older has to go in the end.
+    :param documents: Of a corpus, the documents that were read and written so far.
+    :param passages: Passages written so far; of a complete file, all of them.
+    :param complete: Whether it was indexed to its end, and older passages were deleted.
+    """
+
+    source: str
+    fingerprint: str
+    size: int
+    since: int = 0
+    documents: int = 0
+    passages: int = 0
+    complete: bool = False
+
+
+class IndexedFilesTable:
+    """
+    Reads and writes the table `indexed_files`, and looks up the passages of a file.
+
+    It stands in the same database as the documents, so that a copy, a backup or a deleted file can never tear them apart.
+
+    :param connection: The open database. Writing belongs into a transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def files(self) -> dict[str, IndexedFile]:
+        """Return what is known of every file, by source."""
+        return {file.source: file for file in self._select("", ())}
+
+    def get(self, source: str) -> IndexedFile | None:
+        """
+        Return what is known of a file, `None` if nothing is.
+
+        :param source: The file.
+        """
+        return next(iter(self._select("WHERE source = ?", (source,))), None)
+
+    def put(self, files: Iterable[IndexedFile]) -> None:
+        """
+        Store what is known of files.
+
+        :param files: One entry per file; it replaces an older one.
+        """
+        marks = ", ".join("?" * len(fields(IndexedFile)))
+        self._connection.executemany(
+            f"INSERT OR REPLACE INTO indexed_files VALUES ({marks})",  # noqa: S608 - our own names
+            (astuple(file) for file in files),
+        )
+
+    def remove(self, sources: Iterable[str]) -> None:
+        """
+        Forget files; their passages stay.
+
+        :param sources: Their sources.
+        """
+        self._connection.executemany("DELETE FROM indexed_files WHERE source = ?", ((source,) for source in sources))
+
+    def passage_counts(self) -> dict[str, dict[str, int]]:
+        """Return how many passages stand in the store: source -> fingerprint -> count."""
+        counts: dict[str, dict[str, int]] = {}
+        rows = self._connection.execute(
+            f"SELECT {_SOURCE} AS source, {_FINGERPRINT} AS fingerprint, count(*) "  # noqa: S608 - our own names
+            f"FROM documents WHERE {_IS_PASSAGE} GROUP BY 1, 2"
+        )
+        for source, fingerprint, count in rows:
+            if isinstance(source, str) and isinstance(fingerprint, str):
+                counts.setdefault(source, {})[fingerprint] = count
+        return counts
+
+    def rows(self, source: str) -> list[int]:
+        """
+        Return the rows of all passages of a file.
+
+        :param source: The file.
+        """
+        return self._rows(source, "1", ())
+
+    def stale_rows(self, file: IndexedFile) -> list[int]:
+        """
+        Return the rows of a file's passages that are of another fingerprint, or were not written since indexing began.
+
+        :param file: The file.
+        """
+        return self._rows(file.source, f"({_FINGERPRINT} IS NOT ? OR changed <= ?)", (file.fingerprint, file.since))
+
+    def _select(self, where: str, parameters: tuple[Any, ...]) -> Iterator[IndexedFile]:
+        names = ", ".join(field.name for field in fields(IndexedFile))
+        query = f"SELECT {names} FROM indexed_files {where}"  # noqa: S608 - our own names
+        for source, fingerprint, size, since, documents, passages, complete in self._connection.execute(query, parameters):
+            yield IndexedFile(source, fingerprint, size, since, documents, passages, bool(complete))
+
+    def _rows(self, source: str, condition: str, parameters: tuple[Any, ...]) -> list[int]:
+        query = f"SELECT row FROM documents WHERE {_IS_PASSAGE} AND {_SOURCE} = ? AND {condition}"  # noqa: S608
+        return [row for (row,) in self._connection.execute(query, (source, *parameters))]

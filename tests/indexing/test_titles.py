@@ -1,0 +1,75 @@
+"""Titles come from parsers, in time that grows with the file and not with its square (T3)."""
+
+import pytest
+
+from rerank_plugin.indexing.titles import html_title, markdown_title
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("# The guide\n\nText.", "The guide"),
+        ("Some text first.\n\n# The guide #\n", "The guide"),
+        ("The guide\n=========\n", "The guide"),
+        ("# The *very* `best` [guide](there)\n", "The very best guide"),
+        ("\ufeff# The guide\n", "The guide"),
+        ("#\n\ntext that is no title", ""),
+        ("```\n# a comment in a script\n```\n\nText.", ""),
+        ("    # indented code\n", ""),
+        ("```sh\n# a comment\n```\n\n# The guide\n", "The guide"),
+        ("<!--\n# hidden\n-->\n\n# The guide\n", "The guide"),
+        ("> # quoted\n\n# The guide\n", "The guide"),
+        ("## Only a section\n", ""),
+        ("#\n\n# The guide", "The guide"),
+        ("", ""),
+    ],
+)
+def test_t3_the_title_of_markdown_is_its_first_top_level_heading(text, title):
+    assert markdown_title(text.encode("utf-8")) == title
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("<html><head><title>The\n  page</title></head><body>x</body></html>", "The page"),
+        ("<TITLE lang='en'>Tea &amp; coffee</TITLE><p>x", "Tea & coffee"),
+        ("<html><head><!-- <title>old</title> --><title>new</title></head></html>", "new"),
+        ("<html><body><svg><title>a picture</title></svg></body></html>", ""),
+        ("<html><head><title></title></head><body>x</body></html>", ""),
+        ("<title>Чай</title>", "Чай"),
+        ("no markup at all", ""),
+        ("", ""),
+    ],
+)
+def test_t3_the_title_of_html_is_its_title_element(text, title):
+    assert html_title(text.encode("utf-8")) == title
+
+
+def test_a_page_in_another_encoding_has_its_title():
+    page = '<html><head><meta charset="windows-1251"><title>Чайник</title></head></html>'
+    assert html_title(page.encode("cp1251")) == "Чайник"
+
+
+def test_a_cut_inside_a_character_does_not_change_the_encoding():
+    page = f"<title>Чай</title><p>{'я' * 200_000}".encode()
+    assert html_title(page) == html_title(b"<!doctype html>" + page) == html_title(b"<!doctype html >" + page) == "Чай"
+
+
+@pytest.mark.parametrize(
+    ("find_title", "head"),
+    [
+        (markdown_title, "# " + " " * 200_000 + "x"),
+        (markdown_title, "# x" + " #" * 100_000 + "y"),
+        (markdown_title, "[" * 100_000),
+        (markdown_title, ">" * 100_000),
+        (markdown_title, "# " + "*a " * 50_000),
+        (markdown_title, "- " * 50_000),
+        (html_title, "<title>" * 40_000),
+        (html_title, "<title" * 40_000),
+        (html_title, "<title>" + "<" * 200_000),
+        (html_title, "<div>" * 50_000 + "<title>deep</title>"),
+    ],
+)
+def test_t3_no_text_makes_finding_its_title_slow(find_title, head):
+    """The regular expressions of old took minutes to years for these: the suite would never end."""
+    assert isinstance(find_title(head.encode()), str)
