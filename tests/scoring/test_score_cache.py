@@ -4,8 +4,8 @@ import threading
 import pytest
 
 from rerank_plugin.errors import InvalidValueError, ScoreCacheError
-from rerank_plugin.scoring.score_cache import ScoreCache, score_key
-from rerank_plugin.scoring.score_shelves import CachedScore
+from rerank_plugin.scoring.cache import ScoreCache, score_key
+from rerank_plugin.scoring.score_stores import CachedScore
 from rerank_plugin.scoring.types import Window
 
 
@@ -20,30 +20,29 @@ class Counting:
     def __init__(self):
         self.asked = []
 
-    def __call__(self, positions):
-        self.asked.append(list(positions))
-        return [CachedScore(float(position), Window(1, 2, 3) if position % 2 else None) for position in positions]
+    def __call__(self, wanted):
+        self.asked.append(list(wanted))
+        return {key: CachedScore(float(key[0]), Window(1, 2, 3) if key[0] % 2 else None) for key in wanted}
 
 
 def keys(count):
-    return [score_key("model", "query", str(number)) for number in range(count)]
+    return [bytes([number]) * 16 for number in range(count)]
 
 
 def test_a_score_is_computed_once(place):
     cache, compute = ScoreCache(place, size=10), Counting()
     first = cache.get_or_compute(keys(4), compute)
     assert cache.get_or_compute(keys(4), compute) == first
-    assert compute.asked == [[0, 1, 2, 3]]
-    assert (cache.hits, cache.misses, len(cache)) == (4, 4, 4)
-    assert first[1] == CachedScore(1.0, Window(1, 2, 3))
+    assert compute.asked == [keys(4)]
+    assert len(cache) == 4
+    assert first[keys(2)[1]] == CachedScore(1.0, Window(1, 2, 3))
 
 
 def test_a_key_that_occurs_twice_is_computed_once(place):
     cache, compute = ScoreCache(place, size=10), Counting()
     (key,) = keys(1)
-    scores = cache.get_or_compute([key, key], compute)
-    assert scores[0] == scores[1]
-    assert compute.asked == [[0]]
+    assert cache.get_or_compute([key, key], compute) == {key: CachedScore(0.0, None)}
+    assert compute.asked == [[key]]
 
 
 def test_of_too_many_the_ones_not_used_for_longest_go(place):
@@ -61,7 +60,7 @@ def test_of_too_many_the_ones_not_used_for_longest_go(place):
 
 def test_more_scores_than_the_cache_holds_are_all_returned(place):
     scores = ScoreCache(place, size=2).get_or_compute(keys(5), Counting())
-    assert [score.logit for score in scores] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert [scores[key].logit for key in keys(5)] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def test_a_file_keeps_scores_for_the_next_process(tmp_path):
@@ -77,11 +76,11 @@ def test_callers_that_miss_the_same_score_at_once_compute_it_once(place):
     cache, started, go = ScoreCache(place, size=10), threading.Event(), threading.Event()
     computed, results = [], []
 
-    def slow(positions):
-        computed.append(list(positions))
+    def slow(wanted):
+        computed.append(list(wanted))
         started.set()
         assert go.wait(10)
-        return [CachedScore(7.0, None) for _ in positions]
+        return {key: CachedScore(7.0, None) for key in wanted}
 
     def call():
         results.append(cache.get_or_compute(keys(2), slow))
@@ -94,14 +93,14 @@ def test_callers_that_miss_the_same_score_at_once_compute_it_once(place):
     go.set()
     for thread in threads:
         thread.join(10)
-    assert computed == [[0, 1]]
-    assert results == [[CachedScore(7.0, None)] * 2] * 5
+    assert computed == [keys(2)]
+    assert results == [dict.fromkeys(keys(2), CachedScore(7.0, None))] * 5
 
 
 def test_when_computing_fails_the_next_caller_computes(place):
     cache = ScoreCache(place, size=10)
 
-    def broken(positions):
+    def broken(wanted):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
