@@ -34,7 +34,7 @@ class SlowBackend:
 
     precision = "exact"
     batch_tokens = 100_000
-    grid = ShapeGrid(batch_cost=0)
+    grid = ShapeGrid()
 
     def __init__(self, seconds=0.0, error=None, waits=False):
         self.seconds, self.error, self.batches, self.now = seconds, error, 0, 0.0

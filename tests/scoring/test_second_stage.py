@@ -199,9 +199,7 @@ def test_t10_without_a_budget_every_window_of_a_long_document_is_read(stage):
 def test_t10_the_windows_of_a_long_document_are_not_read_on_once_nobody_wants_them(stage):
     plain = stage(backend=Counting(batch_tokens=512))
     with pytest.raises(ScoringStoppedError):
-        plain.score(
-            [ScoringRequest("moon", [MEGABYTE])], CallLimits(should_stop=lambda: plain.scorer.backend.batches >= 3)
-        )
+        plain.score([ScoringRequest("moon", [MEGABYTE])], CallLimits(should_stop=lambda: plain.scorer.backend.batches >= 3))
     assert plain.scorer.backend.batches == 3
 
 
