@@ -268,7 +268,7 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | Non
     check_precision(settings.precision, backend=chosen)
     if settings.compile_torch and chosen != "torch":
         raise InvalidValueError(
-            f"torch_compile is for backend 'torch', and the model runs on {chosen!r}: leave one of them out"
+            f"torch_compile is for backend 'torch', but the model runs on {chosen!r}: leave one of them out"
         )
     source = ModelSource(
         spec, precision=settings.precision, num_threads=settings.num_threads, compile_torch=settings.compile_torch

@@ -111,7 +111,9 @@ def test_status_is_an_output_of_the_component(make):
 
 
 def test_what_the_time_budget_leaves_comes_last_in_first_stage_order(timed):
-    (answer,) = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=0.2).answer(["moon"], [DOCUMENTS], Overrides())
+    (answer,) = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=0.2, batch_size=8).answer(
+        ["moon"], [DOCUMENTS], Overrides()
+    )
     scored = answer["status"]["scored"]
     assert (answer["status"]["state"], answer["status"]["stopped_by"]) == ("partial", "deadline")
     assert 0 < scored < 60
@@ -124,7 +126,7 @@ def test_what_the_time_budget_leaves_comes_last_in_first_stage_order(timed):
 
 
 def test_a_threshold_cuts_scored_documents_only(timed):
-    reranker = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=1.1, scale_score=True)
+    reranker = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=1.1, scale_score=True, batch_size=8)
     (answer,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
     assert 0 < answer["status"]["scored"] < 60
     assert len(answer["documents"]) == 60 - answer["status"]["scored"]
@@ -135,7 +137,7 @@ def test_a_threshold_cuts_scored_documents_only(timed):
 def test_t1_a_time_budget_never_switches_the_ranker_off(timed, budget):
     """One slow call, whatever made it slow, is followed by answers that are complete."""
     backend = SlowBackend(0.01)
-    reranker = timed(backend, budget)
+    reranker = timed(backend, budget, batch_size=8)
     backend.seconds = 10.0
     (slow,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
     assert slow["status"]["state"] == "partial"

@@ -177,7 +177,7 @@ def test_v_a_document_that_cannot_be_ranked_is_named_before_anything_is_scored(m
     ranker = make(meta_fields_to_embed=["title"], on_error="keep_order")
     if isinstance(documents, list):
         documents = [Document(content="moon"), *documents]
-        message = message.replace("[1]", "[2]").replace("[0]", "[1]")
+        message = message.replace(r"\[1\]", r"\[2\]").replace(r"\[0\]", r"\[1\]")
     with pytest.raises(InvalidValueError, match=message):
         ranker.run(query="moon", documents=documents)
     assert Constant.batches == 0
