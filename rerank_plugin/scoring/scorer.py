@@ -134,29 +134,41 @@ class PairScorer:
         )
 
     def _take(self, pieces: Iterator[Piece], limits: CallLimits) -> list[Piece]:
-        """
-        Take pieces that are worth planning together.
-
-        With a deadline these are the next candidates of the first stage for about half of the time that is left: if the
-        machine turns out slower than expected, it is not the best candidates that stay unscored.
-        """
-        most: float = PLANNED_TOKENS
-        if limits.is_timed and not self.cost.is_known:
-            most = FIRST_TOKENS
-        elif limits.is_timed:
-            whole_batch = self.cost.seconds(self._max_tokens)
-            seconds = max(limits.remaining / 2, min(limits.remaining, whole_batch))
-            most = min(most, self.cost.tokens_within(seconds / (1 + self.turns.waiting)))
+        """Take pieces that are worth planning together."""
         taken: list[Piece] = []
-        tokens = 0
         if limits.is_over:
             return taken
+        most, tokens = self._tokens_worth_planning(limits), 0
         for piece in pieces:
             taken.append(piece)
             tokens += self.tokenizer.length(piece.pair)
             if tokens >= most:
                 break
         return taken
+
+    def _tokens_worth_planning(self, limits: CallLimits, *, callers: int = 1) -> float:
+        """
+        Return the tokens to score before the limits are looked at again.
+
+        With a deadline these are the next candidates of the first stage for about half of the time that is left: if the
+        machine turns out slower than expected, it is not the best candidates that stay unscored. Callers share the time.
+        """
+        if not limits.is_timed:
+            return PLANNED_TOKENS
+        if not self.cost.is_known:
+            return FIRST_TOKENS / callers
+        whole_batch = self.cost.seconds(self._max_tokens)
+        seconds = max(limits.remaining / 2, min(limits.remaining, whole_batch))
+        return min(PLANNED_TOKENS, self.cost.tokens_within(seconds / callers))
+
+    def _affordable(self, pieces: Sequence[Piece], left: Sequence[int], limits: CallLimits) -> Sequence[int]:
+        """Of the pieces that are left, return those for one turn: the first one, and more as the time allows."""
+        waiting = self.turns.waiting
+        if not limits.is_timed or (not waiting and limits.remaining > 0):
+            return left
+        most = self._tokens_worth_planning(limits, callers=1 + waiting)
+        totals = np.cumsum([self.tokenizer.length(pieces[position].pair) for position in left])
+        return left[: max(1, int(np.searchsorted(totals, most, side="right")))]
 
     def _run(self, pieces: Sequence[Piece], limits: CallLimits) -> bool:
         """Score pieces, in as many turns as it takes. Return whether the call may go on."""
@@ -165,7 +177,7 @@ class PairScorer:
         may_go_on = True
         while left and may_go_on and self.turns.enter(limits):
             try:
-                may_go_on = self._turn(pieces, left, logits, limits)
+                may_go_on = self._turn(pieces, self._affordable(pieces, left, limits), logits, limits)
             finally:
                 self.turns.leave()
             left = [position for position in left if np.isnan(logits[position])]

@@ -8,9 +8,9 @@ from rerank_plugin.scoring.limits import CallLimits
 
 # Seconds between two looks at the clock and at whether the caller has lost interest.
 POLL = 0.05
-# Looks after the deadline until a call gives up that has got nothing yet: 2 seconds. Others have one batch each before it;
-# only a model that hangs keeps it waiting longer. Counted in looks: a process that was stopped misses seconds, not looks.
-LOOKS_AFTER_DEADLINE = 40
+# Looks after the deadline until a call gives up that has got nothing yet: 10 seconds. Others have one small batch each
+# before it; only a model that hangs keeps it waiting longer. A process that was stopped misses seconds, but no looks.
+LOOKS_AFTER_DEADLINE = 200
 
 
 class Turns:

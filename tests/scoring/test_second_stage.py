@@ -326,4 +326,5 @@ def test_callers_at_once_all_get_something_and_overrun_by_their_batches_at_most(
     assert answers[0].is_complete
     for number in range(1, callers):
         assert (~np.isnan(answers[number].logits)).any()
-        assert ends[number] <= budget + callers * gate.longest
+        # Twice: the clock goes on with the batches of others until this thread has written down its time.
+        assert ends[number] <= budget + 2 * callers * gate.longest
