@@ -22,11 +22,9 @@ def check_confidence(confidence: Any) -> None:
 
     :raises InvalidValueError: If it is not between 0 and 1.
     """
-    check_number("adaptive_depth", confidence, above=0)
-    if confidence >= 1:
-        raise InvalidValueError(
-            f"adaptive_depth is a confidence between 0 and 1, got {confidence}: nothing is certain, try 0.9"
-        )
+    check_number("adaptive_depth", confidence)
+    if not 0 < confidence < 1:
+        raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}: 0.9, for example")
 
 
 @dataclass(frozen=True)

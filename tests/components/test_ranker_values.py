@@ -98,7 +98,7 @@ def make(monkeypatch, cross_encoder):
         ({"fusion": "rrf", "fusion_weight": 1.5}, "fusion_weight must be a finite number from 0 to 1, got 1.5"),
         ({"fusion_weight": 0.5}, "fusion_weight is 0.5, but fusion is 'none'"),
         ({"adaptive_depth": 1.0}, "adaptive_depth is a confidence between 0 and 1"),
-        ({"adaptive_depth": "0.9"}, "adaptive_depth must be a finite number above 0"),
+        ({"adaptive_depth": "0.9"}, "adaptive_depth must be a finite number, got"),
         ({"early_exit": 0}, "early_exit must be a whole number of at least 1"),
         ({"adaptive_depth": 0.9, "early_exit": 20}, "exclude each other"),
     ],
