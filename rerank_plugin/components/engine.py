@@ -1,40 +1,22 @@
-"""What a ranker loads at `warm_up`: the scorer, its cache and the calibration."""
+"""What a ranker loads when it is first needed: the scorer, its cache and the calibration."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
+from rerank_plugin.scoring.forking import keep_forever, renew_after_fork
+from rerank_plugin.scoring.limits import CallLimits
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 if TYPE_CHECKING:
     from rerank_plugin.scoring.calibration import Calibration
     from rerank_plugin.scoring.depth import DepthRule
-    from rerank_plugin.scoring.scorer import ScorerSettings
     from rerank_plugin.scoring.second_stage import SecondStage
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """
-    What decides about the engine.
-
-    :param spec: Which model.
-    :param scorer: How to run it.
-    :param calibration: `auto`, `none`, or a file.
-    :param score_cache: `None`, `memory`, or a file.
-    :param score_cache_size: Most scores in the cache.
-    :param adaptive_depth: Confidence at which to stop early; `None`: never.
-    :param early_exit: Candidates that get all layers; `None`: all of them.
-    """
-
-    spec: ModelSpec
-    scorer: "ScorerSettings"
-    calibration: str
-    score_cache: str | None
-    score_cache_size: int
-    adaptive_depth: float | None
-    early_exit: int | None
 
 
 @dataclass(frozen=True)
@@ -52,46 +34,105 @@ class Engine:
     depth: "DepthRule | None"
 
 
-def load_engine(settings: EngineSettings) -> Engine:
+class EngineHolder:
+    """
+    Loads the engine when the first call needs it, and closes it when the last call that has it is done.
+
+    :param config: What to load.
+    """
+
+    def __init__(self, config: RankerConfig) -> None:
+        self._config = config
+        self._engine: Engine | None = None
+        self._users: dict[int, int] = {}
+        self._lock = threading.Lock()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave to the parent what it has loaded; its threads release no lock here."""
+        self._lock = threading.Lock()
+        if self._engine is not None:
+            keep_forever(self._engine)
+        self._engine, self._users = None, {}
+
+    @contextmanager
+    def borrow(self, limits: CallLimits | None = None) -> Iterator[Engine]:
+        """
+        Give the engine to a call.
+
+        :param limits: Of the call: the time in which the engine was loaded, by this call or another one, is credited.
+        :returns: The engine. It stays open until the `with` block ends, whoever closes the holder meanwhile.
+        :raises RerankError: See `load_engine`.
+        """
+        limits = limits or CallLimits()
+        began = limits.clock()
+        with self._lock:
+            engine = self._engine = self._engine or load_engine(self._config)
+            self._users[id(engine)] = self._users.get(id(engine), 0) + 1
+        limits.credit(limits.clock() - began)
+        try:
+            yield engine
+        finally:
+            with self._lock:
+                # In the child of a fork that happened meanwhile, the engine is the parent's.
+                if id(engine) in self._users:
+                    self._users[id(engine)] -= 1
+                    self._close_if_unused(engine)
+
+    def close(self) -> None:
+        """Let the engine go. A later call loads it again."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+            if engine is not None:
+                self._close_if_unused(engine)
+
+    def _close_if_unused(self, engine: Engine) -> None:
+        if engine is not self._engine and not self._users.get(id(engine)):
+            self._users.pop(id(engine), None)
+            engine.stage.close()
+
+
+def load_engine(config: RankerConfig) -> Engine:
     """
     Load model, cache and calibration.
 
-    :param settings: What to load.
+    :param config: What to load.
     :returns: The engine.
     :raises ModelError: If the model cannot be loaded, or has no early-exit head though it was asked for.
-    :raises InvalidValueError: If a setting does not fit the model.
+    :raises InvalidValueError: If a value does not fit the model.
     :raises InputFileError: If the calibration cannot be read.
     :raises ScoreCacheError: If the cache's file cannot be used.
     """
-    from rerank_plugin.scoring.score_cache import ScoreCache
+    from rerank_plugin.scoring.cache import ScoreCache
     from rerank_plugin.scoring.scorer import load_scorer
     from rerank_plugin.scoring.second_stage import SecondStage
 
-    calibration = _load_calibration(settings)
+    calibration = _load_calibration(config)
     depth = None
-    if settings.adaptive_depth is not None:
+    if config.adaptive_depth is not None:
         if calibration.depth is None:
             raise InvalidValueError(
                 "adaptive_depth needs to know when to stop: fit it with `rerank calibrate DATASET` and give its file as "
                 "calibration, or leave adaptive_depth out"
             )
-        depth = calibration.depth.at(settings.adaptive_depth)
-    scorer = load_scorer(settings.spec, settings.scorer)
+        depth = calibration.depth.at(config.adaptive_depth)
+    spec, settings = config.model_spec(), config.scorer_settings()
+    scorer = load_scorer(spec, settings)
     first_look = None
-    if settings.early_exit is not None:
-        first_look = load_scorer(replace(settings.spec, early_exit=True), settings.scorer)
+    if config.early_exit is not None:
+        first_look = load_scorer(replace(spec, early_exit=True), settings, turns=scorer.turns)
     cache = None
-    if settings.score_cache is not None:
-        cache = ScoreCache(settings.score_cache, size=settings.score_cache_size)
+    if config.score_cache is not None:
+        cache = ScoreCache(config.score_cache, size=config.score_cache_size)
     return Engine(SecondStage(scorer, cache, first_look), calibration, depth)
 
 
-def _load_calibration(settings: EngineSettings) -> "Calibration":
+def _load_calibration(config: RankerConfig) -> "Calibration":
     from rerank_plugin.scoring.calibration import FILE_NAME, Calibration
 
-    if settings.calibration == "none":
+    if config.calibration == "none":
         return Calibration()
-    if settings.calibration != "auto":
-        return Calibration.load(Path(settings.calibration).expanduser())
-    own = Path(resolve_model(settings.spec.model)) / FILE_NAME
+    if config.calibration != "auto":
+        return Calibration.load(Path(config.calibration).expanduser())
+    own = Path(resolve_model(config.model)) / FILE_NAME
     return Calibration.load(own) if own.is_file() else Calibration()

@@ -1,23 +1,27 @@
 """The second stage as a Haystack component."""
 
 import asyncio
-import inspect
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import ComponentDevice, Secret
-from haystack.utils.hf import deserialize_hf_model_kwargs, serialize_hf_model_kwargs
+from haystack.utils.hf import deserialize_hf_model_kwargs
 
-from rerank_plugin.components.config import check_settings
-from rerank_plugin.components.reranker import Overrides, Reranking
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.components.answers import Answer
+from rerank_plugin.components.config import PARAMETERS, RankerConfig
+from rerank_plugin.components.inputs import Overrides, check_queries
+from rerank_plugin.components.reranker import Reranker
+from rerank_plugin.scoring.forking import renew_after_fork
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
+
+# Calls of `run_async` that are under way at once: one of them scores, the others tokenise, or wait for their turn.
+ASYNC_CALLS = 16
 
 
 @component
@@ -39,7 +43,7 @@ class CrossEncoderRanker:
     ```
 
     :param model: A bundled name, a folder, or a Hub id. Default: the bundled English model.
-    :param device: Where the model runs. `None` takes the best that is there.
+    :param device: Where the model runs, also as a text (`cpu`, `cuda:0`). `None` takes the best that is there.
     :param token: Access token for private models of the Hub; read at `warm_up`.
     :param top_k: Most documents to return.
     :param query_prefix: Put before the query, as instruction-tuned models want it.
@@ -63,33 +67,42 @@ class CrossEncoderRanker:
         (torch), or `int8` (OpenVINO and ONNX, with the extra `int8`).
     :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
     :param torch_compile: Compile the model, with the torch backend.
-    :param max_length: Most tokens of query and passage together; `None`: as many as the model reads.
+    :param max_length: Most tokens of query and passage together, no more than the model reads; `None`: as many as it reads.
     :param window_aggregation: How the windows of a passage that is too long make one score: `max`, `mean_top_k`, or `first`;
         `truncate` cuts the passage as the stock ranker does. `meta["window"]` says which characters of the content decided.
-    :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers).
+    :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers), at most half of what the
+        model reads.
     :param window_top_k: Windows that `mean_top_k` takes the mean of.
     :param calibration: `auto`: the calibration in the model's folder, if there is one; `none`; or the file that
         `rerank calibrate` wrote.
-    :param score_cache: Remember scores in `memory` or in an SQLite file. `None`: score anew each time.
+    :param score_cache: Remember scores in `memory` or in an SQLite file (a path: `./scores` or `scores.sqlite`), which
+        processes may share, and which may be read-only. `None`: score anew each time.
     :param score_cache_size: Most scores that are remembered.
-    :param time_budget_ms: Milliseconds for a call. Candidates that it leaves unscored come last, in first-stage order and
-        without a score, marked by `meta["reranked"] = False`. `None`: take as long as it takes.
+    :param time_budget_ms: Milliseconds for a call; loading the model does not count. Candidates that it leaves unscored come
+        last, in first-stage order and without a score, marked by `meta["reranked"] = False`. A long document between whose
+        windows the time ran out has the score of the windows that were read, marked by `meta["partly_read"] = True`. The
+        first batch is always scored. `None`: take as long as it takes, and read everything.
     :param on_error: `raise`, or `keep_order`: if scoring fails, return the candidates as the first stage ranked them.
     :param fusion: Rank by both stages: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own score is
         then in `meta["second_stage_score"]`.
-    :param fusion_weight: Weight of the second stage, 0 to 1; `None`: the calibration's, or else 0.5.
+    :param fusion_weight: Weight of the second stage, 0 to 1, with a `fusion`; `None`: the calibration's, or else 0.5.
     :param adaptive_depth: Stop when, with this confidence (0 to 1), a document of the full result is among those found: the
-        remaining candidates are too deep to enter it. Needs a calibration. `None`: score all.
+        remaining candidates are too deep to enter it. Needs a calibration. Fewer candidates than it looks at between two
+        decisions are all scored. `None`: score all.
     :param early_exit: Score all candidates with the first layers only, and this many of them with all layers. Needs a model
         with an early-exit head. `None`: score all with all layers.
-    :raises InvalidValueError: If a value is none of those described.
+    :ivar config: All of this as a value that does not change. Its fields can be read as attributes of the component, too; to
+        change one, make another ranker.
+    :raises InvalidValueError: If a value is none of those described, or contradicts another one.
     """
+
+    config: RankerConfig
 
     def __init__(  # noqa: PLR0913 - the parameters of the component that this one replaces, and its own
         self,
         *,
         model: str | Path = DEFAULT_MODEL,
-        device: ComponentDevice | None = None,
+        device: ComponentDevice | str | None = None,
         token: Secret | None = Secret.from_env_var(["HF_API_TOKEN", "HF_TOKEN"], strict=False),  # noqa: B008 - immutable
         top_k: int = 10,
         query_prefix: str = "",
@@ -124,45 +137,79 @@ class CrossEncoderRanker:
         adaptive_depth: float | None = None,
         early_exit: int | None = None,
     ) -> None:
-        self.model = str(model)
-        self.device = device
-        self.token = token
-        self.top_k = top_k
-        self.query_prefix = query_prefix
-        self.query_suffix = query_suffix
-        self.document_prefix = document_prefix
-        self.document_suffix = document_suffix
-        self.meta_fields_to_embed = list(meta_fields_to_embed or [])
-        self.embedding_separator = embedding_separator
-        self.scale_score = scale_score
-        self.score_threshold = score_threshold
-        self.trust_remote_code = trust_remote_code
-        self.model_kwargs = model_kwargs
-        self.tokenizer_kwargs = tokenizer_kwargs
-        self.config_kwargs = config_kwargs
-        self.backend = backend
-        self.batch_size = batch_size
-        self.max_batch_tokens = max_batch_tokens
-        self.precision = precision
-        self.num_threads = num_threads
-        self.torch_compile = torch_compile
-        self.max_length = max_length
-        self.window_aggregation = window_aggregation
-        self.window_overlap = window_overlap
-        self.window_top_k = window_top_k
-        self.calibration = str(calibration)
-        self.score_cache = None if score_cache is None else str(score_cache)
-        self.score_cache_size = score_cache_size
-        self.time_budget_ms = time_budget_ms
-        self.on_error = on_error
-        self.fusion = fusion
-        self.fusion_weight = fusion_weight
-        self.adaptive_depth = adaptive_depth
-        self.early_exit = early_exit
-        check_settings(self)
-        self._reranking = Reranking(self)
-        self._executor: ThreadPoolExecutor | None = None
+        # What the types of the fields promise is checked, and made true, by the config itself.
+        self.config = RankerConfig(
+            model=model,  # type: ignore[arg-type]
+            device=device,  # type: ignore[arg-type]
+            token=token,
+            top_k=top_k,
+            query_prefix=query_prefix,
+            query_suffix=query_suffix,
+            document_prefix=document_prefix,
+            document_suffix=document_suffix,
+            meta_fields_to_embed=meta_fields_to_embed,  # type: ignore[arg-type]
+            embedding_separator=embedding_separator,
+            scale_score=scale_score,
+            score_threshold=score_threshold,
+            trust_remote_code=trust_remote_code,
+            model_kwargs=model_kwargs,
+            tokenizer_kwargs=tokenizer_kwargs,
+            config_kwargs=config_kwargs,
+            backend=backend,
+            batch_size=batch_size,
+            max_batch_tokens=max_batch_tokens,
+            precision=precision,
+            num_threads=num_threads,
+            torch_compile=torch_compile,
+            max_length=max_length,
+            window_aggregation=window_aggregation,
+            window_overlap=window_overlap,
+            window_top_k=window_top_k,
+            calibration=calibration,  # type: ignore[arg-type]
+            score_cache=score_cache,  # type: ignore[arg-type]
+            score_cache_size=score_cache_size,
+            time_budget_ms=time_budget_ms,
+            on_error=on_error,
+            fusion=fusion,
+            fusion_weight=fusion_weight,
+            adaptive_depth=adaptive_depth,
+            early_exit=early_exit,
+        )
+        self._reranker = Reranker(self.config)
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the parent's threads. Called in a forked child."""
         self._lock = threading.Lock()
+        self._executor: ThreadPoolExecutor | None = None
+
+    if not TYPE_CHECKING:  # the type of each parameter is that of the config's field
+
+        def __getattr__(self, name: str) -> Any:
+            if name in PARAMETERS and "config" in self.__dict__:
+                return self.config.init_parameters()[name]
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in PARAMETERS:
+                raise AttributeError(
+                    f"{name} of a ranker cannot be changed, as the model is loaded for it: make another one, "
+                    f"CrossEncoderRanker(**{{**ranker.config.init_parameters(), {name!r}: ...}})"
+                )
+            object.__setattr__(self, name, value)  # not super(): the decorator makes another class of this one
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the configuration; the copy loads the model itself."""
+        return partial(type(self), **self.config.init_parameters()), ()
+
+    def __enter__(self) -> "CrossEncoderRanker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def warm_up(self) -> None:
         """
@@ -171,15 +218,15 @@ class CrossEncoderRanker:
         :raises ModelError: If the model cannot be found or is no cross-encoder.
         :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
         """
-        self._reranking.warm_up()
+        self._reranker.warm_up()
 
     def close(self) -> None:
-        """Let the model go. A later `run` loads it again."""
+        """Wait for the calls of `run_async` that were made before, and let the model go. A later `run` loads it again."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
-            executor.shutdown(cancel_futures=True)
-        self._reranking.close()
+            executor.shutdown()
+        self._reranker.close()
 
     @component.output_types(documents=list[Document], status=dict[str, Any])
     def run(
@@ -190,7 +237,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """
         Rank documents by how well they answer the query.
 
@@ -202,14 +249,17 @@ class CrossEncoderRanker:
         :param scale_score: Probabilities or logits; `None` means as configured.
         :param score_threshold: Lowest score to return; `None` means as configured.
         :returns: `documents`: copies, best first; equal scores are ordered by id. `status`: how the answer came about:
-            `state` (`complete`; `partial`: the time budget left candidates unscored; `fallback`: scoring failed, the
-            order is the first stage's), `candidates`, `scored`, `stopped_by` (`deadline`, `depth`, `early_exit` or `None`),
-            `cached` (scores from the cache), `milliseconds`, `backend` (such as `openvino bf16`) and `error`.
-        :raises InvalidValueError: If the query is empty, `top_k` is below 1, or a score is missing that `fusion` reads.
-        :raises ModelError: If the model cannot be loaded or is no cross-encoder.
+            `state` (`complete`; `partial`: the time budget left candidates unscored or partly read; `fallback`: scoring
+            failed, the order is the first stage's), `candidates`, `scored`, `partly_read`, `stopped_by` (`deadline`,
+            `depth`, `early_exit` or `None`), `cached` (scores from the cache), `milliseconds`, `backend` (such as
+            `openvino bf16`) and `error`.
+        :raises InvalidValueError: If the query is empty or no valid text, a document is none or has no valid text, `top_k`
+            is below 1, or a score is missing that `fusion` reads. Nothing has been scored then.
+        :raises ModelError: If the model cannot be loaded or is no cross-encoder; or if it was loaded before this process was
+            forked.
         """
         overrides = Overrides(top_k, scale_score, score_threshold)
-        return self._reranking.answer([query], [documents], overrides, began=time.perf_counter())[0]
+        return self._reranker.answer([query], [documents], overrides)[0]
 
     @component.output_types(documents=list[Document], status=dict[str, Any])
     async def run_async(
@@ -220,12 +270,12 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """
         Rank documents without blocking the event loop.
 
-        The scoring runs in a thread of the ranker's own, one call after the other: each uses all cores. The time that a call
-        waits counts towards its time budget. A call that is cancelled stops before its next batch.
+        The scoring runs in threads of the ranker's own, which take turns, as each uses all cores. The time that a call waits
+        counts towards its time budget. A call that is cancelled stops before its next batch.
 
         :param query: See `run`.
         :param documents: See `run`.
@@ -239,15 +289,15 @@ class CrossEncoderRanker:
         overrides = Overrides(top_k, scale_score, score_threshold)
         cancelled = threading.Event()
         answer = partial(
-            self._reranking.answer,
+            self._reranker.answer,
             [query],
             [documents],
             overrides,
-            began=time.perf_counter(),
+            began=self._reranker.clock(),
             should_stop=cancelled.is_set,
         )
         try:
-            return (await asyncio.get_running_loop().run_in_executor(self._own_thread(), answer))[0]
+            return (await self._in_own_thread(answer))[0]
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -260,7 +310,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Answer]:
         """
         Rank the candidates of several queries; their pairs share batches.
 
@@ -269,14 +319,12 @@ class CrossEncoderRanker:
         :param top_k: See `run`.
         :param scale_score: See `run`.
         :param score_threshold: See `run`.
-        :returns: For each query what `run` would return; `milliseconds` and `cached` are those of the whole call.
+        :returns: For each query what `run` would return; `milliseconds` are those of the whole call.
         :raises InvalidValueError: See `run`; or if there are not as many lists of documents as queries.
         :raises ModelError: See `run`.
         """
-        if len(queries) != len(documents):
-            raise InvalidValueError(f"rank_many got {len(queries)} queries and {len(documents)} lists of documents")
-        overrides = Overrides(top_k, scale_score, score_threshold)
-        return self._reranking.answer(queries, documents, overrides, began=time.perf_counter())
+        check_queries(queries, documents)
+        return self._reranker.answer(queries, documents, Overrides(top_k, scale_score, score_threshold))
 
     def logits(self, query: str, passages: Sequence[str]) -> list[float]:
         """
@@ -285,18 +333,14 @@ class CrossEncoderRanker:
         :param query: The query.
         :param passages: The texts; prefixes and suffixes are put around them.
         :returns: The logit of each text, in order.
+        :raises InvalidValueError: If one of them is no valid text.
         :raises ModelError: If the model cannot be loaded or is no cross-encoder.
         """
-        return self._reranking.logits(query, passages)
+        return self._reranker.logits(query, passages)
 
     def to_dict(self) -> dict[str, Any]:
         """Return type and init parameters, as Haystack's YAML wants them."""
-        values = {name: getattr(self, name) for name in inspect.signature(type(self).__init__).parameters if name != "self"}
-        values["device"] = self.device.to_dict() if self.device else None
-        if self.model_kwargs is not None:
-            values["model_kwargs"] = dict(self.model_kwargs)
-            serialize_hf_model_kwargs(values["model_kwargs"])
-        return default_to_dict(self, **values)
+        return default_to_dict(self, **self.config.to_yaml())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "CrossEncoderRanker":
@@ -306,13 +350,16 @@ class CrossEncoderRanker:
         :param data: `type` and `init_parameters`.
         :returns: The component.
         """
-        parameters = data.get("init_parameters", {})
-        if parameters.get("model_kwargs") is not None:
+        parameters = dict(data.get("init_parameters") or {})
+        if isinstance(parameters.get("model_kwargs"), dict):
+            parameters["model_kwargs"] = dict(parameters["model_kwargs"])
             deserialize_hf_model_kwargs(parameters["model_kwargs"])
-        return default_from_dict(cls, data)
+        ranker: CrossEncoderRanker = default_from_dict(cls, {**data, "init_parameters": parameters})
+        return ranker
 
-    def _own_thread(self) -> ThreadPoolExecutor:
+    def _in_own_thread(self, answer: Callable[[], list[Answer]]) -> "asyncio.Future[list[Answer]]":
+        # Under the lock: `close` must not shut the executor down between these two lines.
         with self._lock:
             if self._executor is None:
-                self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rerank")
-            return self._executor
+                self._executor = ThreadPoolExecutor(max_workers=ASYNC_CALLS, thread_name_prefix="rerank")
+            return asyncio.wrap_future(self._executor.submit(answer))

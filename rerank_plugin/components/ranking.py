@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from haystack import Document
-
-from rerank_plugin.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +17,7 @@ FIRST_STAGE_SCORE = "first_stage_score"
 FIRST_STAGE_RANK = "first_stage_rank"
 SECOND_STAGE_SCORE = "second_stage_score"
 RERANKED = "reranked"
+PARTLY_READ = "partly_read"
 
 
 @dataclass(frozen=True)
@@ -43,36 +41,9 @@ class RankingRules:
     calibration: "Calibration"
 
 
-def deduplicate(documents: list[Document]) -> list[Document]:
-    """Keep of each id the document with the highest score, in the place of the first."""
-    best: dict[str, Document] = {}
-    for document in documents:
-        kept = best.get(document.id)
-        if kept is None or _score_or_least(document) > _score_or_least(kept):
-            best[document.id] = document
-    return list(best.values())
-
-
-def _score_or_least(document: Document) -> float:
-    return -inf if document.score is None else document.score
-
-
 def first_stage_scores(documents: Sequence[Document]) -> "NDArray[np.float64]":
     """Return the scores that documents came with, `nan` where there is none."""
-    return np.array([np.nan if d.score is None else d.score for d in documents], dtype=np.float64)
-
-
-def check_fusion(fusion: str, documents: Sequence[Document]) -> None:
-    """
-    Check that documents bring what a fusion reads.
-
-    :raises InvalidValueError: If `linear` shall read scores that are not there.
-    """
-    without = next((document.id for document in documents if document.score is None), None)
-    if fusion == "linear" and without is not None:
-        raise InvalidValueError(
-            f"fusion 'linear' needs the first stage's score of every document, {without!r} has none: use fusion 'rrf'"
-        )
+    return np.array([np.nan if d.score is None else float(d.score) for d in documents], dtype=np.float64)
 
 
 def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingRules) -> list[Document]:
@@ -80,10 +51,11 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
     Make the result.
 
     Candidates that the deadline left unscored come last, in first-stage order, without a score, whatever the threshold;
-    those that were left out because they could not matter do not come at all.
+    those that were left out because they could not matter do not come at all. One that was read in part when the deadline
+    came has the score of what was read, and `meta["partly_read"]`.
 
     :param candidates: In first-stage order.
-    :param scored: What the second stage found out about them.
+    :param scored: What the second stage says about them.
     :param rules: How to rank.
     :returns: Copies, best first; equal ones are ordered by id.
     """
@@ -98,20 +70,18 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
         firsts = first_stage_scores(candidates)[known]
         keys = fuse(rules.fusion, rules.fusion_weight, logits, first_ranks=known + 1, first_scores=firsts)
     order = sorted(range(len(known)), key=lambda i: (-keys[i], candidates[known[i]].id))
-    ranked = []
+    ranked: list[tuple[int, float | None, dict[str, Any]]] = []
     for i in order:
         position = int(known[i])
         if rules.score_threshold is not None and values[i] < rules.score_threshold:
             continue
-        extra = {} if rules.fusion == "none" else {SECOND_STAGE_SCORE: float(values[i])}
-        score = float(values[i] if rules.fusion == "none" else keys[i])
-        ranked.append(_copy(candidates[position], position, score, extra))
+        extra: dict[str, Any] = {} if rules.fusion == "none" else {SECOND_STAGE_SCORE: float(values[i])}
+        if scored.partly_read[position]:
+            extra[PARTLY_READ] = True
+        ranked.append((position, float(values[i] if rules.fusion == "none" else keys[i]), extra))
     if scored.stopped_by == "deadline":
-        ranked += [
-            _copy(candidates[position], int(position), None, {RERANKED: False})
-            for position in np.flatnonzero(np.isnan(scored.logits))
-        ]
-    return ranked[: rules.top_k]
+        ranked += [(int(position), None, {RERANKED: False}) for position in np.flatnonzero(np.isnan(scored.logits))]
+    return [_copy(candidates[position], position, score, extra) for position, score, extra in ranked[: rules.top_k]]
 
 
 def keep_order(candidates: list[Document], top_k: int) -> list[Document]:

@@ -1,94 +1,71 @@
 """How a ranker answers: check, score within the limits, rank, and say how it went."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from haystack import Document
 
-from rerank_plugin.components.config import check_positive, engine_settings
-from rerank_plugin.components.engine import Engine, load_engine
+from rerank_plugin.checks import check_text
+from rerank_plugin.components.answers import Answer, State, Status
+from rerank_plugin.components.config import RankerConfig
+from rerank_plugin.components.engine import Engine, EngineHolder
+from rerank_plugin.components.inputs import Overrides, check_documents, deduplicate, passage_of
 from rerank_plugin.components.ranking import (
     FIRST_STAGE_RANK,
     RankingRules,
-    check_fusion,
-    deduplicate,
     first_stage_scores,
     keep_order,
     rank_documents,
 )
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.scorer import ScoringStoppedError
-from rerank_plugin.scoring.second_stage import Limits, Scored
+from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
+from rerank_plugin.scoring.second_stage import DepthLimit, Scored
 from rerank_plugin.scoring.types import ScoringRequest, Window
-
-if TYPE_CHECKING:
-    from rerank_plugin.components.ranker import CrossEncoderRanker
 
 logger = logging.getLogger(__name__)
 
 WINDOW = "window"
 DEFAULT_FUSION_WEIGHT = 0.5
 
-Answer = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Overrides:
-    """
-    What a call asks for other than the ranker's parameters; `None` means as configured.
-
-    :param top_k: Most documents.
-    :param scale_score: Probabilities or logits.
-    :param score_threshold: Lowest score.
-    """
-
-    top_k: int | None = None
-    scale_score: bool | None = None
-    score_threshold: float | None = None
-
-
-class Reranking:
+class Reranker:
     """
     The work of a ranker.
 
-    :param ranker: Whose parameters count.
+    :param config: What it was told.
+    :param clock: Returns seconds.
     """
 
-    def __init__(self, ranker: "CrossEncoderRanker") -> None:
-        self._ranker = ranker
-        self._engine: Engine | None = None
-        self._loading = threading.Lock()
+    def __init__(self, config: RankerConfig, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self._config = config
+        self._engines = EngineHolder(config)
 
     def warm_up(self) -> None:
         """Load what is needed. See `CrossEncoderRanker.warm_up`."""
         try:
-            self._warm_engine()
+            with self._engines.borrow():
+                pass
         except InvalidValueError:
             raise
         except Exception as error:
-            if self._ranker.on_error == "raise":
+            if self._config.on_error == "raise":
                 raise
             logger.warning("The reranker cannot be loaded; until it can, first-stage order is kept: %s", error)
 
     def close(self) -> None:
-        """Let model and cache go."""
-        with self._loading:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.stage.close()
+        """Let model and cache go, once the calls that run now are done."""
+        self._engines.close()
 
     def answer(
         self,
         queries: Sequence[str],
-        documents: Sequence[list[Document]],
+        documents: Sequence[Sequence[Document]],
         overrides: Overrides,
         *,
-        began: float,
+        began: float | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> list[Answer]:
         """
@@ -97,154 +74,141 @@ class Reranking:
         :param queries: The queries.
         :param documents: For each its candidates.
         :param overrides: What the call asks for.
-        :param began: When the call came, as `time.perf_counter()` counts.
+        :param began: When the call came, as `clock` counts; `None`: now.
         :param should_stop: Asked between batches.
         :returns: `documents` and `status` of each query.
-        :raises InvalidValueError: If something cannot be used that was passed.
+        :raises InvalidValueError: If something that was passed cannot be used.
         """
-        top_k = self._ranker.top_k if overrides.top_k is None else overrides.top_k
-        check_positive("top_k", top_k)
+        config = self._config
+        budget = None if config.time_budget_ms is None else config.time_budget_ms / 1000
+        limits = CallLimits(budget, began=began, should_stop=should_stop, clock=self.clock)
         for query in queries:
-            if not query.strip():
-                raise InvalidValueError("query is empty: pass the text to rank by")
-        candidates = [deduplicate(found) for found in documents]
-        for found in candidates:
-            check_fusion(self._ranker.fusion, found)
+            check_text("query", query)
+        for some in documents:
+            check_documents(some, fusion=config.fusion)
+        candidates = [deduplicate(some) for some in documents]
+        passages = [[passage_of(document, config) for document in some] for some in candidates]
         if not any(candidates):
-            return [{"documents": [], "status": self._status("complete", [], began)} for _ in queries]
+            return [Answer(documents=[], status=self._status("complete", [], limits)) for _ in queries]
+        top_k = config.top_k if overrides.top_k is None else overrides.top_k
         try:
-            engine, loading = self._warm_engine()
-            hits = engine.stage.cache.hits if engine.stage.cache else 0
-            scored = self._score(engine, queries, candidates, top_k, began + loading, should_stop)
-            cached = engine.stage.cache.hits - hits if engine.stage.cache else 0
+            with self._engines.borrow(limits) as engine:
+                requests = [self._request(query, texts) for query, texts in zip(queries, passages, strict=True)]
+                scored = self._score(engine, requests, candidates, top_k, limits)
+                rules = self._rules(engine, overrides, top_k)
+                return [
+                    self._answer(engine, rules, some, texts, scores, limits)
+                    for some, texts, scores in zip(candidates, passages, scored, strict=True)
+                ]
         except (InvalidValueError, ScoringStoppedError):
             raise
         except Exception as error:
-            if self._ranker.on_error == "raise":
+            if config.on_error == "raise":
                 raise
             logger.warning("Reranking failed, first-stage order is kept: %s", error)
+            reason = f"{type(error).__name__}: {error}"
             return [
-                {
-                    "documents": keep_order(found, top_k),
-                    "status": self._status("fallback", found, began, error=f"{type(error).__name__}: {error}"),
-                }
-                for found in candidates
+                Answer(documents=keep_order(some, top_k), status=self._status("fallback", some, limits, error=reason))
+                for some in candidates
             ]
-        rules = self._rules(engine, overrides, top_k)
-        return [
-            self._answer(engine, rules, found, scores, began, cached)
-            for found, scores in zip(candidates, scored, strict=True)
-        ]
 
     def logits(self, query: str, passages: Sequence[str]) -> list[float]:
         """Score texts. See `CrossEncoderRanker.logits`."""
-        engine, _ = self._warm_engine()
-        texts = [self._ranker.document_prefix + passage + self._ranker.document_suffix for passage in passages]
-        (scores,) = engine.stage.score([self._request(query, texts)])
-        found: list[float] = scores.logits.tolist()
-        return found
+        check_text("query", query, empty=True)
+        if not isinstance(passages, list | tuple):
+            raise InvalidValueError(f"passages must be a list of texts, got {type(passages).__name__}")
+        texts = [
+            self._config.document_prefix + check_text(f"passages[{i}]", passage, empty=True) + self._config.document_suffix
+            for i, passage in enumerate(passages)
+        ]
+        with self._engines.borrow() as engine:
+            (scores,) = engine.stage.score([self._request(query, texts)])
+        logits: list[float] = scores.logits.tolist()
+        return logits
 
     def _request(self, query: str, texts: Sequence[str]) -> ScoringRequest:
-        return ScoringRequest(self._ranker.query_prefix + query + self._ranker.query_suffix, texts)
-
-    def _warm_engine(self) -> tuple[Engine, float]:
-        """Return the engine, and the seconds that this call spent on loading it."""
-        began = time.perf_counter()
-        with self._loading:
-            if self._engine is None:
-                self._engine = load_engine(engine_settings(self._ranker))
-                return self._engine, time.perf_counter() - began
-            return self._engine, 0.0
+        return ScoringRequest(self._config.query_prefix + query + self._config.query_suffix, texts)
 
     def _score(
         self,
         engine: Engine,
-        queries: Sequence[str],
-        candidates: list[list[Document]],
+        requests: Sequence[ScoringRequest],
+        candidates: Sequence[list[Document]],
         top_k: int,
-        began: float,
-        should_stop: Callable[[], bool] | None,
+        limits: CallLimits,
     ) -> list[Scored]:
-        ranker = self._ranker
-        requests = [
-            self._request(query, [self._passage(document) for document in found])
-            for query, found in zip(queries, candidates, strict=True)
-        ]
-        deadline = None if ranker.time_budget_ms is None else began + ranker.time_budget_ms / 1000
-        limits = [
-            Limits(deadline, engine.depth, first_stage_scores(found), top_k, ranker.early_exit) for found in candidates
-        ]
-        if limits[0].are_set:
+        survivors = self._config.early_exit
+        if survivors is not None:
+            return [engine.stage.score_survivors(request, survivors, limits) for request in requests]
+        if engine.depth is not None:
+            rule = engine.depth
             return [
-                engine.stage.score_within(request, limit, should_stop=should_stop)
-                for request, limit in zip(requests, limits, strict=True)
+                engine.stage.score_to_depth(request, DepthLimit(rule, first_stage_scores(some), top_k), limits)
+                for request, some in zip(requests, candidates, strict=True)
             ]
-        return [Scored(s.logits, s.windows) for s in engine.stage.score(requests, should_stop=should_stop)]
+        return engine.stage.score(requests, limits)
 
     def _rules(self, engine: Engine, overrides: Overrides, top_k: int) -> RankingRules:
-        ranker, fitted = self._ranker, engine.calibration.fusion_weights
-        weight = ranker.fusion_weight
+        config, fitted = self._config, engine.calibration.fusion_weights
+        weight = config.fusion_weight
         return RankingRules(
             top_k=top_k,
-            scale_score=ranker.scale_score if overrides.scale_score is None else overrides.scale_score,
-            score_threshold=ranker.score_threshold if overrides.score_threshold is None else overrides.score_threshold,
-            fusion=ranker.fusion,
-            fusion_weight=fitted.get(ranker.fusion, DEFAULT_FUSION_WEIGHT) if weight is None else weight,
+            scale_score=config.scale_score if overrides.scale_score is None else overrides.scale_score,
+            score_threshold=config.score_threshold if overrides.score_threshold is None else overrides.score_threshold,
+            fusion=config.fusion,
+            fusion_weight=fitted.get(config.fusion, DEFAULT_FUSION_WEIGHT) if weight is None else weight,
             calibration=engine.calibration,
         )
 
     def _answer(
-        self, engine: Engine, rules: RankingRules, found: list[Document], scored: Scored, began: float, cached: int
+        self,
+        engine: Engine,
+        rules: RankingRules,
+        candidates: list[Document],
+        passages: Sequence[str],
+        scored: Scored,
+        limits: CallLimits,
     ) -> Answer:
-        ranked = rank_documents(found, scored, rules)
+        ranked = rank_documents(candidates, scored, rules)
         for document in ranked:
-            window = scored.windows[document.meta[FIRST_STAGE_RANK] - 1]
+            position = document.meta[FIRST_STAGE_RANK] - 1
+            window = scored.windows[position]
             if window is not None:
-                document.meta[WINDOW] = self._characters(engine, document, window)
+                document.meta[WINDOW] = self._characters(engine, document, passages[position], window)
         status = self._status(
             "partial" if scored.stopped_by == "deadline" else "complete",
-            found,
-            began,
-            scored=int((~np.isnan(scored.logits)).sum()),
-            stopped_by=scored.stopped_by,
-            cached=cached,
+            candidates,
+            limits,
+            scored=scored,
             backend=engine.stage.scorer.backend_name,
         )
-        return {"documents": ranked, "status": status}
+        return Answer(documents=ranked, status=status)
 
-    def _characters(self, engine: Engine, document: Document, window: Window) -> list[int]:
+    def _characters(self, engine: Engine, document: Document, passage: str, window: Window) -> list[int]:
         """Characters of the document's content that the window covers."""
         content = document.content or ""
-        passage = self._passage(document)
-        before = len(passage) - len(content) - len(self._ranker.document_suffix)
-        start, stop = engine.stage.scorer.tokenizer.characters(passage, window.start, window.stop)
-        return [min(max(position - before, 0), len(content)) for position in (start, stop)]
+        before = len(passage) - len(content) - len(self._config.document_suffix)
+        covered = engine.stage.scorer.characters(passage, window)
+        return [min(max(position - before, 0), len(content)) for position in covered]
 
     def _status(
         self,
-        state: str,
-        candidates: list[Document],
-        began: float,
+        state: State,
+        candidates: Sequence[Document],
+        limits: CallLimits,
         *,
-        scored: int = 0,
-        stopped_by: str | None = None,
-        cached: int = 0,
+        scored: Scored | None = None,
         backend: str | None = None,
         error: str | None = None,
-    ) -> dict[str, Any]:
-        return {
-            "state": state,
-            "candidates": len(candidates),
-            "scored": scored,
-            "stopped_by": stopped_by,
-            "cached": cached,
-            "milliseconds": round((time.perf_counter() - began) * 1000, 1),
-            "backend": backend,
-            "error": error,
-        }
-
-    def _passage(self, document: Document) -> str:
-        ranker = self._ranker
-        fields = [str(document.meta[name]) for name in ranker.meta_fields_to_embed if document.meta.get(name) is not None]
-        text = ranker.embedding_separator.join([*fields, document.content or ""])
-        return ranker.document_prefix + text + ranker.document_suffix
+    ) -> Status:
+        return Status(
+            state=state,
+            candidates=len(candidates),
+            scored=0 if scored is None else int((~np.isnan(scored.logits)).sum()),
+            partly_read=0 if scored is None else int(scored.partly_read.sum()),
+            stopped_by=None if scored is None else scored.stopped_by,
+            cached=0 if scored is None else scored.cached,
+            milliseconds=round((self.clock() - limits.began) * 1000, 1),
+            backend=backend,
+            error=error,
+        )

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
-from rerank_plugin.scoring.activation import sigmoid
-from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities
+from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities, sigmoid
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
 from rerank_plugin.scoring.fusion import fuse
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +69,7 @@ def score_candidates(
     searcher = Searcher(pipeline)
     if not searcher.has_second_stage:
         raise PipelineConfigError("the pipeline has no component named ranker: there is nothing to calibrate")
-    ranker = cast("CrossEncoderRanker", pipeline.get_component("ranker"))
-    ranker.scale_score, ranker.score_threshold, ranker.fusion, ranker.calibration = False, None, "none", "none"
-    ranker.time_budget_ms = ranker.adaptive_depth = ranker.early_exit = None
+    _replace_ranker(pipeline)
     searcher.warm_up()
     judged = []
     for count, query in enumerate(queries.values(), start=1):
@@ -92,3 +90,22 @@ def score_candidates(
         if progress:
             progress(count)
     return judged
+
+
+def _replace_ranker(pipeline: "Pipeline") -> None:
+    """Put a ranker that returns the logits of all candidates in the place of the pipeline's."""
+    from rerank_plugin.components import CrossEncoderRanker
+
+    config = cast("CrossEncoderRanker", pipeline.get_component("ranker")).config
+    plain: dict[str, Any] = {"scale_score": False, "fusion": "none", "calibration": "none"}
+    off = ("score_threshold", "fusion_weight", "time_budget_ms", "adaptive_depth", "early_exit")
+    ranker = CrossEncoderRanker(**{**config.init_parameters(), **plain, **dict.fromkeys(off)})
+    edges = [
+        (f"{sender}.{data['from_socket'].name}", f"{receiver}.{data['to_socket'].name}")
+        for sender, receiver, data in pipeline.graph.edges(data=True)
+        if "ranker" in (sender, receiver)
+    ]
+    pipeline.remove_component("ranker")
+    pipeline.add_component("ranker", ranker)
+    for sender, receiver in edges:
+        pipeline.connect(sender, receiver)

@@ -181,14 +181,15 @@ class SecondStage:
 
     def __init__(self, staged: StagedPipeline) -> None:
         ranker = cast("dict[str, Any]", staged.ranker)
-        self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
-        self._pipeline.warm_up()
-        component: Any = self._pipeline.get_component(RANKER)
+        parameters = ranker.get("init_parameters") or {}
         self.is_independent = str(ranker["type"]) == OUR_RANKER and all(
-            getattr(component, parameter) == value for parameter, value in DEPENDENT.items()
+            parameters.get(parameter, value) == value for parameter, value in DEPENDENT.items()
         )
         if self.is_independent:
-            component.scale_score = False  # two large logits can have one probability; only the order counts here
+            # Two large logits can have one probability; only the order counts here.
+            ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
+        self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
+        self._pipeline.warm_up()
 
     def rank(self, query: str, documents: "list[Document]") -> Ranked:
         """Rank all of these documents."""

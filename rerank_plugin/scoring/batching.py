@@ -99,8 +99,8 @@ def _cheapest_cuts(widths: NDArray[np.int64], *, max_tokens: int, max_pairs: int
         ):
             first += 1
         # From the last start to the first: among equals the smaller batch is taken.
-        found = (costs[first:stop] + grid.batch_cost)[::-1] + rows[: stop - first] * widths[first:stop][::-1]
-        best = int(found.argmin())
-        costs[stop] = found[best]
+        totals = (costs[first:stop] + grid.batch_cost)[::-1] + rows[: stop - first] * widths[first:stop][::-1]
+        best = int(totals.argmin())
+        costs[stop] = totals[best]
         begins.append(stop - 1 - best)
     return begins

@@ -9,14 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_plugin.checks import check_number
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.files import replace_file
-from rerank_plugin.scoring.activation import sigmoid
 from rerank_plugin.scoring.depth import DepthModel
 
 FORMAT = 1
 FILE_NAME = "calibration.json"
 BINS = 10
+
+
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """
+    Map logits to (0, 1) in float64.
+
+    In float32 the sigmoid is exactly 1.0 from a logit of 17 on, and distinct logits become ties; in float64 only from 37 on.
+
+    :param logits: Raw outputs, any shape.
+    :returns: 1 / (1 + exp(-logits)), same shape.
+    """
+    wide = logits.astype(np.float64)
+    # exp of a negative number only: no overflow, and full precision near 0.
+    small = np.exp(-np.abs(wide))
+    return np.where(wide >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class Calibration:
     :param fusion_weights: For `rrf` and `linear`, the weight of the second stage that was best.
     :param depth: When to stop scoring; `None` where it could not be fitted.
     :param fitted_on: Which data, which model and first stage, and what it brought: for people.
+    :raises InvalidValueError: If a number is not finite, or a weight not between 0 and 1.
     """
 
     scale: float = 1.0
@@ -36,6 +52,12 @@ class Calibration:
     fusion_weights: dict[str, float] = field(default_factory=dict)
     depth: DepthModel | None = None
     fitted_on: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_number("scale", self.scale)
+        check_number("bias", self.bias)
+        for name, weight in self.fusion_weights.items():
+            check_number(f"fusion_weights[{name!r}]", weight, least=0, most=1)
 
     def probabilities(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Map logits of any shape to probabilities, in float64."""

@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_plugin.checks import check_number
 from rerank_plugin.errors import InvalidValueError
 
 # Expected newcomers at which the fit tries to stop: from "nearly never wrong" to "often".
 THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 50.0, 60))
+# Candidates between two decisions.
 STEP = 16
 
 
-def check_confidence(confidence: float) -> None:
+def check_confidence(confidence: Any) -> None:
     """
     Check a confidence.
 
     :raises InvalidValueError: If it is not between 0 and 1.
     """
-    if not 0.0 < confidence < 1.0:
-        raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}")
+    check_number("adaptive_depth", confidence)
+    if not 0 < confidence < 1:
+        raise InvalidValueError(f"adaptive_depth is a confidence between 0 and 1, got {confidence}: 0.9, for example")
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,6 @@ def _share_kept(
     kept = 0.0
     for values, firsts in zip(logits, first_scores, strict=True):
         scored = stopping_point(rule, values, firsts, top_k=top_k)
-        all_scored, found = (np.argsort(-part, kind="stable")[:top_k] for part in (values, values[:scored]))
-        kept += len(np.intersect1d(all_scored, found)) / len(all_scored)
+        full, early = (np.argsort(-part, kind="stable")[:top_k] for part in (values, values[:scored]))
+        kept += len(np.intersect1d(full, early)) / len(full)
     return kept / len(logits)

@@ -29,7 +29,7 @@ def fuse(
     :param weight: Of the second stage, 0 to 1.
     :param logits: Of the second stage, shape (candidates,).
     :param first_ranks: Of the first stage, from 1, in the same order.
-    :param first_scores: Of the first stage; only `linear` reads them.
+    :param first_scores: Of the first stage; only `linear` reads them, and they must be finite.
     :returns: Scores, higher is better.
     """
     if method == "linear":
@@ -41,6 +41,7 @@ def fuse(
 
 
 def _to_unit(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    wide = values.astype(np.float64)
-    spread = wide.max() - wide.min()
-    return (wide - wide.min()) / spread if spread > 0 else np.ones(len(wide))
+    # Halved: the distance of two finite numbers can be larger than the largest one.
+    halves = values.astype(np.float64) / 2
+    spread = halves.max() - halves.min()
+    return (halves - halves.min()) / spread if spread > 0 else np.ones(len(halves))

@@ -1,29 +1,31 @@
 """The whole way of a call: queries and passages in, one logit a passage out."""
 
 import logging
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import ModelError
+from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, logits_of, resolve_backend
 from rerank_plugin.scoring.batching import Batch, plan_batches
+from rerank_plugin.scoring.forking import check_same_process
+from rerank_plugin.scoring.limits import CallLimits, CostModel
 from rerank_plugin.scoring.loading.source import ModelSource
 from rerank_plugin.scoring.loading.spec import ModelSpec
-from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer, Tokens
+from rerank_plugin.scoring.reading import PairReader, PassageTally, Piece
+from rerank_plugin.scoring.tokens import Features, InputForm, PairTokenizer
+from rerank_plugin.scoring.turns import Turns
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
-from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_windows
+from rerank_plugin.scoring.windows import DEFAULT_OVERLAP, WindowSettings
 
 logger = logging.getLogger(__name__)
 
-ShouldStop = Callable[[], bool]
-
-
-class ScoringStoppedError(Exception):
-    """The caller of `PairScorer.score` asked to stop before everything was scored."""
+# Tokens that are planned into batches together: enough to find pairs of like length, and 1 MB of memory.
+PLANNED_TOKENS = 131_072
+# The same where there is a deadline and nothing is known yet about the speed.
+FIRST_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -55,27 +57,41 @@ class PairScorer:
     """
     Scores passages against queries.
 
-    Safe to call from several threads; the calls take turns, as each of them already uses all cores.
+    Safe to call from several threads: the calls take turns, as each of them already uses all cores.
 
     :param tokenizer: Turns texts into token ids, and pairs into inputs.
     :param backend: Runs the network.
     :param settings: How. Its `backend` is the one that was chosen, not `auto`.
     :param identity: Tells this scorer's outputs apart from those of other models and settings.
+    :param turns: Shared with scorers that use the same processors; `None`: a queue of its own.
     """
 
-    def __init__(self, tokenizer: PairTokenizer, backend: Backend, settings: ScorerSettings, *, identity: str) -> None:
+    def __init__(
+        self,
+        tokenizer: PairTokenizer,
+        backend: Backend,
+        settings: ScorerSettings,
+        *,
+        identity: str,
+        turns: Turns | None = None,
+    ) -> None:
         self.tokenizer = tokenizer
         self.backend = backend
         self.settings = settings
         self.identity = identity
+        self.turns = turns or Turns()
+        self.cost = CostModel(batch_cost=backend.grid.batch_cost)
+        self._reader = PairReader(tokenizer, settings.windows)
         self._max_tokens = settings.max_batch_tokens or backend.batch_tokens
-        self._lock = threading.Lock()
-        self._warned_of_long_query = False
 
     @property
     def backend_name(self) -> str:
         """The backend and what it computes in, such as `openvino bf16`."""
         return f"{self.settings.backend} {self.backend.precision}"
+
+    def characters(self, passage: str, window: Window) -> tuple[int, int]:
+        """Find the characters of a passage that one of its windows covers. See `PairReader.characters`."""
+        return self._reader.characters(passage, window)
 
     def logits(self, query: str, passages: Sequence[str]) -> NDArray[np.float32]:
         """
@@ -88,112 +104,191 @@ class PairScorer:
         """
         return self.score([ScoringRequest(query, passages)])[0].logits
 
-    def score(self, requests: Sequence[ScoringRequest], *, should_stop: ShouldStop | None = None) -> list[PassageScores]:
+    def score(self, requests: Sequence[ScoringRequest], limits: CallLimits | None = None) -> list[PassageScores]:
         """
         Score the passages of several requests; their pairs share batches.
 
-        :param requests: Queries with their passages.
-        :param should_stop: Asked before each batch.
-        :returns: The scores, in the order of the requests.
-        :raises ModelError: If the model returns something that is no number.
-        :raises ScoringStoppedError: If `should_stop` said so.
+        Memory is bounded however long the passages are: they are tokenised, planned into batches and scored in portions.
+
+        :param requests: Queries with their passages, in first-stage order.
+        :param limits: Asked between portions of tokenising and between batches; `None`: nothing ends the call early.
+        :returns: The scores, in the order of the requests. What a deadline left unscored is `nan`.
+        :raises ModelError: If the model returns something that is no number, or was loaded before this process was forked.
+        :raises ScoringStoppedError: If the caller lost interest.
         """
-        inputs = [self._inputs(request) for request in requests]
-        pairs = [pair for parts in inputs for windows in parts for pair, _ in windows]
-        found = iter(self._run(pairs, should_stop).tolist())
-        scores = []
-        for parts in inputs:
-            logits = np.empty(len(parts), dtype=np.float32)
-            windows: list[Window | None] = []
-            for position, part in enumerate(parts):
-                logits[position], best = aggregate([next(found) for _ in part], self.settings.windows)
-                windows.append(part[best][1])
-            _check_numbers(logits)
-            scores.append(PassageScores(logits, windows))
-        return scores
+        check_same_process()
+        limits = limits or CallLimits()
+        tallies = [[PassageTally() for _ in request.passages] for request in requests]
+        pieces = self._reader.pieces(requests, tallies, limits)
+        while some := self._take(pieces, limits):
+            if not self._run(some, limits):
+                break
+        return [self._scores(row) for row in tallies]
 
-    def _inputs(self, request: ScoringRequest) -> list[list[tuple[Pair, Window | None]]]:
-        """Make for each passage the pairs that are scored for it: one, or one a window."""
-        if not request.passages:
-            return []
-        query, *passages = self.tokenizer.encode([request.query, *request.passages])
-        if self.settings.windows.aggregation == "truncate":
-            return [[(self.tokenizer.truncated(Pair(query, passage)), None)] for passage in passages]
-        query = self._short_query(query)
-        return [self._windows(query, passage) for passage in passages]
-
-    def _short_query(self, query: Tokens) -> Tokens:
-        room = (self.tokenizer.form.max_length - self.tokenizer.special_tokens) // 2
-        if len(query) > room and not self._warned_of_long_query:
-            self._warned_of_long_query = True
-            logger.warning(
-                "A query of %d tokens was cut to %d: the model reads %d, and half of them are for the passage. "
-                "Later long queries are cut without a word.",
-                len(query),
-                room,
-                self.tokenizer.form.max_length,
-            )
-        return query[:room]
-
-    def _windows(self, query: Tokens, passage: Tokens) -> list[tuple[Pair, Window | None]]:
-        room = max(1, self.tokenizer.form.max_length - self.tokenizer.special_tokens - len(query))
-        parts = cut_windows(len(passage), room=room, overlap=self.settings.windows.overlap)
-        if len(parts) == 1:
-            return [(Pair(query, passage), None)]
-        if self.settings.windows.aggregation == "first":
-            return [(Pair(query, passage[:room]), Window(0, room, 1))]
-        return [(Pair(query, passage[a:b]), Window(a, b, len(parts))) for a, b in parts]
-
-    def _run(self, pairs: list[Pair], should_stop: ShouldStop | None) -> NDArray[np.float32]:
-        logits = np.empty(len(pairs), dtype=np.float32)
-        lengths = [self.tokenizer.length(pair) for pair in pairs]
-        with self._lock:
-            batches = plan_batches(
-                lengths,
-                max_tokens=self._max_tokens,
-                max_pairs=self.settings.max_batch_pairs or len(pairs),
-                grid=self.backend.grid,
-                max_width=self.tokenizer.form.max_length,
-            )
-            features = (self._features(pairs, batch, should_stop) for batch in batches)
-            for batch, found in zip(batches, logits_of(self.backend, features, len(batches)), strict=True):
-                logits[batch.positions] = found[: len(batch.positions)]
-        return logits
-
-    def _features(self, pairs: list[Pair], batch: Batch, should_stop: ShouldStop | None) -> Features:
-        if should_stop is not None and should_stop():
-            raise ScoringStoppedError
-        return self.tokenizer.features([pairs[i] for i in batch.positions], width=batch.width, rows=batch.rows)
-
-
-def _check_numbers(logits: NDArray[np.float32]) -> None:
-    if not np.isfinite(logits).all():
-        position = int(np.flatnonzero(~np.isfinite(logits))[0])
-        raise ModelError(
-            f"the model scored passage {position} with {logits[position]}: its weights are damaged, or float16 overflows"
+    def _scores(self, tallies: Sequence[PassageTally]) -> PassageScores:
+        scores = [tally.score(self.settings.windows) for tally in tallies]
+        return PassageScores(
+            logits=np.array([logit for logit, _ in scores], dtype=np.float32),
+            windows=[window for _, window in scores],
+            partly_read=np.array([tally.is_partly_read for tally in tallies], dtype=np.bool_),
         )
 
+    def _take(self, pieces: Iterator[Piece], limits: CallLimits) -> list[Piece]:
+        """Take pieces that are worth planning together."""
+        taken: list[Piece] = []
+        if limits.is_over:
+            return taken
+        most, tokens = self._tokens_worth_planning(limits), 0
+        for piece in pieces:
+            taken.append(piece)
+            tokens += self.tokenizer.length(piece.pair)
+            if tokens >= most:
+                break
+        return taken
 
-def load_scorer(spec: ModelSpec, settings: ScorerSettings) -> PairScorer:
+    def _tokens_worth_planning(self, limits: CallLimits, *, callers: int = 1) -> float:
+        """
+        Return the tokens to score before the limits are looked at again.
+
+        With a deadline these are the next candidates of the first stage for about half of the time that is left: if the
+        machine turns out slower than expected, it is not the best candidates that stay unscored. Callers share the time.
+        """
+        if not limits.is_timed:
+            return PLANNED_TOKENS
+        if not self.cost.is_known:
+            return FIRST_TOKENS / callers
+        whole_batch = self.cost.seconds(self._max_tokens)
+        seconds = max(limits.remaining / 2, min(limits.remaining, whole_batch))
+        return min(PLANNED_TOKENS, self.cost.tokens_within(seconds / callers))
+
+    def _affordable(self, pieces: Sequence[Piece], left: Sequence[int], limits: CallLimits) -> Sequence[int]:
+        """Of the pieces that are left, return those for one turn: the first one, and more as the time allows."""
+        waiting = self.turns.waiting
+        if not limits.is_timed or (not waiting and limits.remaining > 0):
+            return left
+        most = self._tokens_worth_planning(limits, callers=1 + waiting)
+        totals = np.cumsum([self.tokenizer.length(pieces[position].pair) for position in left])
+        return left[: max(1, int(np.searchsorted(totals, most, side="right")))]
+
+    def _run(self, pieces: Sequence[Piece], limits: CallLimits) -> bool:
+        """Score pieces, in as many turns as it takes. Return whether the call may go on."""
+        logits = np.full(len(pieces), np.nan, dtype=np.float32)
+        left = list(range(len(pieces)))
+        may_go_on = True
+        while left and may_go_on and self.turns.enter(limits):
+            try:
+                may_go_on = self._turn(pieces, self._affordable(pieces, left, limits), logits, limits)
+            finally:
+                self.turns.leave()
+            left = [position for position in left if np.isnan(logits[position])]
+        for piece, logit in zip(pieces, logits.tolist(), strict=True):
+            if logit == logit:  # not nan
+                piece.tally.logits.append(logit)
+                piece.tally.windows.append(piece.window)
+        return may_go_on and not left
+
+    def _turn(self, pieces: Sequence[Piece], left: Sequence[int], logits: NDArray[np.float32], limits: CallLimits) -> bool:
+        """Score pieces until all are done, the deadline is near, or a more urgent call waits. Return whether to go on."""
+        batches = plan_batches(
+            [self.tokenizer.length(pieces[position].pair) for position in left],
+            max_tokens=self._max_tokens,
+            max_pairs=self.settings.max_batch_pairs or len(left),
+            grid=self.backend.grid,
+            max_width=self.tokenizer.form.max_length,
+        )
+        shapes: list[tuple[int, int]] = []
+        tokens_under_way = 0
+        may_go_on = True
+        began = limits.clock()
+
+        def features() -> Iterator[Features]:
+            nonlocal tokens_under_way, may_go_on
+            for number, batch in enumerate(batches):
+                limits.check_cancelled()
+                if number and self.turns.should_yield(limits):
+                    return
+                tokens = batch.rows * batch.width
+                if limits.would_overrun(self.cost.seconds(tokens_under_way + tokens)):
+                    may_go_on = False
+                    return
+                limits.started = True
+                tokens_under_way += tokens
+                yield self._features(pieces, left, batch)
+
+        for batch, outputs in zip(batches, logits_of(self.backend, features(), len(batches)), strict=False):
+            positions = [left[i] for i in batch.positions]
+            logits[positions] = outputs[: len(positions)]
+            _check_numbers(pieces, positions, logits)
+            shapes.append((batch.rows, batch.width))
+            tokens_under_way -= batch.rows * batch.width
+        self.cost.learn(shapes, limits.clock() - began)
+        return may_go_on
+
+    def _features(self, pieces: Sequence[Piece], left: Sequence[int], batch: Batch) -> Features:
+        pairs = [pieces[left[i]].pair for i in batch.positions]
+        return self.tokenizer.features(pairs, width=batch.width, rows=batch.rows)
+
+
+def _check_numbers(pieces: Sequence[Piece], positions: Sequence[int], logits: NDArray[np.float32]) -> None:
+    for position in positions:
+        if not np.isfinite(logits[position]):
+            raise ModelError(
+                f"the model scored passage {pieces[position].passage} with {logits[position]}: its weights are damaged, or "
+                "float16 overflows"
+            )
+
+
+def _fit_to_model(settings: ScorerSettings, form: InputForm, special_tokens: int) -> InputForm:
+    """
+    Apply the settings that only the model can judge.
+
+    :raises InvalidValueError: If they do not fit.
+    """
+    most, wanted = form.max_length, settings.max_length
+    if wanted is not None:
+        least = special_tokens + 2  # one token of the query, one of the passage
+        if not least <= wanted <= most:
+            raise InvalidValueError(
+                f"max_length is {wanted}, but this model reads {least} to {most} tokens: choose one of these, or leave "
+                "max_length out"
+            )
+        form = replace(form, max_length=wanted)
+    overlap = settings.windows.overlap
+    # The default is cut to half a window; whoever chose a number shall get what it says.
+    if overlap not in (DEFAULT_OVERLAP, min(overlap, form.max_length // 2)):
+        raise InvalidValueError(
+            f"window_overlap is {overlap}, more than half of what the model reads at once ({form.max_length} tokens): "
+            f"choose at most {form.max_length // 2}"
+        )
+    return form
+
+
+def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | None = None) -> PairScorer:
     """
     Load a model and make it ready to score.
 
     :param spec: Which model.
     :param settings: How to run it.
+    :param turns: See `PairScorer`.
     :returns: The scorer.
     :raises ModelError: If the model cannot be loaded or is no cross-encoder.
-    :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
+    :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision;
+        or if a length does not fit the model.
     """
+    check_same_process()
     chosen = resolve_backend(settings.backend, device=spec.device)
     check_precision(settings.precision, backend=chosen)
+    if settings.compile_torch and chosen != "torch":
+        raise InvalidValueError(
+            f"torch_compile is for backend 'torch', but the model runs on {chosen!r}: leave one of them out"
+        )
     source = ModelSource(
         spec, precision=settings.precision, num_threads=settings.num_threads, compile_torch=settings.compile_torch
     )
     backend = BACKENDS[chosen](source)
     tokenizer = source.tokenizer
-    if settings.max_length is not None:
-        tokenizer.form = replace(tokenizer.form, max_length=min(settings.max_length, tokenizer.form.max_length))
+    tokenizer.form = _fit_to_model(settings, tokenizer.form, tokenizer.special_tokens)
     settings = replace(settings, backend=chosen)
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
     facts = (source.fingerprint, chosen, backend.precision, tokenizer.form.max_length, settings.windows)
-    return PairScorer(tokenizer, backend, settings, identity=repr(facts))
+    return PairScorer(tokenizer, backend, settings, identity=repr(facts), turns=turns)

@@ -1,61 +1,70 @@
-"""Scores of a whole call: from the cache where they are known, within a time budget, and no deeper than the result needs."""
+"""Scores of a whole call: from the cache where they are known, and no deeper than the result needs."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.scoring.depth import DepthRule
-from rerank_plugin.scoring.score_cache import ScoreCache, score_key
-from rerank_plugin.scoring.score_shelves import CachedScore
-from rerank_plugin.scoring.scorer import PairScorer, ShouldStop
+from rerank_plugin.scoring.cache import ScoreCache, score_key
+from rerank_plugin.scoring.depth import STEP, DepthRule
+from rerank_plugin.scoring.limits import CallLimits
+from rerank_plugin.scoring.score_stores import CachedScore
+from rerank_plugin.scoring.scorer import PairScorer
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 
-# Passages that are scored between two looks at the clock, or at whether the rest can still matter.
-CHUNK = 16
+# Share of the time that is left which the first look of an early exit may take: it only says whom to score.
+FIRST_LOOK_SHARE = 0.5
+
+StoppedBy = Literal["deadline", "depth", "early_exit"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class DepthLimit:
     """
-    When to stop before all candidates are scored.
+    When the remaining candidates cannot matter.
 
-    :param deadline: When the answer is due, as `time.perf_counter()` counts; `None`: whenever.
-    :param depth: Says when the remaining candidates cannot matter; `None`: all are scored.
-    :param first_scores: Scores of the first stage, best first, for `depth`; `nan` where there is none.
+    :param rule: The rule.
+    :param first_scores: Scores of the first stage, best first; `nan` where there is none.
     :param top_k: Candidates that the result will have.
-    :param survivors: Candidates that are scored in full after the early exit; `None`: there is none.
     """
 
-    deadline: float | None = None
-    depth: DepthRule | None = None
-    first_scores: NDArray[np.float64] | None = None
-    top_k: int = 10
-    survivors: int | None = None
+    rule: DepthRule
+    first_scores: NDArray[np.float64]
+    top_k: int
 
-    @property
-    def are_set(self) -> bool:
-        """Whether anything can stop the scoring."""
-        return self.deadline is not None or self.depth is not None or self.survivors is not None
+    def is_enough(self, logits: NDArray[np.float32], scored: int) -> bool:
+        """Say whether to stop, after the first `scored` candidates."""
+        if scored < self.top_k:
+            return False
+        worst_kept = float(np.sort(logits[:scored])[-self.top_k])
+        return self.rule.is_enough(worst_kept, scored, self.first_scores, len(logits))
 
 
 @dataclass(frozen=True)
 class Scored:
     """
-    What the second stage found out.
+    What the second stage says about the candidates of a query.
 
     :param logits: Shape (passages,), in first-stage order; `nan` where a passage was not scored.
     :param windows: For each passage the window that decided, or `None`.
+    :param partly_read: Shape (passages,): see `PassageScores`.
+    :param cached: How many scores came from the cache.
     :param stopped_by: Why not all passages were scored: `deadline` came, they were too deep to matter (`depth`), or a look
         after the first layers left them out (`early_exit`); `None` if all were.
     """
 
     logits: NDArray[np.float32]
     windows: list[Window | None]
-    stopped_by: Literal["deadline", "depth", "early_exit"] | None = None
+    partly_read: NDArray[np.bool_]
+    cached: int = 0
+    stopped_by: StoppedBy | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all passages were scored, and read whole."""
+        return not (np.isnan(self.logits).any() or self.partly_read.any())
 
 
 @dataclass
@@ -71,92 +80,125 @@ class SecondStage:
     scorer: PairScorer
     cache: ScoreCache | None = None
     first_look: PairScorer | None = None
-    # How long a character took lately, to know before a chunk whether it would end in time.
-    _seconds_per_character: float = field(default=0.0, init=False)
 
-    def score(self, requests: Sequence[ScoringRequest], *, should_stop: ShouldStop | None = None) -> list[PassageScores]:
+    def score(self, requests: Sequence[ScoringRequest], limits: CallLimits | None = None) -> list[Scored]:
         """
-        Score all passages of all requests. See `PairScorer.score`.
+        Score the passages of all requests; their pairs share batches.
 
-        :param requests: Queries with their passages.
-        :param should_stop: Asked between batches.
+        :param requests: Queries with their passages, in first-stage order.
+        :param limits: When the call has to end. See `PairScorer.score`.
         :returns: The scores, in the order of the requests.
         """
+        limits = limits or CallLimits()
         if self.cache is None:
-            return self.scorer.score(requests, should_stop=should_stop)
-        items = [(query, passage) for query, request in enumerate(requests) for passage in range(len(request.passages))]
-        keys = [score_key(self.scorer.identity, requests[q].query, requests[q].passages[p]) for q, p in items]
+            answers = [_scored(scores) for scores in self.scorer.score(requests, limits)]
+        else:
+            answers = self._score_with(self.cache, requests, limits)
+        return [answer if answer.is_complete else replace(answer, stopped_by="deadline") for answer in answers]
 
-        def compute(positions: list[int]) -> list[CachedScore]:
-            wanted: dict[int, list[int]] = {}
-            for position in positions:
-                wanted.setdefault(items[position][0], []).append(position)
-            asked = [
-                ScoringRequest(requests[q].query, [requests[q].passages[items[i][1]] for i in of])
-                for q, of in wanted.items()
-            ]
-            found = self.scorer.score(asked, should_stop=should_stop)
-            scores = {
-                position: CachedScore(float(logit), window)
-                for of, answer in zip(wanted.values(), found, strict=True)
-                for position, logit, window in zip(of, answer.logits, answer.windows, strict=True)
-            }
-            return [scores[position] for position in positions]
-
-        known = iter(self.cache.get_or_compute(keys, compute))
-        answers = []
-        for request in requests:
-            scores = [next(known) for _ in request.passages]
-            logits = np.array([score.logit for score in scores], dtype=np.float32)
-            answers.append(PassageScores(logits, [score.window for score in scores]))
-        return answers
-
-    def score_within(self, request: ScoringRequest, limits: Limits, *, should_stop: ShouldStop | None = None) -> Scored:
+    def score_to_depth(self, request: ScoringRequest, depth: DepthLimit, limits: CallLimits) -> Scored:
         """
-        Score passages in first-stage order, chunk by chunk, until a limit is reached.
+        Score passages in first-stage order, a few at a time, until the others cannot matter.
 
-        :param request: A query and its passages, in first-stage order.
-        :param limits: When to stop. A chunk is not begun that, at the speed so far, would end after the deadline.
-        :param should_stop: Asked between batches.
+        :param request: A query with its passages.
+        :param depth: When they cannot.
+        :param limits: When the call has to end.
         :returns: The scores, and what stopped them.
         """
         total = len(request.passages)
-        logits = np.full(total, np.nan, dtype=np.float32)
-        windows: list[Window | None] = [None] * total
-        order = self._worth_scoring(request, limits, should_stop)
-        for start in range(0, len(order), CHUNK):
-            chunk = order[start : start + CHUNK]
-            part = [request.passages[i] for i in chunk]
-            if limits.deadline is not None and self._would_end(part) > limits.deadline:
-                return Scored(logits, windows, "deadline")
-            if start and limits.depth is not None and self._is_enough(limits, logits, start):
-                return Scored(logits, windows, "depth")
-            began = time.perf_counter()
-            (scores,) = self.score([ScoringRequest(request.query, part)], should_stop=should_stop)
-            self._seconds_per_character = (time.perf_counter() - began) / max(1, sum(map(len, part)))
-            logits[chunk] = scores.logits
-            for position, window in zip(chunk, scores.windows, strict=True):
-                windows[position] = window
-        return Scored(logits, windows, "early_exit" if len(order) < total else None)
+        answer = _nothing(total)
+        for start in range(0, total, STEP):
+            if start and depth.is_enough(answer.logits, start):
+                return replace(answer, stopped_by="depth")
+            positions = list(range(start, min(start + STEP, total)))
+            answer = self._score_some(request, positions, answer, limits)
+            if answer.stopped_by:
+                return answer
+        return answer
 
-    def _worth_scoring(self, request: ScoringRequest, limits: Limits, should_stop: ShouldStop | None) -> list[int]:
-        """Positions in the order in which they are scored: that of the first stage, or of the first look."""
+    def score_survivors(self, request: ScoringRequest, survivors: int, limits: CallLimits) -> Scored:
+        """
+        Look at all passages with the first layers, and score the best of them with all layers.
+
+        A first look that the deadline ends leaves out what it has not seen.
+
+        :param request: A query with its passages.
+        :param survivors: How many are scored with all layers.
+        :param limits: When the call has to end.
+        :returns: The scores, and what stopped them.
+        """
         total = len(request.passages)
-        if limits.survivors is None or self.first_look is None or total <= limits.survivors:
-            return list(range(total))
-        (look,) = self.first_look.score([request], should_stop=should_stop)
-        return [int(i) for i in np.argsort(-look.logits, kind="stable")[: limits.survivors]]
+        if self.first_look is None or total <= survivors:
+            return self.score([request], limits)[0]
+        (look,) = self.first_look.score([request], limits.share(FIRST_LOOK_SHARE))
+        seen = np.flatnonzero(~np.isnan(look.logits))
+        best = seen[np.argsort(-look.logits[seen], kind="stable")][:survivors]
+        answer = self._score_some(request, [int(position) for position in best], _nothing(total), limits)
+        if answer.stopped_by is None:
+            was_cut_short = len(seen) < total or look.partly_read.any()
+            return replace(answer, stopped_by="deadline" if was_cut_short else "early_exit")
+        return answer
 
     def close(self) -> None:
         """Let go of the cache."""
         if self.cache is not None:
             self.cache.close()
 
-    def _would_end(self, passages: Sequence[str]) -> float:
-        return time.perf_counter() + self._seconds_per_character * sum(map(len, passages))
+    def _score_some(self, request: ScoringRequest, positions: Sequence[int], before: Scored, limits: CallLimits) -> Scored:
+        """Score some passages, and put them beside those that were scored before."""
+        (part,) = self.score([ScoringRequest(request.query, [request.passages[i] for i in positions])], limits)
+        logits, partly_read, windows = before.logits.copy(), before.partly_read.copy(), list(before.windows)
+        logits[list(positions)] = part.logits
+        partly_read[list(positions)] = part.partly_read
+        for position, window in zip(positions, part.windows, strict=True):
+            windows[position] = window
+        return Scored(logits, windows, partly_read, before.cached + part.cached, part.stopped_by)
 
-    def _is_enough(self, limits: Limits, logits: NDArray[np.float32], scored: int) -> bool:
-        if limits.depth is None or scored < limits.top_k:
-            return False
-        worst_kept = float(np.sort(logits[:scored])[-limits.top_k])
-        return limits.depth.is_enough(worst_kept, scored, limits.first_scores, len(logits))
+    def _score_with(self, cache: ScoreCache, requests: Sequence[ScoringRequest], limits: CallLimits) -> list[Scored]:
+        keys = [
+            [score_key(self.scorer.identity, request.query, passage) for passage in request.passages] for request in requests
+        ]
+        places = {key: (q, p) for q, row in reversed(list(enumerate(keys))) for p, key in reversed(list(enumerate(row)))}
+        partial: dict[bytes, CachedScore] = {}
+        computed: set[bytes] = set()
+
+        def compute(wanted: list[bytes]) -> Mapping[bytes, CachedScore]:
+            by_query: dict[int, list[bytes]] = {}
+            for key in wanted:
+                by_query.setdefault(places[key][0], []).append(key)
+            parts = [
+                ScoringRequest(requests[q].query, [requests[q].passages[places[key][1]] for key in row])
+                for q, row in by_query.items()
+            ]
+            whole: dict[bytes, CachedScore] = {}
+            for row, scores in zip(by_query.values(), self.scorer.score(parts, limits), strict=True):
+                for key, logit, window, is_partly_read in zip(
+                    row, scores.logits.tolist(), scores.windows, scores.partly_read.tolist(), strict=True
+                ):
+                    if not np.isnan(logit):
+                        (partial if is_partly_read else whole)[key] = CachedScore(logit, window)
+            computed.update(whole)
+            return whole
+
+        known = cache.get_or_compute([key for row in keys for key in row], compute, limits)
+        return [_from_cache(row, known, partial, computed) for row in keys]
+
+
+def _scored(scores: PassageScores) -> Scored:
+    return Scored(scores.logits, scores.windows, scores.partly_read)
+
+
+def _nothing(total: int) -> Scored:
+    return Scored(np.full(total, np.nan, dtype=np.float32), [None] * total, np.zeros(total, dtype=np.bool_))
+
+
+def _from_cache(
+    keys: Sequence[bytes], known: Mapping[bytes, CachedScore], partial: Mapping[bytes, CachedScore], computed: set[bytes]
+) -> Scored:
+    scores = [known.get(key, partial.get(key)) for key in keys]
+    return Scored(
+        logits=np.array([np.nan if score is None else score.logit for score in scores], dtype=np.float32),
+        windows=[None if score is None else score.window for score in scores],
+        partly_read=np.array([key in partial for key in keys], dtype=np.bool_),
+        cached=sum(key in known and key not in computed for key in keys),
+    )

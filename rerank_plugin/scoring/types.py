@@ -25,14 +25,14 @@ class Window:
     """
     The part of a long passage that decided its score.
 
-    :param start: First token.
+    :param start: First token, counted from `origin`.
     :param stop: Token after the last.
-    :param count: Windows of the passage.
+    :param origin: Character of the passage from which tokens are counted: very long passages are read in sections.
     """
 
     start: int
     stop: int
-    count: int
+    origin: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class PassageScores:
     """
     The scores of a request.
 
-    :param logits: Raw outputs of the model, shape (passages,), float32, in the order of the passages.
+    :param logits: Raw outputs of the model, shape (passages,), float32, in the order of the passages; `nan` where a deadline
+        left a passage unscored.
     :param windows: For each passage the window that scored best; `None` where it was read whole, or cut.
+    :param partly_read: Shape (passages,): where the deadline came between the windows of a passage. Its score is that of the
+        windows read so far.
     """
 
     logits: NDArray[np.float32]
     windows: list[Window | None]
+    partly_read: NDArray[np.bool_]

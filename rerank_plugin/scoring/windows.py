@@ -1,6 +1,6 @@
 """Passages that are longer than the model reads: windows over them, and one score out of many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal, get_args
@@ -8,10 +8,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.checks import check_choice, check_count
 
 Aggregation = Literal["max", "first", "mean_top_k", "truncate"]
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
+DEFAULT_OVERLAP = 64
+# Characters of a token, for how much of a text two sections share; English has 4 to 5.
+TOKEN_CHARACTERS = 6
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,13 @@ class WindowSettings:
     """
 
     aggregation: str = "max"
-    overlap: int = 64
+    overlap: int = DEFAULT_OVERLAP
     best: int = 3
 
     def __post_init__(self) -> None:
-        if self.aggregation not in AGGREGATIONS:
-            raise InvalidValueError(f"unknown window_aggregation {self.aggregation!r}: choose one of {list(AGGREGATIONS)}")
-        if self.overlap < 0:
-            raise InvalidValueError(f"window_overlap must be at least 0 tokens, got {self.overlap}")
-        if self.best < 1:
-            raise InvalidValueError(f"window_top_k must be at least 1, got {self.best}")
+        check_choice("window_aggregation", self.aggregation, AGGREGATIONS)
+        check_count("window_overlap", self.overlap, least=0)
+        check_count("window_top_k", self.best)
 
 
 def cut_windows(length: int, *, room: int, overlap: int) -> list[tuple[int, int]]:
@@ -56,6 +56,40 @@ def cut_windows(length: int, *, room: int, overlap: int) -> list[tuple[int, int]
     # The starts are spread evenly; rounding must not leave a gap at the end.
     starts = [round(i * (length - width) / (count - 1)) for i in range(count)]
     return [(start, start + width) for start in starts]
+
+
+def section_stop(text: str, start: int, *, size: int) -> int:
+    """
+    Say where a section ends: in front of a space if there is one in its second half, as no token spans it.
+
+    :param text: The whole text.
+    :param start: First character of the section.
+    :param size: Most characters of a section.
+    :returns: Character after the last.
+    """
+    if len(text) - start <= size:
+        return len(text)
+    space = text.rfind(" ", start + size // 2, start + size)
+    return start + size if space < 0 else space
+
+
+def cut_sections(text: str, *, size: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """
+    Part a text that is too long to be tokenised in one go. Most texts are one section.
+
+    :param text: The text.
+    :param size: Most characters of a section.
+    :param overlap: Tokens that neighbours share, roughly; at most a quarter of a section is.
+    :returns: First character and character after the last of each section; together they cover the text.
+    """
+    start, shared = 0, min(TOKEN_CHARACTERS * overlap, size // 4)
+    while True:
+        stop = section_stop(text, start, size=size)
+        yield start, stop
+        if stop == len(text):
+            return
+        space = text.find(" ", stop - shared, stop)
+        start = stop - shared if space < 0 else space
 
 
 def aggregate(logits: Sequence[float] | NDArray[np.float32], settings: WindowSettings) -> tuple[float, int]:

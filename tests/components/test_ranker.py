@@ -100,9 +100,9 @@ def test_an_empty_query_is_an_error(overlap, query):
 
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_top_k_below_one_is_an_error(overlap, top_k):
-    with pytest.raises(InvalidValueError, match=f"top_k must be at least 1, got {top_k}"):
+    with pytest.raises(InvalidValueError, match=f"top_k must be a whole number of at least 1, got {top_k}"):
         CrossEncoderRanker(**overlap, top_k=top_k)
-    with pytest.raises(InvalidValueError, match=f"top_k must be at least 1, got {top_k}"):
+    with pytest.raises(InvalidValueError, match=f"top_k must be a whole number of at least 1, got {top_k}"):
         CrossEncoderRanker(**overlap).run(query="fox", documents=[Document(content="fox")], top_k=top_k)
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,9 @@ from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice
 
 from rerank_plugin.components import CrossEncoderRanker
+from rerank_plugin.components.config import RankerConfig
+from rerank_plugin.components.inputs import Overrides
+from rerank_plugin.components.reranker import Reranker
 from rerank_plugin.errors import InputFileError, InvalidValueError, ModelError, ScoreCacheError
 from rerank_plugin.scoring.backends import BACKENDS
 from rerank_plugin.scoring.batching import ShapeGrid
@@ -24,18 +26,30 @@ DOCUMENTS = [Document(id=f"{i:02}", content=f"{WORDS[i]} {WORDS[i + 1]}", score=
 
 
 class SlowBackend:
-    """Logit = position of the passage's last word in the vocabulary: later candidates are better. Sleeps; may fail."""
+    """
+    Logit = position of the passage's last word in the vocabulary: later candidates are better.
+
+    On its clock a batch takes some seconds. It may fail, and it may wait until it is let go.
+    """
 
     precision = "exact"
     batch_tokens = 100_000
     grid = ShapeGrid()
 
-    def __init__(self, seconds=0.0, error=None):
-        self.seconds, self.error, self.batches = seconds, error, 0
+    def __init__(self, seconds=0.0, error=None, waits=False):
+        self.seconds, self.error, self.batches, self.now = seconds, error, 0, 0.0
+        self.entered, self.go = threading.Event(), threading.Event()
+        if not waits:
+            self.go.set()
+
+    def clock(self):
+        return self.now
 
     def logits(self, features):
         self.batches += 1
-        time.sleep(self.seconds)
+        self.entered.set()
+        assert self.go.wait(30)
+        self.now += self.seconds
         if self.error:
             raise self.error
         return features["input_ids"].max(axis=1).astype(np.float32) / 100
@@ -48,6 +62,22 @@ def make(monkeypatch, cross_encoder):
         return CrossEncoderRanker(model=cross_encoder, backend="slow", device=CPU, **parameters)
 
     return make
+
+
+@pytest.fixture
+def timed(monkeypatch, cross_encoder):
+    """The work of a ranker, on the clock of its backend; it has been used before."""
+
+    def timed(backend, budget, *, warm=True, **parameters):
+        monkeypatch.setitem(BACKENDS, "slow", lambda source: backend)
+        parameters |= {"model": str(cross_encoder), "backend": "slow", "device": CPU, "time_budget_ms": budget}
+        reranker = Reranker(RankerConfig(**parameters), clock=backend.clock)
+        if warm:
+            for count in (1, 2, 4, 8, 16, 32, 60) * 2:
+                reranker.answer(["moon"], [DOCUMENTS[:count]], Overrides())
+        return reranker
+
+    return timed
 
 
 def ids(answer):
@@ -80,34 +110,110 @@ def test_status_is_an_output_of_the_component(make):
     assert pipeline.run({"ranker": {"query": "moon", "documents": DOCUMENTS}})["ranker"]["status"]["scored"] == 60
 
 
-def test_what_the_time_budget_leaves_comes_last_in_first_stage_order(make):
-    ranker = make(SlowBackend(0.25), time_budget_ms=350, top_k=60, score_threshold=0.2)
-    answer = ranker.run(query="moon", documents=DOCUMENTS)
+def test_what_the_time_budget_leaves_comes_last_in_first_stage_order(timed):
+    (answer,) = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=0.2, batch_size=8).answer(
+        ["moon"], [DOCUMENTS], Overrides()
+    )
     scored = answer["status"]["scored"]
     assert (answer["status"]["state"], answer["status"]["stopped_by"]) == ("partial", "deadline")
-    assert 16 <= scored < 60
+    assert 0 < scored < 60
     first, rest = answer["documents"][:scored], answer["documents"][scored:]
     assert all(document.score is not None and "reranked" not in document.meta for document in first)
-    assert {document.meta["first_stage_rank"] for document in first} == set(range(1, scored + 1))
-    assert [document.meta["first_stage_rank"] for document in rest] == list(range(scored + 1, 61))
+    assert [document.meta["first_stage_rank"] for document in rest] == sorted(
+        set(range(1, 61)) - {document.meta["first_stage_rank"] for document in first}
+    )
     assert all(document.score is None and document.meta["reranked"] is False for document in rest)
 
 
-def test_a_threshold_cuts_scored_documents_only(make):
-    ranker = make(SlowBackend(0.25), time_budget_ms=350, top_k=60, score_threshold=1.1, scale_score=True)
-    answer = ranker.run(query="moon", documents=DOCUMENTS)
+def test_a_threshold_cuts_scored_documents_only(timed):
+    reranker = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=1.1, scale_score=True, batch_size=8)
+    (answer,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
+    assert 0 < answer["status"]["scored"] < 60
     assert len(answer["documents"]) == 60 - answer["status"]["scored"]
     assert all(document.meta["reranked"] is False for document in answer["documents"])
 
 
-def test_loading_the_model_does_not_count_towards_the_time_budget(make, monkeypatch, cross_encoder):
-    def load(source):
-        time.sleep(1.2)
-        return SlowBackend()
+@pytest.mark.parametrize("budget", [100, 2000])
+def test_t1_a_time_budget_never_switches_the_ranker_off(timed, budget):
+    """One slow call, whatever made it slow, is followed by answers that are complete."""
+    backend = SlowBackend(0.01)
+    reranker = timed(backend, budget, batch_size=8)
+    backend.seconds = 10.0
+    (slow,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
+    assert slow["status"]["state"] == "partial"
+    assert slow["status"]["scored"] > 0
+    backend.seconds = 0.01
+    states = [reranker.answer(["moon"], [DOCUMENTS], Overrides())[0]["status"]["state"] for _ in range(3)]
+    assert states == ["complete"] * 3
 
-    ranker = make(time_budget_ms=1000)
+
+def test_t1_a_budget_that_is_too_short_for_anything_still_gets_the_first_batch(timed):
+    reranker = timed(SlowBackend(0.25), 1)
+    for _ in range(3):
+        assert reranker.answer(["moon"], [DOCUMENTS], Overrides())[0]["status"]["scored"] >= 1
+
+
+def test_t10_a_long_document_is_read_as_far_as_the_time_goes_and_marked(timed):
+    backend = SlowBackend(0.05)
+    backend.batch_tokens = 256
+    reranker = timed(backend, 500)
+    long = Document(id="long", content="the moon is far " * 2000)
+    (answer,) = reranker.answer(["moon"], [[long]], Overrides())
+    (document,) = answer["documents"]
+    assert (answer["status"]["state"], answer["status"]["scored"], answer["status"]["partly_read"]) == ("partial", 1, 1)
+    assert document.meta["partly_read"] is True
+    assert document.score is not None
+    start, stop = document.meta["window"]
+    assert long.content[start:stop].strip()
+
+
+def test_loading_the_model_does_not_count_towards_the_time_budget(timed, monkeypatch):
+    backend = SlowBackend(0.01)
+    reranker = timed(backend, 1000, warm=False)
+
+    def load(source):
+        backend.now += 60
+        return backend
+
     monkeypatch.setitem(BACKENDS, "slow", load)
-    assert ranker.run(query="moon", documents=DOCUMENTS)["status"]["state"] == "complete"
+    (answer,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
+    assert answer["status"]["state"] == "complete"
+
+
+def test_t10_waiting_for_another_call_to_load_the_model_does_not_count(timed, monkeypatch):
+    backend, loading, go, waits, answers = SlowBackend(0.01), threading.Event(), threading.Event(), threading.Event(), []
+    looks = []
+
+    def clock():
+        if threading.current_thread().name == "second":
+            looks.append(backend.now)
+            if len(looks) == 2:  # when it came, and before it waits for the model
+                waits.set()
+        return backend.now
+
+    monkeypatch.setattr(backend, "clock", clock)
+    reranker = timed(backend, 1000, warm=False)
+
+    def load(source):
+        loading.set()
+        assert go.wait(30)
+        backend.now += 60
+        return backend
+
+    monkeypatch.setitem(BACKENDS, "slow", load)
+    first = threading.Thread(target=reranker.warm_up)
+    first.start()
+    assert loading.wait(30)
+    second = threading.Thread(
+        target=lambda: answers.extend(reranker.answer(["moon"], [DOCUMENTS], Overrides())), name="second"
+    )
+    second.start()
+    assert waits.wait(30)
+    go.set()
+    for thread in (first, second):
+        thread.join(30)
+    assert looks[:2] == [0.0, 0.0]
+    assert answers[0]["status"]["state"] == "complete"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), MemoryError(), OSError("disk")])
@@ -328,7 +434,6 @@ def test_the_window_of_a_long_document_is_in_its_meta(cross_encoder):
         ("adaptive_depth", 1.0, "adaptive_depth"),
         ("early_exit", 0, "early_exit"),
         ("num_threads", 0, "num_threads"),
-        ("max_length", 0, "max_length"),
         ("score_cache_size", 0, "score_cache_size"),
         ("window_aggregation", "sum", "mean_top_k"),
         ("window_overlap", -1, "window_overlap"),
@@ -359,34 +464,60 @@ async def test_sixteen_callers_at_once_get_what_one_gets(cross_encoder):
 
 
 async def test_scoring_leaves_the_event_loop_free(make):
-    ranker = make(SlowBackend(0.5))
-    ranker.warm_up()
-    ticks = 0
-    task = asyncio.create_task(ranker.run_async(query="moon", documents=DOCUMENTS))
-    while not task.done():
-        await asyncio.sleep(0.01)
-        ticks += 1
-    assert ticks > 5
+    backend = SlowBackend(waits=True)
+    task = asyncio.create_task(make(backend).run_async(query="moon", documents=DOCUMENTS))
+    while not backend.entered.is_set():
+        await asyncio.sleep(0.001)
+    assert not task.done()  # the loop runs while the backend computes
+    backend.go.set()
     assert (await task)["status"]["state"] == "complete"
 
 
 async def test_a_cancelled_call_stops_before_its_next_batch(make):
-    backend = SlowBackend(0.1)
+    backend = SlowBackend(waits=True)
     ranker = make(backend, batch_size=4)
     task = asyncio.create_task(ranker.run_async(query="moon", documents=DOCUMENTS))
-    while not backend.batches:
-        await asyncio.sleep(0.01)
+    while not backend.entered.is_set():
+        await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    backend.go.set()
     await asyncio.to_thread(ranker.close)
-    assert backend.batches < 15
+    assert backend.batches == 1
+
+
+@pytest.mark.parametrize("callers", [16, 40])
+async def test_t11_calls_that_wait_when_the_ranker_is_closed_are_answered(make, callers):
+    backend = SlowBackend(waits=True)
+    ranker = make(backend)
+    tasks = [asyncio.create_task(ranker.run_async(query="moon", documents=DOCUMENTS)) for _ in range(callers)]
+    while not backend.entered.is_set():
+        await asyncio.sleep(0.001)
+    closing = asyncio.create_task(asyncio.to_thread(ranker.close))
+    backend.go.set()
+    answers = await asyncio.gather(*tasks)
+    await closing
+    assert [answer["status"]["state"] for answer in answers] == ["complete"] * callers
+
+
+def test_a_ranker_that_is_closed_during_a_call_ends_the_call_first(make, tmp_path):
+    backend, answers = SlowBackend(waits=True), []
+    ranker = make(backend, score_cache=tmp_path / "scores.sqlite")
+    thread = threading.Thread(target=lambda: answers.append(ranker.run(query="moon", documents=DOCUMENTS)))
+    thread.start()
+    assert backend.entered.wait(10)
+    ranker.close()
+    backend.go.set()
+    thread.join(30)
+    assert answers[0]["status"]["state"] == "complete"
+    assert ranker.run(query="moon", documents=DOCUMENTS)["status"]["cached"] == 60
 
 
 def test_threads_share_one_loaded_model(make, monkeypatch):
     loaded = []
     ranker = make()
-    monkeypatch.setitem(BACKENDS, "slow", lambda source: loaded.append(1) or SlowBackend(0.01))
+    monkeypatch.setitem(BACKENDS, "slow", lambda source: loaded.append(1) or SlowBackend())
     threads = [threading.Thread(target=ranker.run, kwargs={"query": "moon", "documents": DOCUMENTS}) for _ in range(6)]
     for thread in threads:
         thread.start()

@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -6,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import InputFileError, InvalidValueError
-from rerank_plugin.scoring.activation import sigmoid
-from rerank_plugin.scoring.calibration import Calibration, calibration_error, fit_probabilities
+from rerank_plugin.scoring.calibration import Calibration, calibration_error, fit_probabilities, sigmoid
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
 from rerank_plugin.scoring.fusion import fuse
 
@@ -132,3 +132,33 @@ def test_fusions_of_a_known_case():
     np.testing.assert_allclose(fuse("rrf", 0.5, logits, first_ranks=ranks, first_scores=firsts), expected)
     linear = fuse("linear", 0.25, logits, first_ranks=ranks, first_scores=firsts)
     np.testing.assert_allclose(linear, [0.75, 0.25 + 0.375, 0.125])
+
+
+@given(st.floats(min_value=-700, max_value=700))
+def test_agrees_with_the_definition(logit):
+    value = float(sigmoid(np.array([logit]))[0])
+    assert math.isclose(value, 1.0 / (1.0 + math.exp(-logit)), rel_tol=1e-12)
+
+
+def test_distinct_large_logits_stay_distinct():
+    scores = sigmoid(np.array([18.0, 19.0], dtype=np.float32))
+    assert scores.dtype == np.float64
+    assert scores[0] < scores[1] < 1.0
+
+
+def test_extreme_logits_do_not_overflow():
+    with np.errstate(all="raise", under="ignore"):
+        assert sigmoid(np.array([-1e6, 1e6])).tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "facts", [{"scale": float("nan")}, {"bias": float("inf")}, {"scale": "1"}, {"fusion_weights": {"rrf": 1.5}}]
+)
+def test_a_calibration_with_numbers_that_make_no_sense_is_refused(tmp_path, facts):
+    with pytest.raises(InvalidValueError):
+        Calibration(**facts)
+    file = tmp_path / "calibration.json"
+    Calibration().save(file)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+    with pytest.raises(InputFileError, match="is no calibration"):
+        Calibration.load(file)

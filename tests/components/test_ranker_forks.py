@@ -1,0 +1,128 @@
+"""A ranker in a forked child: it works if it was not used before, and says what to do if it was; it never waits for ever."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from haystack import Document
+
+from rerank_plugin.components import CrossEncoderRanker
+from rerank_plugin.scoring.backends import BACKENDS
+from rerank_plugin.scoring.batching import ShapeGrid
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+DOCUMENTS = [Document(id=str(i), content="sea " * i, score=1.0) for i in range(5)]
+
+
+class Gate:
+    """Logit = number of tokens. Waits until it is let go."""
+
+    precision = "exact"
+    batch_tokens = 512
+    grid = ShapeGrid()
+
+    def __init__(self):
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def logits(self, features):
+        self.entered.set()
+        assert self.go.wait(30)
+        return features["attention_mask"].sum(axis=1).astype(np.float32)
+
+
+def in_child(work):
+    """Return what `work` returns or raises in a forked child, or `hung`."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            result = str(work())
+        except BaseException as error:  # noqa: BLE001
+            result = f"{type(error).__name__}: {error}"
+        os.write(writing, result.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as stream:
+        ready, _, _ = select.select([stream], [], [], 20)
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+        result = stream.read() if ready else "hung"
+    os.waitpid(child, 0)
+    return result
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate()
+    monkeypatch.setitem(BACKENDS, "gate", lambda source: gate)
+    return gate
+
+
+@pytest.mark.parametrize("on_error", ["raise", "keep_order"])
+def test_in_a_child_a_ranker_that_its_parent_uses_says_what_to_do(gate, cross_encoder, tmp_path, on_error):
+    """Also while a thread of the parent has the turn, waits for it, or loads."""
+    ranker = CrossEncoderRanker(
+        model=cross_encoder, backend="gate", device="cpu", on_error=on_error, score_cache=tmp_path / "scores.sqlite"
+    )
+    threads = [threading.Thread(target=ranker.run, kwargs={"query": q, "documents": DOCUMENTS}) for q in ("moon", "sun")]
+    for thread in threads:
+        thread.start()
+    assert gate.entered.wait(20)
+
+    def child():
+        answer = ranker.run(query="moon", documents=DOCUMENTS)
+        ranker.close()
+        return answer["status"]["state"], answer["status"]["error"]
+
+    with ranker._reranker._engines._lock, ranker._lock:
+        said = in_child(child)
+    assert "was forked from one that had loaded a model" in said
+    assert ("fallback" in said) == (on_error == "keep_order")
+    gate.go.set()
+    for thread in threads:
+        thread.join(20)
+    answer = ranker.run(query="moon", documents=DOCUMENTS)  # the parent goes on, with its cache
+    assert (answer["status"]["state"], answer["status"]["cached"]) == ("complete", 5)
+    ranker.close()
+
+
+def test_run_async_in_a_child_has_threads_of_its_own(gate, cross_encoder):
+    import asyncio
+
+    gate.go.set()
+    ranker = CrossEncoderRanker(model=cross_encoder, backend="gate", device="cpu")
+    asyncio.run(ranker.run_async(query="moon", documents=DOCUMENTS))
+
+    def child():
+        return asyncio.run(ranker.run_async(query="moon", documents=DOCUMENTS))
+
+    assert "was forked" in in_child(child)
+    ranker.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_children_that_are_forked_before_the_model_is_loaded_rank(cross_encoder, backend):
+    """What gunicorn does that loads the application before its workers: three children, one ranker."""
+    code = f"""
+import os, sys
+import sentence_transformers  # once, not in every child
+from haystack import Document
+from rerank_plugin.components import CrossEncoderRanker
+ranker = CrossEncoderRanker(model={str(cross_encoder)!r}, backend={backend!r}, device="cpu")
+children = []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        answer = ranker.run(query="moon", documents=[Document(content="the moon"), Document(content="the sea")])
+        os._exit(0 if answer["status"]["scored"] == 2 else 1)
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400, check=False)
+    assert done.stdout.strip().endswith("[0, 0, 0]"), done.stderr
