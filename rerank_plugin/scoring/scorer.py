@@ -123,7 +123,7 @@ class PairScorer:
         return [self._windows(query, passage) for passage in passages]
 
     def _short_query(self, query: Tokens) -> Tokens:
-        room = (self.tokenizer.form.max_length - self.tokenizer.special_tokens) // 2
+        room = (self.tokenizer.input_spec.max_length - self.tokenizer.special_tokens) // 2
         if len(query) > room and not self._warned_of_long_query:
             self._warned_of_long_query = True
             logger.warning(
@@ -131,12 +131,12 @@ class PairScorer:
                 "Later long queries are cut without a word.",
                 len(query),
                 room,
-                self.tokenizer.form.max_length,
+                self.tokenizer.input_spec.max_length,
             )
         return query[:room]
 
     def _windows(self, query: Tokens, passage: Tokens) -> list[tuple[Pair, Window | None]]:
-        room = max(1, self.tokenizer.form.max_length - self.tokenizer.special_tokens - len(query))
+        room = max(1, self.tokenizer.input_spec.max_length - self.tokenizer.special_tokens - len(query))
         parts = cut_windows(len(passage), room=room, overlap=self.settings.windows.overlap)
         if len(parts) == 1:
             return [(Pair(query, passage), None)]
@@ -153,7 +153,7 @@ class PairScorer:
                 max_tokens=self._max_tokens,
                 max_pairs=self.settings.max_batch_pairs or len(pairs),
                 grid=self.backend.grid,
-                max_width=self.tokenizer.form.max_length,
+                max_width=self.tokenizer.input_spec.max_length,
             )
             features = (self._features(pairs, batch, should_stop) for batch in batches)
             for batch, found in zip(batches, logits_of(self.backend, features, len(batches)), strict=True):
@@ -192,8 +192,8 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings) -> PairScorer:
     backend = BACKENDS[chosen](source)
     tokenizer = source.tokenizer
     if settings.max_length is not None:
-        tokenizer.form = replace(tokenizer.form, max_length=min(settings.max_length, tokenizer.form.max_length))
+        tokenizer.input_spec = replace(tokenizer.input_spec, max_length=min(settings.max_length, tokenizer.input_spec.max_length))
     settings = replace(settings, backend=chosen)
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
-    facts = (source.fingerprint, chosen, backend.precision, tokenizer.form.max_length, settings.windows)
+    facts = (source.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
     return PairScorer(tokenizer, backend, settings, identity=repr(facts))

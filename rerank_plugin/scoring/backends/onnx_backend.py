@@ -77,7 +77,7 @@ def _export(source: ModelSource, file: Path) -> None:
         raise ModelError(
             f"the model has {size / 2**30:.1f} GiB of weights, more than ONNX holds (2): choose backend 'openvino'"
         )
-    names = source.tokenizer.form.input_names
+    names = source.tokenizer.input_spec.input_names
     network = LogitsNetwork(source.cross_encoder, names)
     with warnings.catch_warnings():
         # The exporter reports that a newer one exists (it needs two more packages, and is slower), and Python branches.

@@ -117,7 +117,7 @@ def _scores(request: "openvino.InferRequest") -> NDArray[np.float32]:
 def _convert(source: ModelSource) -> Any:
     from rerank_plugin.scoring.backends.tracing import LogitsNetwork
 
-    names = source.tokenizer.form.input_names
+    names = source.tokenizer.input_spec.input_names
     network = LogitsNetwork(source.cross_encoder, names)
     with warnings.catch_warnings():
         # The tracer reports Python branches in transformers' mask code; the parity tests cover what they decide.
