@@ -9,10 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, logits_of, resolve_backend
+from rerank_plugin.scoring.backends import (
+    BACKENDS,
+    Backend,
+    BackendInput,
+    check_precision,
+    check_process,
+    conversion_recipe,
+    logits_of,
+    resolve_backend,
+)
 from rerank_plugin.scoring.batching import Batch, plan_batches
-from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.scoring.loading.converted import open_converted
+from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
+from rerank_plugin.scoring.loading.torch_model import load_in_torch
 from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer, Tokens
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_windows
@@ -183,17 +194,16 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings) -> PairScorer:
     :returns: The scorer.
     :raises ModelError: If the model cannot be loaded or is no cross-encoder.
     :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
+    :raises MissingDependencyError: If a package is missing that the backend or the conversion needs.
     """
     chosen = resolve_backend(settings.backend, device=spec.device)
     check_precision(settings.precision, backend=chosen)
-    source = ModelSource(
-        spec, precision=settings.precision, num_threads=settings.num_threads, compile_torch=settings.compile_torch
-    )
-    backend = BACKENDS[chosen](source)
-    tokenizer = source.tokenizer
-    if settings.max_length is not None:
-        tokenizer.input_spec = replace(tokenizer.input_spec, max_length=min(settings.max_length, tokenizer.input_spec.max_length))
-    settings = replace(settings, backend=chosen)
+    check_process()
+    recipe = conversion_recipe(chosen, settings.precision)
+    located = locate(spec)
+    model = load_in_torch(located) if recipe is None else open_converted(located, recipe)
+    backend = BACKENDS[chosen](BackendInput(model, settings.precision, settings.num_threads, settings.compile_torch))
+    tokenizer = model.tokenizer.limited_to(settings.max_length)
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
-    facts = (source.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
-    return PairScorer(tokenizer, backend, settings, identity=repr(facts))
+    facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
+    return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts))

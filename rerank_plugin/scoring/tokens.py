@@ -1,8 +1,8 @@
-"""Texts as token ids: every text is tokenised once, and pairs are put together as arrays, padded only inside their batch."""
+"""Texts as token ids: every text is tokenised once; pairs become arrays that are padded only inside their batch."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Pair:
 @dataclass(frozen=True)
 class InputSpec:
     """
-    How a model wants its input.
+    What inputs a model takes.
 
     :param input_names: Names of the arrays that it reads: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
     :param max_length: Most tokens of an input, special tokens included.
@@ -53,12 +53,12 @@ class InputSpec:
 
 class PairTokenizer:
     """
-    Tokenises queries and passages apart, and joins them as the model wants to read them.
+    Tokenises queries and passages separately, and joins them into the inputs that the model takes.
 
     It needs the library tokenizers only: neither transformers nor torch.
 
     :param tokenizer: The fast tokenizer.
-    :param input_spec: How the model wants its input.
+    :param input_spec: What inputs the model takes.
     """
 
     def __init__(self, tokenizer: Tokenizer, input_spec: InputSpec) -> None:
@@ -105,14 +105,30 @@ class PairTokenizer:
     @classmethod
     def load(cls, folder: Path) -> "PairTokenizer":
         """Read what `save` wrote."""
-        form = json.loads((folder / "input.json").read_text(encoding="utf-8"))
-        form["input_names"] = tuple(form["input_names"])
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), InputSpec(**form))
+        facts = json.loads((folder / "input.json").read_text(encoding="utf-8"))
+        input_spec = InputSpec(**{**facts, "input_names": tuple(facts["input_names"])})
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), input_spec)
 
     def save(self, folder: Path) -> None:
         """Write tokenizer and input spec to a folder."""
         self._tokenizer.save(str(folder / "tokenizer.json"))
         (folder / "input.json").write_text(json.dumps(asdict(self.input_spec)), encoding="utf-8")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens it knows, those that were added to the vocabulary afterwards left out."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def limited_to(self, max_length: int | None) -> "PairTokenizer":
+        """
+        Make a tokenizer for shorter inputs.
+
+        :param max_length: Most tokens of an input; `None`: as many as the model reads.
+        :returns: A tokenizer whose inputs are no longer than that, nor longer than the model reads.
+        """
+        if max_length is None or max_length >= self.input_spec.max_length:
+            return self
+        return PairTokenizer(self._tokenizer, replace(self.input_spec, max_length=max_length))
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """
