@@ -15,7 +15,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing"},
     {"search"},
-    {"pipelines", "stopwatch"},
+    {"pipelines"},
     {"components"},
     {"scoring", "store"},
     {"collections"},

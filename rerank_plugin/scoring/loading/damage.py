@@ -21,11 +21,12 @@ def find_damaged_file(folder: Path) -> str | None:
         reason = _safetensors_damage(file)
         if reason is not None:
             return f"{file} {reason}"
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
-    if not weights:
+    pickles = sorted(folder.glob("*.bin"))
+    if any(folder.glob("*.safetensors")):
+        return None  # the pickled copies beside it are not read
+    if not pickles:
         return f"{folder} has no weights (model.safetensors)"
-    empty = [file for file in weights if file.stat().st_size == 0]
-    return f"{empty[0]} is empty" if empty else None
+    return next((f"{file} {reason}" for file in pickles if (reason := _pickle_damage(file)) is not None), None)
 
 
 def _json_damage(file: Path) -> str | None:
@@ -53,4 +54,14 @@ def _safetensors_damage(file: Path) -> str | None:
             tensors.keys()
     except (SafetensorError, OSError, ValueError) as error:
         return f"is cut or damaged ({error})"
+    return None
+
+
+def _pickle_damage(file: Path) -> str | None:
+    import torch
+
+    try:
+        torch.load(file, map_location="meta", weights_only=True)
+    except Exception:  # noqa: BLE001 - whatever its unpickler makes of garbage
+        return "is a pickle that holds more than weights, or is damaged (nothing in it was executed)"
     return None

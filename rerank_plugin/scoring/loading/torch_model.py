@@ -1,6 +1,5 @@
 """The model in torch, with its tokenizer: what the torch backend runs, and what the others are converted from."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -74,15 +73,6 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
 
 def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
     """Name the file that keeps a model from loading, where one can be made out."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, pickle.UnpicklingError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is not None:
-        pickles = sorted(file.name for file in folder.glob("*.bin"))
-        return ModelError(
-            f"{folder / pickles[0] if pickles else folder} is a pickle that holds more than weights, or is cut: "
-            "nothing in it was executed; use a copy of the model with model.safetensors"
-        )
     damaged = find_damaged_file(folder)
     if damaged is not None:
         return ModelError(f"model {spec.model!r} cannot be loaded: {damaged}; copy or download the model again")

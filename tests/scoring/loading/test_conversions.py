@@ -205,11 +205,12 @@ def test_s2_a_damaged_conversion_is_made_anew_and_said_so(cross_encoder, cache, 
     assert RECORD in names
     assert "tokenizer.json" in names
     for name in names:
-        for damage in ["deleted", "emptied", "cut", "one bit flipped"]:
-            if name == RECORD and damage == "one bit flipped":
-                continue  # a flipped bit in a name that people read changes nothing
+        data = (folder / name).read_bytes()
+        for damage in ["deleted", "emptied", "one bit flipped", "cut"]:
+            (folder / name).write_bytes(data)
             DAMAGES[damage](folder / name)
-            assert find_damage(folder) is not None, (name, damage)
+            # A flipped bit in the record can stand where it changes nothing that is read.
+            assert find_damage(folder) is not None or (name, damage) == (RECORD, "one bit flipped")
         caplog.clear()
         np.testing.assert_array_equal(scorer(cross_encoder, backend).logits("moon", SENTENCES), expected)
         assert "is damaged" in caplog.text
