@@ -194,7 +194,7 @@ def fuzz_pipelines(count, folder, *, seed=1):
             loaded += 1
         except RerankError as error:
             message = str(error)
-            assert "\n" not in message, text  # noqa: PT017 - whether it is raised is left to chance
+            assert "\n" not in message, text
     store.close()
     return loaded
 

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.printing import printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
@@ -50,7 +52,7 @@ def index(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(vars(report), ensure_ascii=False))
+        typer.echo(to_json(vars(report)))
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
         pruned += f"; {report.repaired} texts repaired" if repair_text else ""
@@ -59,7 +61,7 @@ def index(
             f"{report.unchanged} files unchanged{pruned}"
         )
     for failure in report.failed:
-        typer.echo(f"error: {failure}", err=True)
+        typer.echo(f"error: {printable(failure)}", err=True)
     if report.failed:
         raise typer.Exit(1)
 
@@ -96,7 +98,7 @@ def search(
     from rerank_plugin.cli.tables import hits_as_json, show_hits
 
     if as_json:
-        typer.echo(json.dumps(hits_as_json(query, result), ensure_ascii=False))
+        typer.echo(to_json(hits_as_json(query, result)))
     else:
         show_hits(result, has_second_stage=searcher.has_second_stage)
 
@@ -107,9 +109,14 @@ def _parse_filters(text: str | None) -> dict[str, Any] | None:
     try:
         filters = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidValueError(f"--filters is not valid JSON ({error.msg} at column {error.colno}): {text}") from None
+        raise InvalidValueError(
+            f"--filters is not valid JSON ({error.msg} at column {error.colno}): {shown(text)}"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of levels
+        raise InvalidValueError(f"--filters cannot be read ({error}): {shown(text)}") from None
     if not isinstance(filters, dict):
         raise InvalidValueError(
-            f'--filters must be an object such as {{"field": "meta.lang", "operator": "==", "value": "en"}}, got {text}'
+            '--filters must be an object such as {"field": "meta.lang", "operator": "==", "value": "en"}, '
+            f"got {shown(text)}"
         )
     return filters
