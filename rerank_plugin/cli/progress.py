@@ -21,7 +21,7 @@ ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "tru
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """
-    Keep the progress bars and load reports of other libraries off the terminal, and show our warnings one a line.
+    Keep the progress bars and load reports of other libraries off the terminal, and show warnings as single lines.
 
     Afterwards everything is as it was: environment, logging, and whether there are progress bars.
     """
@@ -32,20 +32,25 @@ def quiet_libraries() -> Iterator[None]:
                 stack.callback(os.environ.pop, name, None)
         _hide_bars(stack)
         handler = WarningLines()
-        logger = logging.getLogger("rerank_plugin")
-        logger.addHandler(handler)
-        stack.callback(logger.removeHandler, handler)
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
         yield
 
 
 class WarningLines(logging.Handler):
-    """Show warnings as lines on standard error."""
+    """
+    Show warnings as lines on standard error.
+
+    What other libraries log together with an exception is left out: they raise it too, and it becomes the command's error.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""
+        if record.exc_info and not record.name.startswith("rerank_plugin"):
+            return
         try:
             sys.stderr.write(f"{record.levelname.lower()}: {printable(record.getMessage())}\n")
         except Exception:  # noqa: BLE001 - as logging demands: a message that cannot be shown must not end the command

@@ -14,12 +14,12 @@ from rerank_plugin.scoring.backends import (
     Backend,
     BackendInput,
     check_precision,
-    check_process,
     conversion_recipe,
     logits_of,
     resolve_backend,
 )
 from rerank_plugin.scoring.batching import Batch, plan_batches
+from rerank_plugin.scoring.forking import check_same_process
 from rerank_plugin.scoring.loading.converted import open_converted
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
@@ -196,14 +196,16 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings) -> PairScorer:
     :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
     :raises MissingDependencyError: If a package is missing that the backend or the conversion needs.
     """
+    check_same_process()
     chosen = resolve_backend(settings.backend, device=spec.device)
     check_precision(settings.precision, backend=chosen)
-    check_process()
     recipe = conversion_recipe(chosen, settings.precision)
     located = locate(spec)
     model = load_in_torch(located) if recipe is None else open_converted(located, recipe)
     backend = BACKENDS[chosen](BackendInput(model, settings.precision, settings.num_threads, settings.compile_torch))
-    tokenizer = model.tokenizer.limited_to(settings.max_length)
+    input_spec = model.tokenizer.input_spec
+    max_length = min(settings.max_length or input_spec.max_length, input_spec.max_length)
+    tokenizer = model.tokenizer.with_input_spec(replace(input_spec, max_length=max_length))
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
     facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
     return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts))

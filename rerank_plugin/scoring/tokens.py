@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +119,13 @@ class PairTokenizer:
         """How many tokens it knows, those that were added to the vocabulary afterwards left out."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
 
-    def limited_to(self, max_length: int | None) -> "PairTokenizer":
+    def with_input_spec(self, input_spec: InputSpec) -> "PairTokenizer":
         """
-        Make a tokenizer for shorter inputs.
+        Make the same tokenizer for other inputs, such as shorter ones.
 
-        :param max_length: Most tokens of an input; `None`: as many as the model reads.
-        :returns: A tokenizer whose inputs are no longer than that, nor longer than the model reads.
+        :param input_spec: What they are like.
         """
-        if max_length is None or max_length >= self.input_spec.max_length:
-            return self
-        return PairTokenizer(self._tokenizer, replace(self.input_spec, max_length=max_length))
+        return PairTokenizer(self._tokenizer, input_spec)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """

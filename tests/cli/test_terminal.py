@@ -115,6 +115,14 @@ def test_s1_warnings_are_harmless_lines(capsys):
     assert not (CONTROLS - {"\n"}) & set(err)
 
 
+def test_a_class_that_does_not_exist_is_one_line(rerank, tmp_path):
+    (tmp_path / "x.yaml").write_text("components:\n  x:\n    type: rerank_plugin.components.NoSuch\n")
+    done = rerank("search", "fox", "--pipeline", tmp_path / "x.yaml")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "rerank_plugin.components.NoSuch" in done.stderr
+
+
 def fail_quietly():
     with quiet_libraries():
         raise InvalidValueError("stop")
@@ -133,7 +141,7 @@ def test_quiet_libraries_leaves_everything_as_it_was(monkeypatch):
             transformers.get_verbosity(),
             transformers.is_progress_bar_enabled(),
             are_progress_bars_disabled(),
-            list(logging.getLogger("rerank_plugin").handlers),
+            list(logging.getLogger().handlers),
         )
 
     transformers.enable_progress_bar()

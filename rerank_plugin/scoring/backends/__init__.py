@@ -1,6 +1,6 @@
 """The seam of the second stage: a backend turns the features of a batch into logits."""
 
-from rerank_plugin.scoring.backends.backend import Backend, BackendInput, check_process, logits_of
+from rerank_plugin.scoring.backends.backend import Backend, BackendInput, logits_of
 from rerank_plugin.scoring.backends.registry import BACKENDS, check_precision, conversion_recipe, resolve_backend
 
 __all__ = [
@@ -8,7 +8,6 @@ __all__ = [
     "Backend",
     "BackendInput",
     "check_precision",
-    "check_process",
     "conversion_recipe",
     "logits_of",
     "resolve_backend",

@@ -1,4 +1,4 @@
-"""What a backend is and what it is made from; and the two things that all of them must know about their process."""
+"""What a backend is, what it is made from, and how many threads it may use."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -10,8 +10,8 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.batching import ShapeGrid
+from rerank_plugin.scoring.forking import check_same_process
 from rerank_plugin.scoring.tokens import Features
 
 PreparedModel = TypeVar("PreparedModel")
@@ -74,33 +74,10 @@ def logits_of(backend: Backend, batches: Iterable[Features], count: int) -> Iter
     """
     Score batches, several at once where the backend can; see `StreamingBackend.stream`.
 
-    :raises ModelError: In a fork of the process that loaded the model; see `check_process`.
+    :raises ModelError: In a fork of the process that loaded the model; see `check_same_process`.
     """
-    check_process()
+    check_same_process()
     return backend.stream(batches, count) if isinstance(backend, StreamingBackend) else map(backend.logits, batches)
-
-
-# The process that loaded the first model; a fork inherits the number, and the libraries without their threads.
-_process: int | None = None
-
-
-def check_process() -> None:
-    """
-    Refuse to load or run a model in a fork of a process that had loaded one.
-
-    The threads of OpenVINO, ONNX Runtime and torch do not survive a fork, and the libraries do not notice: a child waits for
-    them for ever, or crashes, whether it uses its parent's model or loads one of its own.
-
-    :raises ModelError: In such a fork.
-    """
-    global _process  # noqa: PLW0603 - a fact about the process, like its libraries' state
-    if _process is None:
-        _process = os.getpid()
-    elif _process != os.getpid():
-        raise ModelError(
-            "this process was forked from one that had loaded a model, whose threads do not survive a fork: call warm_up in "
-            "each worker after the fork and not before it, or start workers with multiprocessing's method 'spawn'"
-        )
 
 
 def available_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
