@@ -2,7 +2,7 @@
 What is shown in a terminal is text, and never commands to the terminal.
 
 Titles, sentences, file names and messages come from documents that anybody may have written. Everything that a command
-prints goes through `printable`, or through `to_json` where programs read it.
+prints goes through `echo`, `to_json` or `cell`, and so through `printable`.
 """
 
 import json
@@ -43,6 +43,18 @@ def to_json(value: Any, *, indent: int | None = None) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     # Such characters can only be inside strings.
     return _NOT_FOR_TERMINALS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """
+    Print a text.
+
+    :param text: The text; it may have several lines.
+    :param err: Print to standard error.
+    """
+    import typer
+
+    typer.echo(printable(text, lines=True), err=err)
 
 
 def cell(value: object, style: str = "") -> "Text":

@@ -1,5 +1,6 @@
 """What reaches the terminal, and how commands end."""
 
+import ast
 import errno
 import io
 import json
@@ -8,6 +9,7 @@ import os
 import random
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 from haystack import Document
@@ -104,6 +106,19 @@ def test_s1_tables_take_no_markup_and_no_controls(capsys):
     assert not (CONTROLS - {"\n"}) & set(out)
     assert "[red]part" in out
     assert "[red]column" in out
+
+
+def test_s1_commands_print_through_one_module():
+    """Whoever prints past `printing` would have to think of control characters again."""
+    folder = Path(terminal.__file__).parent
+    past = {
+        f"{file.name}:{node.lineno}"
+        for file in folder.glob("*.py")
+        if file.name != "printing.py"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"typer.echo", "print", "json.dumps"}
+    }
+    assert past == set()
 
 
 def test_s1_warnings_are_harmless_lines(capsys):
