@@ -31,7 +31,10 @@ HOMES = {
     "openvino": {"scoring/backends/openvino_backend.py"},
     "nncf": {"scoring/backends/int8.py"},
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
-    "typer": {f"cli/{name}.py" for name in ("app", "searching", "evaluating", "measuring", "learning", "recipe_options", "printing")},
+    "typer": {
+        f"cli/{name}.py"
+        for name in ("app", "searching", "evaluating", "measuring", "learning", "recipe_options", "printing")
+    },
 }
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rerank_plugin import __version__
-from rerank_plugin.cli.printing import printable
+from rerank_plugin.cli.printing import echo, printable
 from rerank_plugin.errors import RerankError
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ EmbeddingModelOption = Annotated[
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"rerank {__version__}")
+        echo(f"rerank {__version__}")
         raise typer.Exit
 
 
@@ -98,5 +98,5 @@ def _message(error: Exception) -> tuple[str, int]:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(f"error: {printable(message)}", err=True)
+    echo(f"error: {printable(message)}", err=True)
     sys.exit(status)

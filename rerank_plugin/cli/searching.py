@@ -8,7 +8,7 @@ import typer
 
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
-from rerank_plugin.cli.printing import printable, to_json
+from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
@@ -52,16 +52,16 @@ def index(
             progress=progress,
         )
     if as_json:
-        typer.echo(to_json(vars(report)))
+        echo(to_json(vars(report)))
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
         pruned += f"; {report.repaired} texts repaired" if repair_text else ""
-        typer.echo(
+        echo(
             f"{report.passages} passages of {report.files} files written to {index}; "
             f"{report.unchanged} files unchanged{pruned}"
         )
     for failure in report.failed:
-        typer.echo(f"error: {printable(failure)}", err=True)
+        echo(f"error: {printable(failure)}", err=True)
     if report.failed:
         raise typer.Exit(1)
 
@@ -98,7 +98,7 @@ def search(
     from rerank_plugin.cli.tables import hits_as_json, show_hits
 
     if as_json:
-        typer.echo(to_json(hits_as_json(query, result)))
+        echo(to_json(hits_as_json(query, result)))
     else:
         show_hits(result, has_second_stage=searcher.has_second_stage)
 
