@@ -39,7 +39,7 @@ IndexOption = Annotated[Path, typer.Option("--index", help="Folder of the index.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 EmbeddingModelOption = Annotated[
     str | None,
-    typer.Option("--embedding-model", help="Hub id or folder of the bi-encoder, instead of the pipeline's own."),
+    typer.Option("--embedding-model", help="Hub id or folder of the bi-encoder to use instead of the pipeline's own."),
 ]
 
 

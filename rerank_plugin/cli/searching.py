@@ -1,4 +1,4 @@
-"""`rerank index` and `rerank search`."""
+"""The commands `rerank index` and `rerank search`."""
 
 import json
 from pathlib import Path
@@ -71,20 +71,25 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
-        str, typer.Option(help="bm25, dense, hybrid, each also with _rerank, or a YAML file.")
+        str, typer.Option(help="bm25, dense or hybrid, each also as ..._rerank, or a YAML file.")
     ] = "bm25_rerank",
-    top_k: Annotated[int | None, typer.Option(help="Hits to show, if other than the pipeline says (10).")] = None,
-    candidates: Annotated[
-        int | None, typer.Option(help="Candidates of the first stage, if other than the pipeline says (100).")
+    top_k: Annotated[
+        int | None, typer.Option(help="Number of hits to show; by default what the pipeline says (10).")
     ] = None,
-    filters: Annotated[str | None, typer.Option(help="Haystack filters, as JSON.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Candidates that the first stage fetches; by default what the pipeline says (100).")
+    ] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(help='Haystack filters as JSON, such as {"field": "meta.lang", "operator": "==", "value": "en"}.'),
+    ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Search an index and show how the second stage moved each hit.
+    Search an index, and show how the second stage moved each hit.
 
-    With a reranking pipeline the table shows old rank and old score beside the new ones.
+    With a reranking pipeline the table shows rank and score of the first stage beside the final ones.
     """
     parsed = _parse_filters(filters)
     with quiet_libraries():

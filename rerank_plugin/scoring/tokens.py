@@ -69,6 +69,10 @@ class PairTokenizer:
         # The special tokens around and between two texts, and the type of each token, show on an example.
         example = tokenizer.encode("a", "a")
         parts = example.sequence_ids
+        if 0 not in parts or 1 not in parts:
+            raise ModelError(
+                "the tokenizer does not put a query and a passage together: it is not the one of a cross-encoder"
+            )
         first, second = parts.index(0), parts.index(1)
         last_of_first = second - 1 - parts[second - 1 :: -1].index(0)
         last_of_second = len(parts) - 1 - parts[::-1].index(1)

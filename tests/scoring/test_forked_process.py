@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # processes of their own that load torch
+
 CODE = """
 import os, signal, sys
 from rerank_plugin.errors import ModelError

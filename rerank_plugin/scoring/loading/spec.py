@@ -10,6 +10,8 @@ from rerank_plugin.errors import InvalidValueError, ModelError
 
 BUNDLED_FOLDER = Path(__file__).parents[2] / "models"
 DEFAULT_MODEL = "minilm-l6-en"
+# Characters of another library's error that are shown.
+LONGEST_REASON = 400
 # Keyword arguments of `from_pretrained` that say where files come from, not how the model is built.
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
@@ -141,7 +143,9 @@ def not_loaded(model: str, error: Exception) -> ModelError:
     :param model: What the user wrote.
     :param error: What transformers said.
     """
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[:LONGEST_REASON]}..."
     return ModelError(
         f"model {model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
     )

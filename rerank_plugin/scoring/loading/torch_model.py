@@ -59,15 +59,16 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
             processor_kwargs=kwargs["tokenizer_kwargs"],
             config_kwargs=kwargs["config_kwargs"],
         )
-        _check_weights(spec, folder, cast("Any", model[0]).model)
+        network = cast("Any", model[0]).model
+        _check_weights(spec, folder, network)
+        if spec.early_exit:
+            cut_to_exit(model, EarlyExitHead.load(folder))
+        tokenizer = PairTokenizer.of(model.tokenizer, max_length=model.max_seq_length)
+        _check_vocabulary(folder, tokenizer, network)
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code make of a broken file
         raise _explain(spec, folder, error) from error
-    if spec.early_exit:
-        cut_to_exit(model, EarlyExitHead.load(folder))
-    tokenizer = PairTokenizer.of(model.tokenizer, max_length=model.max_seq_length)
-    _check_vocabulary(folder, tokenizer, cast("Any", model[0]).model)
     return TorchModel(located, model.eval(), tokenizer)
 
 
