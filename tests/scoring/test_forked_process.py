@@ -21,7 +21,7 @@ if sys.argv[3] == "before":
     scorer.logits("moon", ["the moon is far"])
 child = os.fork()
 if child == 0:
-    signal.alarm(30)  # a child that waits for ever is killed
+    signal.alarm(300)  # a child that waits for ever is killed
     for step in (lambda: scorer.logits("moon", ["sun"]), load) if sys.argv[3] == "before" else (load,):
         try:
             result = step()
@@ -36,7 +36,7 @@ if sys.argv[3] == "before":
 
 
 def fork(*arguments: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, timeout=600)
     return done.stdout.splitlines()
 
 
