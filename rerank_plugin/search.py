@@ -1,4 +1,4 @@
-"""Ask a pipeline a question: feed the components by name, and show what each stage did."""
+"""Ask a pipeline a question: feed its components by their names, and say what each stage did."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from haystack import Document, Pipeline
+from haystack.core.errors import PipelineRuntimeError
 
+from rerank_plugin.checks import check_count, check_text
 from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
-from rerank_plugin.errors import InvalidValueError, PipelineConfigError, StoreError
+from rerank_plugin.errors import PipelineConfigError, RerankError, StoreError
 from rerank_plugin.pipelines import component_names
-from rerank_plugin.stopwatch import stopwatch
+from rerank_plugin.pipelines.timing import stopwatch
 
 if TYPE_CHECKING:
     from rerank_plugin.components import CrossEncoderRanker
@@ -26,7 +28,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
 @dataclass(frozen=True)
 class Hit:
     """
-    A document that was found.
+    A document of a result.
 
     :param document: The document, with the score of the last stage.
     :param rank: Its place in the result, from 1.
@@ -109,16 +111,15 @@ class Searcher:
         :param filters: Haystack filters; `None` means as the pipeline says.
         :param sentences: Look for the sentence that answers best, in each hit.
         :returns: The hits, and the time of each component.
-        :raises InvalidValueError: If the query is empty, or a number is below 1.
+        :raises InvalidValueError: If the query is empty or no text, or a number is below 1.
+        :raises RerankError: What a component of ours raises.
         """
-        if not query.strip():
-            raise InvalidValueError("query is empty: type what to look for")
+        check_text("query", query)
         for name, value in (("top_k", top_k), ("candidates", candidates)):
-            if value is not None and value < 1:
-                raise InvalidValueError(f"{name} must be at least 1, got {value}")
+            if value is not None:
+                check_count(name, value)
         with stopwatch() as watch:
-            output = self._pipeline.run(self._inputs(query, top_k, candidates, filters), include_outputs_from={self._last})
-        documents: list[Document] = output[self._last]["documents"]
+            documents = self._run(self._inputs(query, top_k, candidates, filters))
         hits = [
             Hit(
                 document=document,
@@ -131,6 +132,16 @@ class Searcher:
         if sentences:
             hits = self._with_sentences(query, hits)
         return SearchResult(hits, {name: watch.milliseconds[name] for name in self._names if name in watch.milliseconds})
+
+    def _run(self, inputs: dict[str, dict[str, Any]]) -> list[Document]:
+        try:
+            output = self._pipeline.run(inputs, include_outputs_from={self._last})
+        except PipelineRuntimeError as error:
+            if isinstance(error.__cause__, RerankError):
+                raise error.__cause__ from None  # Haystack wraps what a component raises; the inner error says what to do
+            raise
+        documents: list[Document] = output[self._last]["documents"]
+        return documents
 
     def _inputs(
         self, query: str, top_k: int | None, candidates: int | None, filters: dict[str, Any] | None

@@ -15,7 +15,7 @@ LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing"},
     {"search"},
-    {"pipelines", "stopwatch"},
+    {"pipelines"},
     {"components"},
     {"scoring", "store"},
     {"collections"},
@@ -31,7 +31,10 @@ HOMES = {
     "openvino": {"scoring/backends/openvino_backend.py"},
     "nncf": {"scoring/backends/int8.py"},
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
-    "typer": {f"cli/{name}.py" for name in ("app", "searching", "evaluating", "measuring", "learning", "recipe_options")},
+    "typer": {
+        f"cli/{name}.py"
+        for name in ("app", "searching", "evaluating", "measuring", "learning", "recipe_options", "printing")
+    },
 }
 
 

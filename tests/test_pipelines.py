@@ -145,9 +145,9 @@ RANKER = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.Cros
         (RANKER.format("{top_k: 0}"), "top_k must be at least 1, got 0"),
         ("components:\n  x:\n    type: haystack.NoSuchThing\n", "haystack.NoSuchThing"),
         ("components:\n  x:\n    type: os.Anything\n", "not on the trusted-module allowlist"),
-        ("components: [1\n", "not valid YAML"),
+        ("components: [1\n", "line 2, column 1: not valid YAML"),
         ("just text", "no pipeline: it has no 'components'"),
-        ("components:\n  x: 3\n", "cannot be loaded"),
+        ("components:\n  x: 3\n", "component 'x' must have a 'type', got 3"),
     ],
 )
 def test_a_faulty_file_is_named_with_the_reason_on_one_line(tmp_path, text, reason):

@@ -1,36 +1,51 @@
 """The application, the options that several commands share, and how errors end a command."""
 
+import errno
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from rerank_plugin import __version__
+from rerank_plugin.cli.printing import echo, printable
 from rerank_plugin.errors import RerankError
 
 app = typer.Typer(
     name="rerank",
     help="Two-stage search: BM25 or FAISS retrieves, a cross-encoder reranks.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 DEFAULT_INDEX = Path("index")
+INTERRUPTED = 130
+
+
+@dataclass
+class AppOptions:
+    """
+    What was asked for before the command's name.
+
+    :param debug: Show the whole traceback of an error.
+    """
+
+    debug: bool = False
+
 
 IndexOption = Annotated[Path, typer.Option("--index", help="Folder of the index.", show_default=True)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 EmbeddingModelOption = Annotated[
     str | None,
-    typer.Option("--embedding-model", help="Hub id or folder of the bi-encoder, instead of the pipeline's own."),
+    typer.Option("--embedding-model", help="Hub id or folder of the bi-encoder to use instead of the pipeline's own."),
 ]
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"rerank {__version__}")
+        echo(f"rerank {__version__}")
         raise typer.Exit
 
 
@@ -42,27 +57,46 @@ def _options(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    context.obj = debug
+    if isinstance(context.obj, AppOptions):
+        context.obj.debug = debug
 
 
 def main() -> None:
-    """Run the command line; a user's mistake becomes one line and exit status 1."""
-    debug = "--debug" in sys.argv[1:]
+    """Run the command line. A user's mistake becomes one line: exit status 2 for a wrong option, else 1."""
+    options = AppOptions()
     try:
-        app()
-    except RerankError as error:
-        _fail(str(error), debug=debug)
+        status = app(sys.argv[1:] or ["--help"], prog_name="rerank", obj=options, standalone_mode=False)
     except KeyboardInterrupt:
-        _fail("interrupted; what was written stays, start the command again to go on", debug=debug)
-    except Exception as error:  # noqa: BLE001 - the last place where an error can become a line instead of a traceback
-        _fail(
-            f"{type(error).__name__}: {' '.join(str(error).split())}  (run `rerank --debug ...` for details)",
-            debug=debug,
-        )
+        status = INTERRUPTED
+    except Exception as error:  # the last place where an error can become a line instead of a traceback
+        if options.debug:
+            raise
+        _fail(*_message(error))
+    if status == INTERRUPTED:
+        _fail("interrupted; what was written stays, start the command again to go on", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _fail(message: str, *, debug: bool) -> None:
-    if debug:
-        raise  # noqa: PLE0704 - called from the except clauses of main
-    typer.echo(f"error: {message}", err=True)
-    sys.exit(1)
+def _message(error: Exception) -> tuple[str, int]:
+    """Say in a line what went wrong, and with which exit status the command ends."""
+    if isinstance(error, typer.Abort):
+        return "interrupted; what was written stays, start the command again to go on", INTERRUPTED
+    usage: Any = error
+    if hasattr(error, "format_message") and hasattr(
+        error, "exit_code"
+    ):  # Click's own errors, wherever Typer keeps their class
+        command = usage.ctx.command_path if getattr(error, "ctx", None) is not None else "rerank"
+        return f"{usage.format_message()}  (see `{command} --help`)", usage.exit_code
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RerankError):  # Haystack wraps what a component raises
+        cause = cause.__cause__
+    if cause is not None:
+        return str(cause), 1
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many open files: raise the limit with `ulimit -n 4096` and start the command again", 1
+    return f"{type(error).__name__}: {error}  (run `rerank --debug ...` for details)", 1
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    echo(f"error: {printable(message)}", err=True)
+    sys.exit(status)

@@ -1,7 +1,8 @@
-"""What is installed, what would be used, and how an index is."""
+"""What is installed, what `auto` means on this machine, and the state of an index."""
 
 import os
 import platform
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,24 +61,22 @@ def _version(name: str, extra: str) -> str:
 
 def examine_index(folder: Path) -> dict[str, Any]:
     """
-    Return what an index holds, and how well its vector search finds.
+    Return what an index holds, and the recall of its vector search.
 
     :param folder: The index.
     :raises StoreError: If there is no index, or it cannot be read.
     """
     if not folder.is_dir():
         raise StoreError(f"there is no index in {folder}: make one with `rerank index PATH... --index {folder}`")
-    store = HybridDocumentStore(folder)
-    vectors = store.describe_vectors()
-    described = {
-        "folder": str(folder),
-        "documents": store.count_documents(),
-        "megabytes": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1),
-        **store.settings(),
-        "vectors": vectors["vectors"],
-        "vector index": vectors["kind"],
-        "because": vectors["reason"],
-        f"recall@{RECALL_AT}": store.recall(RECALL_AT),
-    }
-    store.close()
-    return described
+    with closing(HybridDocumentStore(folder)) as store:
+        vectors = store.describe_vectors()
+        return {
+            "folder": str(folder),
+            "documents": store.count_documents(),
+            "megabytes": round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6, 1),
+            **store.settings(),
+            "vectors": vectors["vectors"],
+            "vector index": vectors["kind"],
+            "because": vectors["reason"],
+            f"recall@{RECALL_AT}": store.recall(RECALL_AT),
+        }

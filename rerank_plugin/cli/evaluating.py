@@ -1,12 +1,12 @@
 """`rerank eval`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
@@ -114,13 +114,13 @@ def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
         announce("Writing the report", 0, 1)
         files = write_report(result, output)
     if as_json:
-        typer.echo(json.dumps(plain(result), ensure_ascii=False))
+        echo(to_json(plain(result)))
     else:
         show_evaluation(result)
-        typer.echo(f"report: {', '.join(map(str, files))}")
+        echo(f"report: {', '.join(map(str, files))}")
     if result.failures:
         name, first = result.failures[0]
-        typer.echo(
+        echo(
             f"error: {len(result.failures)} queries failed and count 0; the first: {name}, {first.query}: {first.error}",
             err=True,
         )
@@ -137,10 +137,10 @@ def _sweep(request: "EvalRequest", grid: list[str], output: Path, *, as_json: bo
         result = run_sweep(request, parsed, announce=announce)
         files = write_sweep(result, output)
     if as_json:
-        typer.echo(json.dumps(sweep_as_json(result), ensure_ascii=False))
+        echo(to_json(sweep_as_json(result)))
     else:
         show_sweep(result)
-        typer.echo(f"report: {', '.join(map(str, files))}")
+        echo(f"report: {', '.join(map(str, files))}")
 
 
 def _named_file(text: str) -> tuple[str, Path]:

@@ -1,6 +1,5 @@
 """`rerank train` and `rerank mine`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +8,7 @@ import typer
 
 from rerank_plugin.cli import recipe_options as options
 from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 
 DATA, MEASURE = "Data", "Measuring"
@@ -161,16 +161,16 @@ def train(
     if summary is None:
         return
     if as_json:
-        typer.echo(json.dumps(asdict(summary)))
+        echo(to_json(asdict(summary)))
         return
     steps = (
         f"{summary.steps} of {summary.total_steps} steps"
         if summary.steps < summary.total_steps
         else f"{summary.steps} steps"
     )
-    typer.echo(f"{steps} on {summary.pairs} pairs, last loss {summary.loss}: {output}")
+    echo(f"{steps} on {summary.pairs} pairs, last loss {summary.loss}: {output}")
     for name, values in summary.figures.items():
-        typer.echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
+        echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
 
 
 @app.command()
@@ -241,7 +241,7 @@ def mine(
             progress=announced(announce, "Mining"),
         )
     if as_json:
-        typer.echo(json.dumps(counts.as_dict() | {"file": str(output)}))
+        echo(to_json(counts.as_dict() | {"file": str(output)}))
         return
     from rerank_plugin.cli.tables import show_facts
 
@@ -251,7 +251,7 @@ def mine(
     facts |= {"queries without a margin: no relevant passage was found": counts.without_margin} if rules.has_margin else {}
     facts["queries with fewer negatives than wanted"] = counts.short
     show_facts({f"{source.name}, {split}": facts})
-    typer.echo(f"written to {output}")
+    echo(f"written to {output}")
 
 
 def _windows(ranks: list[str] | None) -> dict[str, Any]:

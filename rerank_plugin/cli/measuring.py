@@ -1,12 +1,12 @@
 """`rerank calibrate`, `bench` and `doctor`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 
 
@@ -50,12 +50,12 @@ def calibrate(
     report = fit(judged, method=method, source=source)
     report.calibration.save(file)
     if as_json:
-        typer.echo(json.dumps({**report.lines, "file": str(file)}))
+        echo(to_json({**report.lines, "file": str(file)}))
         return
     from rerank_plugin.cli.tables import show_facts
 
     show_facts({f"{dataset.name}, {split}": report.lines})
-    typer.echo(f"written to {file}")
+    echo(f"written to {file}")
 
 
 @app.command()
@@ -100,7 +100,7 @@ def bench(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(found))
+        echo(to_json(found))
         return
     from rerank_plugin.cli.tables import show_rows
 
@@ -121,6 +121,6 @@ def doctor(
         if index is not None:
             found["index"] = examine_index(index)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        echo(to_json(found, indent=2))
     else:
         show_facts(found)

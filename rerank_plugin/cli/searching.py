@@ -1,4 +1,4 @@
-"""`rerank index` and `rerank search`."""
+"""The commands `rerank index` and `rerank search`."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
@@ -56,18 +58,18 @@ def index(
             on_report=lambda text: typer.echo(text, err=True),
         )
     if as_json:
-        typer.echo(json.dumps(vars(report), ensure_ascii=False))
+        echo(to_json(vars(report)))
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
         pruned += f"; {report.repaired} texts repaired" if repair_text else ""
-        typer.echo(
+        echo(
             f"{report.passages} passages of {report.files} files written to {index}; "
             f"{report.unchanged} files unchanged{pruned}"
         )
     for skipped in report.skipped:
         typer.echo(f"skipped: {skipped}", err=True)
     for failure in report.failed:
-        typer.echo(f"error: {failure}", err=True)
+        echo(f"error: {printable(failure)}", err=True)
     if report.failed:
         raise typer.Exit(1)
 
@@ -77,20 +79,25 @@ def search(
     query: Annotated[str, typer.Argument(help="What to look for.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
-        str, typer.Option(help="bm25, dense, hybrid, each also with _rerank, or a YAML file.")
+        str, typer.Option(help="bm25, dense or hybrid, each also as ..._rerank, or a YAML file.")
     ] = "bm25_rerank",
-    top_k: Annotated[int | None, typer.Option(help="Hits to show, if other than the pipeline says (10).")] = None,
-    candidates: Annotated[
-        int | None, typer.Option(help="Candidates of the first stage, if other than the pipeline says (100).")
+    top_k: Annotated[
+        int | None, typer.Option(help="Number of hits to show; by default what the pipeline says (10).")
     ] = None,
-    filters: Annotated[str | None, typer.Option(help="Haystack filters, as JSON.")] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Candidates that the first stage fetches; by default what the pipeline says (100).")
+    ] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(help='Haystack filters as JSON, such as {"field": "meta.lang", "operator": "==", "value": "en"}.'),
+    ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Search an index and show how the second stage moved each hit.
+    Search an index, and show how the second stage moved each hit.
 
-    With a reranking pipeline the table shows old rank and old score beside the new ones.
+    With a reranking pipeline the table shows rank and score of the first stage beside the final ones.
     """
     parsed = _parse_filters(filters)
     with quiet_libraries():
@@ -104,7 +111,7 @@ def search(
     from rerank_plugin.cli.tables import hits_as_json, show_hits
 
     if as_json:
-        typer.echo(json.dumps(hits_as_json(query, result), ensure_ascii=False))
+        echo(to_json(hits_as_json(query, result)))
     else:
         show_hits(result, has_second_stage=searcher.has_second_stage)
 
@@ -115,9 +122,14 @@ def _parse_filters(text: str | None) -> dict[str, Any] | None:
     try:
         filters = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidValueError(f"--filters is not valid JSON ({error.msg} at column {error.colno}): {text}") from None
+        raise InvalidValueError(
+            f"--filters is not valid JSON ({error.msg} at column {error.colno}): {shown(text)}"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of levels
+        raise InvalidValueError(f"--filters cannot be read ({error}): {shown(text)}") from None
     if not isinstance(filters, dict):
         raise InvalidValueError(
-            f'--filters must be an object such as {{"field": "meta.lang", "operator": "==", "value": "en"}}, got {text}'
+            '--filters must be an object such as {"field": "meta.lang", "operator": "==", "value": "en"}, '
+            f"got {shown(text)}"
         )
     return filters

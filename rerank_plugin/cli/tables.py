@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rerank_plugin.cli.printing import cell, printable
 from rerank_plugin.evaluation.costs import TOTAL
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def show_hits(result: "SearchResult", *, has_second_stage: bool) -> None:
         console.print(table)
     else:
         console.print("no hits")
-    console.print(Text(_times(result.milliseconds), style="dim"))
+    console.print(cell(_times(result.milliseconds), "dim"))
 
 
 def _row(hit: "Hit", *, has_second_stage: bool) -> list[str | Text]:
     score = f"{hit.document.score:.3f}" if hit.document.score is not None else "-"
-    text: list[str | Text] = [Text(hit.title), Text(hit.sentence)]
+    text: list[str | Text] = [cell(hit.title), cell(hit.sentence)]
     if not has_second_stage:
         return [str(hit.rank), score, *text]
     before = f"{hit.first_stage_score:.3f}" if hit.first_stage_score is not None else "-"
@@ -85,10 +86,12 @@ def show_evaluation(result: "EvalResult") -> None:
     evaluations, best = result.evaluations, {}
     for name in next(iter(evaluations.values())).per_query:
         best[name] = max(evaluation.means[name] for evaluation in evaluations.values())
-    table = Table(box=None, pad_edge=False, header_style="bold", title=result.title, title_justify="left", title_style="")
+    table = Table(
+        box=None, pad_edge=False, header_style="bold", title=cell(result.title), title_justify="left", title_style=""
+    )
     table.add_column("system", no_wrap=True, min_width=max(map(len, evaluations)))
     for name in (*best, "pairs", "ms", "p95"):
-        table.add_column(name, justify="right")
+        table.add_column(cell(name), justify="right")
     times = {row.system: row for row in result.latencies if row.stage == TOTAL}
     for system, evaluation in evaluations.items():
         cells = [
@@ -96,7 +99,7 @@ def show_evaluation(result: "EvalResult") -> None:
         ]
         pairs = f"{result.pairs[system]:.0f}" if result.pairs.get(system) else "-"
         time = times.get(system)
-        table.add_row(system, *cells, pairs, *((f"{time.median:.1f}", f"{time.p95:.1f}") if time else ("-", "-")))
+        table.add_row(cell(system), *cells, pairs, *((f"{time.median:.1f}", f"{time.p95:.1f}") if time else ("-", "-")))
     Console().print(table)
     differences = [difference for difference in result.comparison.differences if difference.measure == result.measure]
     if not differences:
@@ -105,7 +108,7 @@ def show_evaluation(result: "EvalResult") -> None:
         box=None,
         pad_edge=False,
         header_style="bold",
-        title=f"\n{result.measure}, paired",
+        title=Text(f"\n{printable(result.measure)}, paired"),
         title_justify="left",
         title_style="",
     )
@@ -115,8 +118,8 @@ def show_evaluation(result: "EvalResult") -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for d in differences:
         table.add_row(
-            d.system,
-            d.baseline,
+            cell(d.system),
+            cell(d.baseline),
             Text(f"{d.mean:+.3f}", style=("green" if d.mean > 0 else "red") if d.is_significant else ""),
             f"{d.interval[0]:+.3f} to {d.interval[1]:+.3f}",
             Text(f"{d.p_corrected:.4f}", style="bold" if d.is_significant else ""),
@@ -128,19 +131,19 @@ def show_evaluation(result: "EvalResult") -> None:
 def show_sweep(result: "SweepResult") -> None:
     """Print the front of a sweep, and the setting to choose."""
     title = f"{result.title}, {len(result.tried)} settings; the front"
-    table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
+    table = Table(box=None, pad_edge=False, header_style="bold", title=cell(title), title_justify="left", title_style="")
     table.add_column("setting")
     for name in (result.measure, "ms", "p to best", "p to first stage"):
-        table.add_column(name, justify="right")
+        table.add_column(cell(name), justify="right")
     for tried in result.front:
         style = "bold green" if tried is result.choice else ""
         figures = (f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}", f"{tried.p_first:.4f}")
-        table.add_row(Text(tried.name, style=style), *figures)
+        table.add_row(cell(tried.name, style), *figures)
     Console().print(table)
     choice = result.choice
     Console().print(
-        Text(f"\nchoose: {choice.name}", style="bold"),
-        Text(f"the fastest that is not significantly worse than the best ({result.best.name}); p {choice.p:.3f}"),
+        Text(f"\nchoose: {printable(choice.name)}", style="bold"),
+        cell(f"the fastest that is not significantly worse than the best ({result.best.name}); p {choice.p:.3f}"),
         sep="\n",
         soft_wrap=True,
     )
@@ -150,11 +153,13 @@ def show_facts(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """Print names and values, part by part."""
     console = Console()
     for part, facts in parts.items():
-        table = Table(box=None, pad_edge=False, show_header=False, title=part, title_justify="left", title_style="bold")
+        table = Table(
+            box=None, pad_edge=False, show_header=False, title=cell(part), title_justify="left", title_style="bold"
+        )
         for name, value in facts.items():
             inner = value.items() if isinstance(value, dict) else [(name, value)]
             for key, fact in inner:
-                table.add_row(Text(key, style="dim"), Text(", ".join(fact) if isinstance(fact, list) else _plain(fact)))
+                table.add_row(cell(key, "dim"), cell(", ".join(map(str, fact)) if isinstance(fact, list) else _plain(fact)))
         console.print(table)
         console.print()
 
@@ -169,10 +174,14 @@ def show_rows(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     """Print tables of rows, title by title; numbers stand right."""
     console = Console()
     for title, rows in tables.items():
-        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="bold")
+        if not rows:
+            continue
+        table = Table(
+            box=None, pad_edge=False, header_style="bold", title=cell(title), title_justify="left", title_style="bold"
+        )
         for name, value in rows[0].items():
-            table.add_column(name, justify="left" if isinstance(value, str) else "right", overflow="fold")
+            table.add_column(cell(name), justify="left" if isinstance(value, str) else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(str(value)) for value in row.values()))
+            table.add_row(*(cell(value) for value in row.values()))
         console.print(table)
         console.print()

@@ -1,4 +1,4 @@
-"""A cheap first look: the logits of a head after the first layers, which decides who gets all layers."""
+"""A cheap first look: the logits of a head after the first layers decide which candidates get all layers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,25 +55,33 @@ class EarlyExitHead:
             with safe_open(file, framework="numpy") as tensors:
                 layer = int(tensors.metadata()["layer"])
                 return cls(layer, tensors.get_tensor("weight"), float(tensors.get_tensor("bias")[0]))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{file} is no early-exit head: {error}") from error
+        except (SafetensorError, OSError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"{file} is no early-exit head, or damaged ({' '.join(str(error).split())}): "
+                "copy it again, or leave early_exit out"
+            ) from error
 
 
 def cut_to_exit(model: "CrossEncoder", head: EarlyExitHead) -> None:
     """
-    Leave of a model its first layers, under the head.
+    Keep the first layers of a model, under the head.
 
     :param model: A model with the structure of BERT; changed in place.
     :param head: The head.
     :raises ModelError: If the model has another structure, or fewer layers.
     """
-    from rerank_plugin.scoring.backends.exit_head import exit_network
-    from rerank_plugin.scoring.backends.first_token import encoder_layers
+    from rerank_plugin.scoring.backends.networks import cut_after_layer, encoder_layers
 
     network = cast("Any", model[0]).model
     layers = encoder_layers(network)
     if layers is None or not hasattr(network, "classifier"):
         raise ModelError(f"early exit needs a model with the structure of BERT, not {type(network).__name__}")
     if not 1 <= head.layer < len(layers):
-        raise ModelError(f"the early-exit head is for layer {head.layer}, the model has {len(layers)}")
-    exit_network(network, head.layer, head.weight, head.bias)
+        raise ModelError(f"the early-exit head is for layer {head.layer}, the model has {len(layers)}: train it anew")
+    hidden = int(network.config.hidden_size)
+    if head.weight.shape != (hidden,):
+        raise ModelError(
+            f"the early-exit head has weights of shape {head.weight.shape}, the model has {hidden} hidden units: "
+            "train it anew"
+        )
+    cut_after_layer(network, head.layer, head.weight, head.bias)

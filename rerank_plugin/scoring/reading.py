@@ -89,7 +89,7 @@ class PairReader:
     def __init__(self, tokenizer: PairTokenizer, settings: WindowSettings) -> None:
         self._tokenizer = tokenizer
         self._settings = settings
-        self._most = tokenizer.form.max_length
+        self._most = tokenizer.input_spec.max_length
         self._size = max(SECTION_CHARACTERS, SECTION_CHARACTERS_PER_TOKEN * self._most)
         self._warned_of_long_query = False
 

@@ -8,14 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import InvalidValueError, ModelError
-from rerank_plugin.scoring.backends import BACKENDS, Backend, check_precision, logits_of, resolve_backend
+from rerank_plugin.scoring.backends import (
+    BACKENDS,
+    Backend,
+    BackendInput,
+    check_precision,
+    conversion_recipe,
+    logits_of,
+    resolve_backend,
+)
 from rerank_plugin.scoring.batching import Batch, plan_batches
 from rerank_plugin.scoring.forking import check_same_process
 from rerank_plugin.scoring.limits import CallLimits, CostModel
-from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.scoring.loading.converted import open_converted
+from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
+from rerank_plugin.scoring.loading.torch_model import load_in_torch
 from rerank_plugin.scoring.reading import PairReader, PassageTally, Piece
-from rerank_plugin.scoring.tokens import Features, InputForm, PairTokenizer
+from rerank_plugin.scoring.tokens import Features, InputSpec, PairTokenizer
 from rerank_plugin.scoring.turns import Turns
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.windows import DEFAULT_OVERLAP, WindowSettings
@@ -194,7 +204,7 @@ class PairScorer:
             max_tokens=self._max_tokens,
             max_pairs=self.settings.max_batch_pairs or len(left),
             grid=self.backend.grid,
-            max_width=self.tokenizer.form.max_length,
+            max_width=self.tokenizer.input_spec.max_length,
         )
         shapes: list[tuple[int, int]] = []
         tokens_under_way = 0
@@ -238,13 +248,13 @@ def _check_numbers(pieces: Sequence[Piece], positions: Sequence[int], logits: ND
             )
 
 
-def _fit_to_model(settings: ScorerSettings, form: InputForm, special_tokens: int) -> InputForm:
+def _fit_to_model(settings: ScorerSettings, spec: InputSpec, special_tokens: int) -> InputSpec:
     """
     Apply the settings that only the model can judge.
 
     :raises InvalidValueError: If they do not fit.
     """
-    most, wanted = form.max_length, settings.max_length
+    most, wanted = spec.max_length, settings.max_length
     if wanted is not None:
         least = special_tokens + 2  # one token of the query, one of the passage
         if not least <= wanted <= most:
@@ -252,15 +262,15 @@ def _fit_to_model(settings: ScorerSettings, form: InputForm, special_tokens: int
                 f"max_length is {wanted}, but this model reads {least} to {most} tokens: choose one of these, or leave "
                 "max_length out"
             )
-        form = replace(form, max_length=wanted)
+        spec = replace(spec, max_length=wanted)
     overlap = settings.windows.overlap
     # The default is cut to half a window; whoever chose a number shall get what it says.
-    if overlap not in (DEFAULT_OVERLAP, min(overlap, form.max_length // 2)):
+    if overlap not in (DEFAULT_OVERLAP, min(overlap, spec.max_length // 2)):
         raise InvalidValueError(
-            f"window_overlap is {overlap}, more than half of what the model reads at once ({form.max_length} tokens): "
-            f"choose at most {form.max_length // 2}"
+            f"window_overlap is {overlap}, more than half of what the model reads at once ({spec.max_length} tokens): "
+            f"choose at most {spec.max_length // 2}"
         )
-    return form
+    return spec
 
 
 def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | None = None) -> PairScorer:
@@ -274,6 +284,7 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | Non
     :raises ModelError: If the model cannot be loaded or is no cross-encoder.
     :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision;
         or if a length does not fit the model.
+    :raises MissingDependencyError: If a package is missing that the backend or the conversion needs.
     """
     check_same_process()
     chosen = resolve_backend(settings.backend, device=spec.device)
@@ -282,13 +293,12 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | Non
         raise InvalidValueError(
             f"torch_compile is for backend 'torch', but the model runs on {chosen!r}: leave one of them out"
         )
-    source = ModelSource(
-        spec, precision=settings.precision, num_threads=settings.num_threads, compile_torch=settings.compile_torch
-    )
-    backend = BACKENDS[chosen](source)
-    tokenizer = source.tokenizer
-    tokenizer.form = _fit_to_model(settings, tokenizer.form, tokenizer.special_tokens)
-    settings = replace(settings, backend=chosen)
+    recipe = conversion_recipe(chosen, settings.precision)
+    located = locate(spec)
+    model = load_in_torch(located) if recipe is None else open_converted(located, recipe)
+    backend = BACKENDS[chosen](BackendInput(model, settings.precision, settings.num_threads, settings.compile_torch))
+    tokenizer = model.tokenizer
+    tokenizer = tokenizer.with_input_spec(_fit_to_model(settings, tokenizer.input_spec, tokenizer.special_tokens))
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
-    facts = (source.fingerprint, chosen, backend.precision, tokenizer.form.max_length, settings.windows)
-    return PairScorer(tokenizer, backend, settings, identity=repr(facts), turns=turns)
+    facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
+    return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), turns=turns)

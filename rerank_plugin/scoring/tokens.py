@@ -1,4 +1,4 @@
-"""Texts as token ids: every text is tokenised once, and pairs are put together as arrays, padded only inside their batch."""
+"""Texts as token ids: every text is tokenised once; pairs become arrays that are padded only inside their batch."""
 
 import json
 from collections.abc import Sequence
@@ -35,9 +35,9 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class InputForm:
+class InputSpec:
     """
-    How a model wants its input.
+    What inputs a model takes.
 
     :param input_names: Names of the arrays that it reads: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
     :param max_length: Most tokens of an input, special tokens included.
@@ -53,22 +53,26 @@ class InputForm:
 
 class PairTokenizer:
     """
-    Tokenises queries and passages apart, and joins them as the model wants to read them.
+    Tokenises queries and passages separately, and joins them into the inputs that the model takes.
 
     It needs the library tokenizers only: neither transformers nor torch.
 
     :param tokenizer: The fast tokenizer.
-    :param form: How the model wants its input.
+    :param input_spec: What inputs the model takes.
     """
 
-    def __init__(self, tokenizer: Tokenizer, form: InputForm) -> None:
+    def __init__(self, tokenizer: Tokenizer, input_spec: InputSpec) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.form = form
+        self.input_spec = input_spec
         # The special tokens around and between two texts, and the type of each token, show on an example.
         example = tokenizer.encode("a", "a")
         parts = example.sequence_ids
+        if 0 not in parts or 1 not in parts:
+            raise ModelError(
+                "the tokenizer does not put a query and a passage together: it is not the one of a cross-encoder"
+            )
         first, second = parts.index(0), parts.index(1)
         last_of_first = second - 1 - parts[second - 1 :: -1].index(0)
         last_of_second = len(parts) - 1 - parts[::-1].index(1)
@@ -94,25 +98,38 @@ class PairTokenizer:
                 f"the tokenizer {type(tokenizer).__name__} has no fast version: "
                 "choose a model whose folder has a tokenizer.json"
             )
-        form = InputForm(
+        input_spec = InputSpec(
             input_names=tuple(tokenizer.model_input_names),
             max_length=min(max_length or LONGEST_INPUT, LONGEST_INPUT),
             pad_token_id=int(tokenizer.pad_token_id or 0),
             padding_side=str(tokenizer.padding_side),
         )
-        return cls(Tokenizer.from_str(fast.to_str()), form)
+        return cls(Tokenizer.from_str(fast.to_str()), input_spec)
 
     @classmethod
     def load(cls, folder: Path) -> "PairTokenizer":
         """Read what `save` wrote."""
-        form = json.loads((folder / "input.json").read_text(encoding="utf-8"))
-        form["input_names"] = tuple(form["input_names"])
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), InputForm(**form))
+        facts = json.loads((folder / "input.json").read_text(encoding="utf-8"))
+        input_spec = InputSpec(**{**facts, "input_names": tuple(facts["input_names"])})
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), input_spec)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer and form to a folder."""
+        """Write tokenizer and input spec to a folder."""
         self._tokenizer.save(str(folder / "tokenizer.json"))
-        (folder / "input.json").write_text(json.dumps(asdict(self.form)), encoding="utf-8")
+        (folder / "input.json").write_text(json.dumps(asdict(self.input_spec)), encoding="utf-8")
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens it knows, those that were added to the vocabulary afterwards left out."""
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
+
+    def with_input_spec(self, input_spec: InputSpec) -> "PairTokenizer":
+        """
+        Make the same tokenizer for other inputs, such as shorter ones.
+
+        :param input_spec: What they are like.
+        """
+        return PairTokenizer(self._tokenizer, input_spec)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """
@@ -150,7 +167,7 @@ class PairTokenizer:
         :param pair: The pair.
         :returns: A pair that fits.
         """
-        room = max(0, self.form.max_length - self.special_tokens)
+        room = max(0, self.input_spec.max_length - self.special_tokens)
         query, passage = len(pair.query), len(pair.passage)
         if query + passage <= room:
             return pair
@@ -179,10 +196,10 @@ class PairTokenizer:
         lengths = queries + passages + self.special_tokens
         at = np.arange(width)
         filled = at < lengths[:, None]
-        if self.form.padding_side == "left":
+        if self.input_spec.padding_side == "left":
             filled = filled[:, ::-1]
         arrays = {
-            "input_ids": np.full(filled.shape, self.form.pad_token_id, dtype=np.int64),
+            "input_ids": np.full(filled.shape, self.input_spec.pad_token_id, dtype=np.int64),
             "attention_mask": filled.astype(np.int64),
             "token_type_ids": np.zeros(filled.shape, dtype=np.int64),
         }
@@ -194,4 +211,4 @@ class PairTokenizer:
         repeats = np.ones((len(pairs), len(kinds)), dtype=np.int64)
         repeats[:, len(before)], repeats[:, len(before) + 1 + len(between)] = queries, passages
         arrays["token_type_ids"][filled] = np.repeat(np.tile(kinds, len(pairs)), repeats.ravel())
-        return {name: arrays[name] for name in self.form.input_names}
+        return {name: arrays[name] for name in self.input_spec.input_names}

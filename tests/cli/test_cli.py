@@ -88,7 +88,10 @@ def newer(index: Path) -> None:
         (["index", "{tmp}/good.txt", "--index", "{tmp}/i", "--language", "xx"], "'xx'"),
         (["search", "fox", "--index", "{tmp}/none"], "none"),
         (["search", " ", "--index", "{index}", "--pipeline", "bm25"], "query is empty"),
-        (["search", "fox", "--index", "{index}", "--pipeline", "bm25", "--top-k", "0"], "top_k must be at least 1, got 0"),
+        (
+            ["search", "fox", "--index", "{index}", "--pipeline", "bm25", "--top-k", "0"],
+            "top_k must be a whole number of at least 1, got 0",
+        ),
         (["search", "fox", "--index", "{index}", "--pipeline", "{tmp}/faulty.yaml"], "unexpected keyword argument 'topk'"),
         (["search", "fox", "--index", "{index}", "--pipeline", "{tmp}/model.yaml"], "unknown model 'minilm-l6-xx'"),
         (["search", "fox", "--index", "{index}", "--filters", "{{"], "--filters is not valid JSON"),

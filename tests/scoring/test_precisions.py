@@ -7,9 +7,10 @@ import openvino
 import pytest
 from conftest import SENTENCES
 
+from rerank_plugin.collections.sample import sample_corpus
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.backends.quantization_data import quantization_batches, sample_corpus
-from rerank_plugin.scoring.loading.source import available_processors
+from rerank_plugin.scoring.backends.backend import available_processors
+from rerank_plugin.scoring.backends.int8 import quantization_batches
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 from rerank_plugin.scoring.types import ScoringRequest

@@ -57,7 +57,7 @@ def test_survives_saving(peer, tmp_path):
     tokenizer = PairTokenizer.of(peer, max_length=64)
     tokenizer.save(tmp_path)
     loaded = PairTokenizer.load(tmp_path)
-    assert loaded.form == tokenizer.form
+    assert loaded.input_spec == tokenizer.input_spec
     for a, b in zip(loaded.encode(SENTENCES), tokenizer.encode(SENTENCES), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -76,7 +76,7 @@ def test_the_best_window_of_a_long_passage_gives_its_score(scorers):
 
 def sizes(scorer, text):
     query, passage = scorer.tokenizer.encode([QUERY, text])
-    return len(passage), scorer.tokenizer.form.max_length - scorer.tokenizer.special_tokens - len(query)
+    return len(passage), scorer.tokenizer.input_spec.max_length - scorer.tokenizer.special_tokens - len(query)
 
 
 def test_a_long_query_is_cut_with_one_warning(scorers, caplog):

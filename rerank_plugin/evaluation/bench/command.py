@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rerank_plugin.collections.sample import sample_corpus
 from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
 from rerank_plugin.evaluation.bench.run import BenchSettings, run_bench
 from rerank_plugin.evaluation.bench.systems import default_systems
-from rerank_plugin.scoring.backends.quantization_data import sample_corpus
 
 DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")
 

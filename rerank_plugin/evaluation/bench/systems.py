@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from haystack import Document
 from haystack.utils import ComponentDevice
@@ -90,13 +90,13 @@ def _flashrank(model: str, folder: Path) -> System:
     from flashrank import Ranker, RerankRequest
     from flashrank.Config import model_file_map
 
-    from rerank_plugin.scoring.backends.onnx_backend import FILE, ONNXBackend
-    from rerank_plugin.scoring.loading.source import ModelSource
+    from rerank_plugin.scoring.backends.onnx_backend import FILE, recipe
+    from rerank_plugin.scoring.loading.converted import open_converted
+    from rerank_plugin.scoring.loading.location import fetch, locate
     from rerank_plugin.scoring.loading.spec import ModelSpec
 
-    source = ModelSource(ModelSpec(model), precision="fp32")
-    ONNXBackend(source)
-    converted, own = cast("Path", source.folder), source.config_file.parent
+    located = locate(ModelSpec(model))
+    converted, own = open_converted(located, recipe("fp32")).folder, fetch(located)
     target = folder / FLASHRANK_NAME
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(converted / FILE, target / model_file_map[FLASHRANK_NAME])

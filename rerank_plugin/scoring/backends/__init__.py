@@ -1,5 +1,14 @@
 """The seam of the second stage: a backend turns the features of a batch into logits."""
 
-from rerank_plugin.scoring.backends.registry import BACKENDS, Backend, check_precision, logits_of, resolve_backend
+from rerank_plugin.scoring.backends.backend import Backend, BackendInput, logits_of
+from rerank_plugin.scoring.backends.registry import BACKENDS, check_precision, conversion_recipe, resolve_backend
 
-__all__ = ["BACKENDS", "Backend", "check_precision", "logits_of", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "BackendInput",
+    "check_precision",
+    "conversion_recipe",
+    "logits_of",
+    "resolve_backend",
+]

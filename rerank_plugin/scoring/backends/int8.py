@@ -1,35 +1,73 @@
 """Static int8: NNCF measures the range of each activation on real pairs, once; dynamic int8 would do it for each batch."""
 
 import logging
+import random
 import sys
 from contextlib import redirect_stdout
+from itertools import cycle
 from typing import Any
 
-from rerank_plugin.errors import MissingDependencyError
-from rerank_plugin.scoring.backends.quantization_data import quantization_batches
-from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.collections.beir import BeirDataset
+from rerank_plugin.collections.sample import sample_corpus
+from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer
 
-try:
-    import nncf
-except ImportError as error:
-    raise MissingDependencyError("precision 'int8' needs nncf: pip install 'rerank-plugin[int8]'") from error
+# For `ConversionRecipe.needs`.
+NNCF = ("nncf", "precision 'int8' needs nncf to convert the model: pip install 'rerank-plugin[int8]'")
+PAIRS = 128
+PAIRS_PER_BATCH = 4
 
 
-def quantize(model: Any, source: ModelSource) -> Any:
+def quantize(model: Any, tokenizer: PairTokenizer) -> Any:
     """
     Make an int8 copy of a model.
 
     :param model: The model in float32, of OpenVINO or ONNX.
-    :param source: Where it comes from; its tokenizer makes the pairs.
+    :param tokenizer: Its tokenizer.
     :returns: The model with int8 matrix products.
     """
-    batches = quantization_batches(source.tokenizer)
-    logging.getLogger("nncf").setLevel(logging.ERROR)  # it reports every layer that it looks at
-    with redirect_stdout(sys.stderr):  # its progress bars would stand in the middle of a command's JSON
-        return nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            model_type=nncf.ModelType.TRANSFORMER,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(batches),
-        )
+    import nncf
+
+    batches = quantization_batches(tokenizer)
+    nncf_logger = logging.getLogger("nncf")
+    level = nncf_logger.level
+    nncf_logger.setLevel(logging.ERROR)  # it reports every layer that it looks at
+    try:
+        with redirect_stdout(sys.stderr):  # its progress bars would stand in the middle of a command's JSON
+            return nncf.quantize(
+                model,
+                nncf.Dataset(batches),
+                model_type=nncf.ModelType.TRANSFORMER,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(batches),
+            )
+    finally:
+        nncf_logger.setLevel(level)
+
+
+def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
+    """
+    Make the inputs that static quantisation measures on.
+
+    Half of the pairs are of a query and a passage that answers it, half of a query and any passage: both ends of the scores
+    occur. Texts are those of the sample corpus, English and Russian, of all its lengths.
+
+    :param tokenizer: The model's tokenizer.
+    :returns: Batches, always the same.
+    """
+    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    collection = BeirDataset(sample_corpus())
+    queries = {id_: query.text for id_, query in collection.queries().items()}
+    passages = {document.id: f"{document.title}\n{document.text}" for document in collection.documents()}
+    answers = {
+        id_: [passage for passage, grade in grades.items() if grade > 0] for id_, grades in collection.qrels("test").items()
+    }
+    pairs: list[Pair] = []
+    for (query_id, query), wants_answer in zip(cycle(queries.items()), cycle([True, False]), strict=False):
+        if len(pairs) == PAIRS:
+            break
+        passage = rng.choice(answers.get(query_id) or list(passages)) if wants_answer else rng.choice(list(passages))
+        tokens = tokenizer.encode([query, passages[passage]])
+        pairs.append(tokenizer.truncated(Pair(*tokens)))
+    pairs.sort(key=tokenizer.length)
+    batches = [pairs[i : i + PAIRS_PER_BATCH] for i in range(0, len(pairs), PAIRS_PER_BATCH)]
+    return [tokenizer.features(batch, width=tokenizer.length(batch[-1])) for batch in batches]

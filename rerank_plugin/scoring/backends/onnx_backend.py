@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.errors import MissingDependencyError, ModelError
+from rerank_plugin.scoring.backends.backend import BackendInput, available_processors
+from rerank_plugin.scoring.backends.int8 import NNCF, quantize
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.loading.source import ModelSource, available_processors
+from rerank_plugin.scoring.loading.converted import ConversionRecipe, ConvertedModel
+from rerank_plugin.scoring.loading.torch_model import TorchModel
 from rerank_plugin.scoring.tokens import Features
 
 try:
@@ -18,42 +21,59 @@ except ImportError as error:
     raise MissingDependencyError("backend 'onnx' needs onnxruntime: pip install 'rerank-plugin[onnx]'") from error
 
 FILE = "model.onnx"
+# torch's exporter needs it, and says so only at the end of the export.
+ONNX = ("onnx", "converting a model for backend 'onnx' needs onnx: pip install 'rerank-plugin[onnx]'")
 OPSET = 17  # the newest that the tracing exporter knows and that every onnxruntime since 1.15 runs
 # A model in one file is one protobuf message, which cannot be larger than this.
 MOST_BYTES = 2**31 - 1
 BATCH_TOKENS = 2048
 
 
+def recipe(precision: str) -> ConversionRecipe:
+    """
+    Say how a model is converted to ONNX.
+
+    :param precision: One of those of the backend; `auto` is fp32.
+    """
+    stored = "int8" if precision == "int8" else "fp32"
+
+    def write(model: TorchModel, folder: Path) -> None:
+        _export(model, folder / FILE)
+        if stored == "int8":
+            import onnx
+
+            onnx.save(quantize(onnx.load(folder / FILE), model.tokenizer), folder / FILE)
+
+    needs = (ONNX, NNCF) if stored == "int8" else (ONNX,)
+    return ConversionRecipe("onnx", stored, f"onnxruntime {onnxruntime.__version__}", write, needs)
+
+
 class ONNXBackend:
     """
-    Run the model in ONNX Runtime on the CPU. Precision `auto` is fp32.
+    Run the model in ONNX Runtime on the CPU.
 
-    :param source: The model. Its converted copy is read from disk where there is one.
-    :raises ModelError: If the model is too large for one ONNX message (2 GB).
+    :param source: The converted model, and how to run it.
+    :raises ModelError: If ONNX Runtime cannot read it.
     """
 
-    def __init__(self, source: ModelSource) -> None:
+    def __init__(self, source: BackendInput[ConvertedModel]) -> None:
         self.precision = "int8" if source.precision == "int8" else "fp32"
         self.batch_tokens = BATCH_TOKENS
         self.grid = ShapeGrid()
-
-        def write(folder: Path) -> None:
-            _export(source, folder / FILE)
-            if self.precision == "int8":
-                import onnx
-
-                from rerank_plugin.scoring.backends.int8 import quantize
-
-                onnx.save(quantize(onnx.load(folder / FILE), source), folder / FILE)
-
-        folder = source.converted("onnx", self.precision, f"onnxruntime {onnxruntime.__version__}", write)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = source.num_threads or available_processors()
         # The arena keeps the peak of the largest batch for ever.
         options.enable_cpu_mem_arena = False
-        self._session: Any = onnxruntime.InferenceSession(
-            str(folder / FILE), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        file = source.model.folder / FILE
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(file), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has a class for each status, and no common one
+            raise ModelError(
+                f"ONNX Runtime cannot read {file} ({' '.join(str(error).split())}): "
+                "delete its folder, the model is converted again then"
+            ) from error
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch. See `Backend.logits`."""
@@ -61,24 +81,18 @@ class ONNXBackend:
         return scores
 
 
-def _export(source: ModelSource, file: Path) -> None:
-    try:
-        import onnx  # noqa: F401  torch's exporter needs it, and says so only at the end of the export
-    except ImportError as error:
-        raise MissingDependencyError(
-            "converting a model for backend 'onnx' needs onnx: pip install 'rerank-plugin[onnx]'"
-        ) from error
+def _export(model: TorchModel, file: Path) -> None:
     import torch
 
-    from rerank_plugin.scoring.backends.tracing import LogitsNetwork
+    from rerank_plugin.scoring.backends.networks import LogitsNetwork
 
-    size = sum(tensor.numel() * 4 for tensor in source.cross_encoder.state_dict().values())
+    size = sum(tensor.numel() * 4 for tensor in model.cross_encoder.state_dict().values())
     if size > MOST_BYTES:
         raise ModelError(
             f"the model has {size / 2**30:.1f} GiB of weights, more than ONNX holds (2): choose backend 'openvino'"
         )
-    names = source.tokenizer.form.input_names
-    network = LogitsNetwork(source.cross_encoder, names)
+    names = model.tokenizer.input_spec.input_names
+    network = LogitsNetwork(model.cross_encoder, names)
     with warnings.catch_warnings():
         # The exporter reports that a newer one exists (it needs two more packages, and is slower), and Python branches.
         warnings.simplefilter("ignore")

@@ -12,9 +12,12 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.scoring.backends.backend import BackendInput, available_processors
+from rerank_plugin.scoring.backends.int8 import NNCF, quantize
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.loading.source import ModelSource, available_processors
+from rerank_plugin.scoring.loading.converted import ConversionRecipe, ConvertedModel
+from rerank_plugin.scoring.loading.torch_model import TorchModel
 from rerank_plugin.scoring.tokens import Features
 
 FILE = "model.xml"
@@ -25,44 +28,64 @@ MOST_STREAMS = 4
 GRID = ShapeGrid(width_step=16, powers_of_two=True)
 
 
+def recipe(precision: str) -> ConversionRecipe:
+    """
+    Say how a model is converted for OpenVINO. Weights are kept in float32, or in int8; bf16 is a matter of running.
+
+    :param precision: One of those of the backend.
+    :raises InvalidValueError: If bf16 was asked for and the CPU has none.
+    """
+    _computes_in(precision)
+    stored = "int8" if precision == "int8" else "fp32"
+
+    def write(model: TorchModel, folder: Path) -> None:
+        converted = _convert(model)
+        if stored == "int8":
+            converted = quantize(converted, model.tokenizer)
+        openvino.save_model(converted, folder / FILE, compress_to_fp16=False)
+
+    needs = (NNCF,) if stored == "int8" else ()
+    return ConversionRecipe("openvino", stored, f"openvino {openvino.__version__}", write, needs)
+
+
+def _computes_in(precision: str) -> str:
+    """Return `bf16` where the CPU has units for it and fp32 was not asked for, else `fp32`."""
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and not has_bf16:
+        raise InvalidValueError("this CPU has no units for bf16: choose precision 'auto', 'fp32' or 'int8'")
+    return "bf16" if has_bf16 and precision != "fp32" else "fp32"
+
+
 class OpenVINOBackend:
     """
     Run the model in OpenVINO on the CPU.
 
     Precision `auto` is bf16 where the CPU has units for it, else fp32. The rest of an int8 network computes likewise.
 
-    :param source: The model. Its converted copy is read from disk where there is one.
+    :param source: The converted model, and how to run it.
     :raises InvalidValueError: If bf16 was asked for and the CPU has none.
+    :raises ModelError: If OpenVINO cannot read the model.
     """
 
-    def __init__(self, source: ModelSource) -> None:
-        core = openvino.Core()
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if source.precision == "bf16" and not has_bf16:
-            raise InvalidValueError("this CPU has no units for bf16: choose precision 'auto', 'fp32' or 'int8'")
-        computing = "bf16" if has_bf16 and source.precision != "fp32" else "fp32"
+    def __init__(self, source: BackendInput[ConvertedModel]) -> None:
+        computing = _computes_in(source.precision)
         self.precision = computing if source.precision == "auto" else source.precision
         self.batch_tokens = BATCH_TOKENS
         self.grid = replace(GRID, own_width=self.precision != "fp32")
-        stored = "int8" if self.precision == "int8" else "fp32"
-
-        def write(folder: Path) -> None:
-            model = _convert(source)
-            if stored == "int8":
-                from rerank_plugin.scoring.backends.int8 import quantize
-
-                model = quantize(model, source)
-            openvino.save_model(model, folder / FILE, compress_to_fp16=False)
-
-        folder = source.converted("openvino", stored, f"openvino {openvino.__version__}", write)
         self._threads = source.num_threads or available_processors()
         self._options = {
             # Left alone, OpenVINO takes bf16 wherever it can, whatever was asked for.
             "INFERENCE_PRECISION_HINT": "bf16" if computing == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self._threads,
         }
-        self._core, self._file = core, folder / FILE
-        self._alone = core.compile_model(self._file, "CPU", {**self._options, "PERFORMANCE_HINT": "LATENCY"})
+        self._core, self._file = openvino.Core(), source.model.folder / FILE
+        try:
+            self._alone = self._core.compile_model(self._file, "CPU", {**self._options, "PERFORMANCE_HINT": "LATENCY"})
+        except RuntimeError as error:
+            raise ModelError(
+                f"OpenVINO cannot read {self._file} ({' '.join(str(error).split())[:200]}): "
+                "delete its folder, the model is converted again then"
+            ) from error
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch, with all threads. See `Backend.logits`."""
@@ -114,11 +137,11 @@ def _scores(request: "openvino.InferRequest") -> NDArray[np.float32]:
     return scores
 
 
-def _convert(source: ModelSource) -> Any:
-    from rerank_plugin.scoring.backends.tracing import LogitsNetwork
+def _convert(model: TorchModel) -> Any:
+    from rerank_plugin.scoring.backends.networks import LogitsNetwork
 
-    names = source.tokenizer.form.input_names
-    network = LogitsNetwork(source.cross_encoder, names)
+    names = model.tokenizer.input_spec.input_names
+    network = LogitsNetwork(model.cross_encoder, names)
     with warnings.catch_warnings():
         # The tracer reports Python branches in transformers' mask code; the parity tests cover what they decide.
         warnings.simplefilter("ignore")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from rerank_plugin.scoring.backends.first_token import encoder_layers
+from rerank_plugin.scoring.backends.networks import encoder_layers
 from rerank_plugin.scoring.tokens import Features
 
 ARCHITECTURE = "BertForSequenceClassification"

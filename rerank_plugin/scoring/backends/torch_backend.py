@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rerank_plugin.scoring.backends.backend import BackendInput
 from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
 from rerank_plugin.scoring.batching import ShapeGrid
-from rerank_plugin.scoring.loading.source import ModelSource
+from rerank_plugin.scoring.loading.torch_model import TorchModel
 from rerank_plugin.scoring.tokens import Features, Pair
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -28,15 +29,16 @@ class TorchBackend:
     Precision `auto` is the one that the model was loaded with on a CPU (`model_kwargs` can choose it), and fp16 elsewhere.
     On CUDA, in half precision, a BERT runs without padding; see `PaddingFreeBert`.
 
-    :param source: The model. Its number of threads is set for all of torch in this process: torch has no other setting.
+    :param source: The model, and how to run it. The number of threads is set for all of torch in this process: torch has no
+        other setting.
     """
 
-    def __init__(self, source: ModelSource) -> None:
-        self._model = source.cross_encoder.eval()
+    def __init__(self, source: BackendInput[TorchModel]) -> None:
+        self._model, tokenizer = source.model.cross_encoder, source.model.tokenizer
         self._device = torch.device(self._model.device)
         on_cpu = self._device.type == "cpu"
         wanted = source.precision
-        if wanted == "auto" and not on_cpu and "dtype" not in (source.spec.model_kwargs or {}):
+        if wanted == "auto" and not on_cpu and "dtype" not in (source.model.located.spec.model_kwargs or {}):
             wanted = "fp16"
         if wanted in DTYPES:
             self._model.to(DTYPES[wanted])
@@ -48,11 +50,11 @@ class TorchBackend:
         self.grid = ShapeGrid() if on_cpu else ShapeGrid(batch_cost=GPU_BATCH_COST)
         self._padding_free: PaddingFreeBert | None = None
         if self._device.type == "cuda" and dtype != torch.float32 and not source.compile_torch:
-            example = source.tokenizer.encode(["a query", "a passage", "another passage that is longer"])
+            example = tokenizer.encode(["a query", "a passage", "another passage that is longer"])
             pairs = [Pair(example[0], passage) for passage in example[1:]]
-            width = max(source.tokenizer.length(pair) for pair in pairs)
+            width = max(tokenizer.length(pair) for pair in pairs)
             network = cast("Any", self._model[0]).model
-            self._padding_free = without_padding(network, source.tokenizer.features(pairs, width=width))
+            self._padding_free = without_padding(network, tokenizer.features(pairs, width=width))
             if self._padding_free is not None:
                 self.batch_tokens = PADDING_FREE_BATCH_TOKENS
         if source.compile_torch:

@@ -1,1 +1,6 @@
-"""From the name of a model to what a backend runs: spec, folder and fingerprint, tokenizer, converted file."""
+"""
+How a model gets into memory, in one line: each step takes what the one before it returned.
+
+`ModelSpec` -> `locate` (folder and fingerprint) -> `load_in_torch`, or `open_converted` which calls it where no converted
+copy exists yet (weights and tokenizer) -> a backend.
+"""

@@ -2,17 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 # What decides about a model's outputs; not the model card, a calibration, or converted copies beside it.
 SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
-OTHERS = {"calibration.json"}
-FOLDERS_OF_OTHERS = ("checkpoint-", "onnx", "openvino", "runs")
+FILES_WITHOUT_EFFECT = {"calibration.json"}
+FOLDERS_WITHOUT_EFFECT = ("checkpoint-", "onnx", "openvino", "runs")
 BLOCK = 1 << 20
 
 
-def fingerprint_folder(folder: Path, settings: dict[str, Any]) -> str:
+def fingerprint_folder(folder: Path, settings: Mapping[str, Any]) -> str:
     """
     Hash the files of a model.
 
@@ -23,8 +24,10 @@ def fingerprint_folder(folder: Path, settings: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
-        is_other = relative.name in OTHERS or any(part.startswith(FOLDERS_OF_OTHERS) for part in relative.parts[:-1])
-        if file.suffix not in SUFFIXES or is_other or not file.is_file():
+        has_no_effect = relative.name in FILES_WITHOUT_EFFECT or any(
+            part.startswith(FOLDERS_WITHOUT_EFFECT) for part in relative.parts[:-1]
+        )
+        if file.suffix not in SUFFIXES or has_no_effect or not file.is_file():
             continue
         digest.update(f"\0{relative.as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
@@ -33,7 +36,7 @@ def fingerprint_folder(folder: Path, settings: dict[str, Any]) -> str:
     return digest.hexdigest()[:32]
 
 
-def fingerprint_name(name: str, settings: dict[str, Any]) -> str:
+def fingerprint_name(name: str, settings: Mapping[str, Any]) -> str:
     """
     Hash the name of a model that cannot change, such as a Hub id with its commit.
 

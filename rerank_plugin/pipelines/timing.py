@@ -1,0 +1,101 @@
+"""How long each component of a pipeline takes, through Haystack's own tracing and without disturbing anybody else's."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from haystack.tracing.tracer import Span, Tracer
+from haystack.tracing.tracer import tracer as haystack_tracer
+
+COMPONENT_RUN = "haystack.component.run"
+COMPONENT_NAME = "haystack.component.name"
+
+
+class Stopwatch:
+    """
+    Adds up the wall-clock time of each component.
+
+    :ivar milliseconds: Of the runs so far, by the name of the component.
+    """
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+
+    def add(self, name: str, milliseconds: float) -> None:
+        """Add the time of a run."""
+        self.milliseconds[name] = self.milliseconds.get(name, 0.0) + milliseconds
+
+
+# A context is a thread, or an asyncio task: each call times its own pipeline, whatever runs beside it. Haystack hands the
+# context on to the threads in which it runs components.
+_running: ContextVar[Stopwatch | None] = ContextVar("running", default=None)
+_lock = threading.Lock()
+_users = 0
+
+
+class TimingTracer(Tracer):
+    """
+    Times components for the stopwatch of the current context, and hands everything on to the tracer that was there.
+
+    :param inner: The user's tracer, or Haystack's empty one.
+    """
+
+    def __init__(self, inner: Tracer) -> None:
+        self.inner = inner
+
+    @contextmanager
+    def trace(
+        self, operation_name: str, tags: dict[str, Any] | None = None, parent_span: Span | None = None
+    ) -> Iterator[Span]:
+        """Trace with the inner tracer; time the span where it is the run of a component."""
+        watch = _running.get() if operation_name == COMPONENT_RUN else None
+        with self.inner.trace(operation_name, tags=tags, parent_span=parent_span) as span:
+            began = time.perf_counter()
+            try:
+                yield span
+            finally:
+                if watch is not None:
+                    watch.add(str((tags or {}).get(COMPONENT_NAME)), (time.perf_counter() - began) * 1000)
+
+    def current_span(self) -> Span | None:
+        """Return the inner tracer's span."""
+        return self.inner.current_span()
+
+
+@contextmanager
+def stopwatch() -> Iterator[Stopwatch]:
+    """
+    Time the components of the pipelines that run inside the `with`, in this thread or asyncio task.
+
+    While any stopwatch runs, Haystack's tracer is wrapped: whoever traces goes on tracing, also with a tracer that is
+    enabled meanwhile. The last stopwatch to end takes the wrapping off.
+
+    :returns: The stopwatch; read its `milliseconds` afterwards.
+    """
+    watch = Stopwatch()
+    _wrap_tracer()
+    token = _running.set(watch)
+    try:
+        yield watch
+    finally:
+        _running.reset(token)
+        _unwrap_tracer()
+
+
+def _wrap_tracer() -> None:
+    global _users  # noqa: PLW0603 - Haystack has one tracer for the process
+    with _lock:
+        _users += 1
+        if not isinstance(haystack_tracer.actual_tracer, TimingTracer):
+            haystack_tracer.actual_tracer = TimingTracer(haystack_tracer.actual_tracer)
+
+
+def _unwrap_tracer() -> None:
+    global _users  # noqa: PLW0603
+    with _lock:
+        _users -= 1
+        if _users == 0 and isinstance(haystack_tracer.actual_tracer, TimingTracer):
+            haystack_tracer.actual_tracer = haystack_tracer.actual_tracer.inner

@@ -1,0 +1,154 @@
+"""What is changed in a network of transformers before it runs: fewer layers, a shorter last layer, logits as only output."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import scaled_dot_product_attention
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# Layers whose attention is this plain one: no relative positions, no causal mask.
+PLAIN_LAYERS = {"BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer"}
+TOLERANCE = 1e-4
+
+
+def encoder_layers(network: Any) -> Any:
+    """Return the layers of a model of transformers with the structure of BERT; `None` for another structure."""
+    return getattr(getattr(network.base_model, "encoder", None), "layer", None)
+
+
+class LogitsNetwork(torch.nn.Module):
+    """
+    The network with its inputs in a fixed order and the logits as only output, as tracing wants it.
+
+    Its last layer is computed for the first token only, where the architecture allows it.
+
+    :param cross_encoder: The model; it shares its weights, and its last layer is changed. In float32 from here on.
+    :param input_names: Names of the inputs, in order.
+    """
+
+    def __init__(self, cross_encoder: "CrossEncoder", input_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self._network = cast("Any", cross_encoder[0]).model.float()
+        self._input_names = input_names
+        self.eval()
+        shorten_last_layer(self._network, dict(zip(input_names, self.example(), strict=True)))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return logits of shape (pairs, 1), for inputs of shape (pairs, tokens)."""
+        logits: torch.Tensor = self._network(**dict(zip(self._input_names, inputs, strict=True))).logits
+        return logits
+
+    def example(self) -> tuple[torch.Tensor, ...]:
+        """
+        Inputs to trace with.
+
+        Two pairs of different length: a batch of one, or a mask of ones only, would be traced as constants.
+        """
+        mask = torch.ones((2, 16), dtype=torch.int64)
+        mask[1, 8:] = 0
+        return tuple(mask.clone() for _ in self._input_names)
+
+
+class FirstTokenLayer(torch.nn.Module):
+    """
+    Compute a layer's output for the first token only: the classifier reads no other.
+
+    Keys and values are still those of all tokens, so the result is the same. Of the 12 matrix products of hidden size in a
+    layer (4 of attention, 8 of feed-forward) 10 shrink to one row: of six layers 14 % of the work is saved.
+
+    :param layer: A layer of one of the `PLAIN_LAYERS`.
+    """
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self._layer = cast("Any", layer)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        """Return shape (pairs, 1, hidden), for hidden states of shape (pairs, tokens, hidden)."""
+        attention, first = self._layer.attention, hidden_states[:, :1]
+        own = attention.self
+
+        def heads(x: torch.Tensor) -> torch.Tensor:
+            return x.view(x.shape[0], -1, own.num_attention_heads, own.attention_head_size).transpose(1, 2)
+
+        context = scaled_dot_product_attention(
+            heads(own.query(first)),
+            heads(own.key(hidden_states)),
+            heads(own.value(hidden_states)),
+            attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+        )
+        attended = attention.output(context.transpose(1, 2).reshape(first.shape), first)
+        output: torch.Tensor = self._layer.output(self._layer.intermediate(attended), attended)
+        return output
+
+
+def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor]) -> bool:
+    """
+    Put a `FirstTokenLayer` in the place of the last layer, where the logits stay the same.
+
+    :param network: A model of transformers for sequence classification; changed in place.
+    :param example: Inputs to compare the logits on.
+    :returns: Whether it was done. `False` for other architectures, or where the logits were not the same.
+    """
+    layers = encoder_layers(network)
+    if layers is None or type(layers[-1]).__name__ not in PLAIN_LAYERS:
+        return False
+    last = layers[-1]
+    with torch.inference_mode():
+        before = cast("Any", network)(**example).logits
+        layers[-1] = FirstTokenLayer(last)
+        same = torch.allclose(before, cast("Any", network)(**example).logits, atol=TOLERANCE)
+    if not same:
+        layers[-1] = last
+    return same
+
+
+class FirstTokenPooling(torch.nn.Module):
+    """What a pooler becomes under an early-exit head: the first token as it is."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return shape (pairs, hidden), for shape (pairs, tokens, hidden)."""
+        return hidden[:, 0]
+
+
+class FirstTokenHead(torch.nn.Module):
+    """
+    A linear classifier on the first token.
+
+    :param weight: Shape (hidden,).
+    :param bias: Added to the product.
+    """
+
+    def __init__(self, weight: NDArray[np.float32], bias: float) -> None:
+        super().__init__()
+        self._linear = torch.nn.Linear(len(weight), 1)
+        with torch.no_grad():
+            self._linear.weight.copy_(torch.from_numpy(weight)[None])
+            self._linear.bias.fill_(bias)
+
+    def forward(self, hidden: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Return logits of shape (pairs, 1), for a pooled vector or the hidden states of all tokens."""
+        is_pooled = hidden.dim() == 2
+        logits: torch.Tensor = self._linear(hidden if is_pooled else hidden[:, 0])
+        return logits
+
+
+def cut_after_layer(network: Any, layer: int, weight: NDArray[np.float32], bias: float) -> None:
+    """
+    Keep the first layers of a network, under a linear head; it keeps its interface.
+
+    :param network: A model of transformers with the structure of BERT; changed in place.
+    :param layer: Layers to keep.
+    :param weight: See `FirstTokenHead`.
+    :param bias: See `FirstTokenHead`.
+    """
+    network.base_model.encoder.layer = network.base_model.encoder.layer[:layer]
+    network.classifier = FirstTokenHead(weight, bias).to(network.device)
+    if getattr(network.base_model, "pooler", None) is not None:
+        network.base_model.pooler = FirstTokenPooling()

@@ -1,0 +1,128 @@
+"""First step of loading: where a model's files are, and which bytes they hold."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder, fingerprint_name
+from rerank_plugin.scoring.loading.spec import HubOptions, ModelSpec, not_loaded, resolve_model
+
+CONFIG = "config.json"
+# Copies of the weights for other frameworks.
+OTHER_FRAMEWORKS = [
+    "*.h5",
+    "*.msgpack",
+    "*.ot",
+    "*.onnx",
+    "*.tflite",
+    "*.gguf",
+    "onnx/*",
+    "openvino/*",
+    "*/onnx/*",
+    "*/openvino/*",
+]
+PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
+
+
+@dataclass(frozen=True)
+class LocatedModel:
+    """
+    A model whose files were found.
+
+    :param spec: Which model, and how to load it.
+    :param folder: The folder of its config.json. Of a Hub model it may hold nothing else yet, see `fetch`.
+    :param commit: The commit on the Hub; `None` for a folder of this machine.
+    :param fingerprint: Tells the model and the settings of its loading apart from others.
+    """
+
+    spec: ModelSpec
+    folder: Path
+    commit: str | None
+    fingerprint: str
+
+
+def locate(spec: ModelSpec) -> LocatedModel:
+    """
+    Find a model, without transformers and torch. Of a Hub model nothing but the configuration is downloaded.
+
+    :param spec: Which model. A branch or tag of the Hub is resolved to its commit here, once for all later steps; without
+        network to the commit in the Hub's cache.
+    :returns: The model.
+    :raises ModelError: If there is none, or its files cannot be read.
+    :raises InvalidValueError: If its options contradict each other.
+    """
+    source, hub = resolve_model(spec.model), spec.hub_options()
+    settings = spec.output_settings()
+    if not Path(source).is_dir():
+        folder, commit = _download_config(spec, source, hub)
+        return LocatedModel(spec, folder, commit, fingerprint_name(f"{source}@{commit}/{hub.subfolder}", settings))
+    if hub.revision is not None:
+        raise InvalidValueError(
+            f"revision {hub.revision!r} names a commit of the Hub, but model {spec.model!r} is a folder: leave revision out"
+        )
+    folder = Path(source, hub.subfolder)
+    if not folder.resolve().is_relative_to(Path(source).resolve()):
+        raise InvalidValueError(f"subfolder {hub.subfolder!r} is not inside model {spec.model!r}: give a folder below it")
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} is no model: it has no {CONFIG}")
+    try:
+        return LocatedModel(spec, folder, None, fingerprint_folder(folder, settings))
+    except OSError as error:
+        raise ModelError(f"model {spec.model!r} cannot be read: {error.filename}: {error.strerror}") from error
+
+
+def fetch(located: LocatedModel) -> Path:
+    """
+    Download what a Hub model still lacks: every file of the commit that was located.
+
+    :param located: The model.
+    :returns: The folder with configuration, tokenizer and weights, all of one commit.
+    :raises ModelError: If the Hub cannot be reached, or refuses.
+    """
+    if located.commit is None:
+        return located.folder
+    from huggingface_hub import snapshot_download
+
+    hub = located.spec.hub_options()
+    within = f"{hub.subfolder.strip('/')}/" if hub.subfolder else ""
+    try:
+        for unwanted in ([*OTHER_FRAMEWORKS, *PICKLES], OTHER_FRAMEWORKS):
+            snapshot_download(
+                resolve_model(located.spec.model),
+                revision=located.commit,
+                token=hub.token,
+                cache_dir=hub.cache_dir,
+                local_files_only=hub.local_files_only,
+                force_download=hub.force_download,
+                allow_patterns=f"{within}*",
+                ignore_patterns=unwanted,
+            )
+            if any(located.folder.glob("*.safetensors")):
+                break  # the same weights once more, pickled, are not needed
+    except (OSError, ValueError) as error:
+        raise not_loaded(located.spec.model, error) from error
+    return located.folder
+
+
+def _download_config(spec: ModelSpec, source: str, hub: HubOptions) -> tuple[Path, str]:
+    """Return the folder of the configuration in the Hub's cache, and its commit."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        config = Path(
+            hf_hub_download(
+                source,
+                CONFIG,
+                subfolder=hub.subfolder or None,
+                revision=hub.revision,
+                token=hub.token,
+                cache_dir=hub.cache_dir,
+                local_files_only=hub.local_files_only,
+                force_download=hub.force_download,
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise not_loaded(spec.model, error) from error
+    # .../models--owner--name/snapshots/<commit>/<subfolder>/config.json
+    parts = config.parts
+    return config.parent, parts[len(parts) - 1 - parts[::-1].index("snapshots") + 1]

@@ -1,0 +1,129 @@
+"""The model in torch, with its tokenizer: what the torch backend runs, and what the others are converted from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
+from rerank_plugin.scoring.loading.damage import find_damaged_file
+from rerank_plugin.scoring.loading.location import LocatedModel, fetch
+from rerank_plugin.scoring.loading.spec import ModelSpec, not_loaded
+from rerank_plugin.scoring.tokens import PairTokenizer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """
+    A model in torch.
+
+    :param located: Where it came from.
+    :param cross_encoder: The model in evaluation mode, on its device.
+    :param tokenizer: Its tokenizer.
+    """
+
+    located: LocatedModel
+    cross_encoder: "CrossEncoder"
+    tokenizer: PairTokenizer
+
+
+def load_in_torch(located: LocatedModel) -> TorchModel:
+    """
+    Load a model in torch.
+
+    Weights are read as tensors only: of a pickled file nothing is executed, and one that holds other objects is refused.
+
+    :param located: The model.
+    :returns: The model and its tokenizer.
+    :raises ModelError: If it cannot be read, lacks weights, or is no cross-encoder with one output.
+    """
+    spec, folder = located.spec, fetch(located)
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoConfig
+
+    kwargs, trust = spec.loading_kwargs(), {"trust_remote_code": spec.trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **trust, **kwargs["config_kwargs"])
+        _check_architecture(spec, config.architectures or [], config.num_labels)
+        model: CrossEncoder = CrossEncoder(
+            str(folder),
+            device=spec.device,
+            **trust,
+            # Everything was fetched: nothing may come from another place, or from another commit.
+            local_files_only=True,
+            token=located.spec.hub_options().token,
+            model_kwargs=kwargs["model_kwargs"],
+            processor_kwargs=kwargs["tokenizer_kwargs"],
+            config_kwargs=kwargs["config_kwargs"],
+        )
+        network = cast("Any", model[0]).model
+        _check_weights(spec, folder, network)
+        if spec.early_exit:
+            cut_to_exit(model, EarlyExitHead.load(folder))
+        tokenizer = PairTokenizer.of(model.tokenizer, max_length=model.max_seq_length)
+        _check_vocabulary(folder, tokenizer, network)
+    except (ModelError, MemoryError):
+        raise
+    except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code make of a broken file
+        raise _explain(spec, folder, error) from error
+    return TorchModel(located, model.eval(), tokenizer)
+
+
+def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
+    """Name the file that keeps a model from loading, where one can be made out."""
+    damaged = find_damaged_file(folder)
+    if damaged is not None:
+        return ModelError(f"model {spec.model!r} cannot be loaded: {damaged}; copy or download the model again")
+    if "ignore_mismatched_sizes" in str(error):
+        return ModelError(
+            f"model {spec.model!r} cannot be loaded: the shapes of the weights in {folder} do not fit its config.json; "
+            "copy or download the model again, all files from one place"
+        )
+    return not_loaded(spec.model, error)
+
+
+def _check_architecture(spec: ModelSpec, architectures: list[str], num_labels: int) -> None:
+    is_classifier = any(str(name).endswith("ForSequenceClassification") for name in architectures)
+    if not is_classifier and not spec.trust_remote_code:
+        # sentence-transformers would load an embedding model too, under a head of random weights.
+        raise ModelError(
+            f"model {spec.model!r} is no cross-encoder: its architecture is {architectures or 'not given'}, "
+            "a cross-encoder has one that ends in ForSequenceClassification"
+        )
+    if num_labels != 1:
+        raise ModelError(f"model {spec.model!r} has {num_labels} outputs; a reranker needs a cross-encoder with 1")
+
+
+def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
+    """
+    Refuse a model of which some weights are missing: transformers fills them with random numbers, and only warns.
+
+    Parameters that were read carry a mark of transformers. Where one has none, transformers is asked which ones
+    were missing, which takes loading the weights once more.
+    """
+    parameters = dict(network.named_parameters())
+    unmarked = [name for name, parameter in parameters.items() if not getattr(parameter, "_is_hf_initialized", False)]
+    if not unmarked or len(unmarked) == len(parameters):
+        return
+    kwargs = {**spec.loading_kwargs()["model_kwargs"], "config": network.config, "local_files_only": True}
+    _, report = type(network).from_pretrained(str(folder), output_loading_info=True, **kwargs)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"model {spec.model!r} lacks {len(missing)} of its weights ({missing[0]}, ...): {folder} was cut or is "
+            "of another architecture; copy or download the model again"
+        )
+
+
+def _check_vocabulary(folder: Path, tokenizer: PairTokenizer, network: Any) -> None:
+    """Refuse the tokenizer of another model: a converted network would read beyond its embeddings without an error."""
+    embeddings = network.get_input_embeddings()
+    known = getattr(embeddings, "num_embeddings", None)
+    if known is not None and tokenizer.vocabulary_size > known:
+        raise ModelError(
+            f"{folder / 'tokenizer.json'} has {tokenizer.vocabulary_size} tokens, but the model has embeddings of "
+            f"{known} only: it is the tokenizer of another model; copy or download the model again, all files from one place"
+        )
