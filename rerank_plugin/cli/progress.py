@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.command import Announce
+    from rerank_plugin.evaluation.progress import ProgressCallback
     from rerank_plugin.indexing.run import Progress
 
 
@@ -24,7 +24,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bars(*, hidden: bool) -> "Iterator[Announce]":
+def progress_bars(*, hidden: bool) -> "Iterator[ProgressCallback]":
     """Show a bar on standard error for each thing that runs; yields what reports the thing, done and total."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -10,8 +10,8 @@ from rich.text import Text
 from rerank_plugin.evaluation.costs import TOTAL
 
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.command import EvalResult
-    from rerank_plugin.evaluation.sweep import SweepResult
+    from rerank_plugin.evaluation.pareto import SweepResult
+    from rerank_plugin.evaluation.result import EvalResult
     from rerank_plugin.search import Hit, SearchResult
 
 
@@ -127,15 +127,15 @@ def show_evaluation(result: "EvalResult") -> None:
 
 def show_sweep(result: "SweepResult") -> None:
     """Print the front of a sweep, and the setting to choose."""
-    title = f"{result.title}, {len(result.tried)} settings; the front"
+    title = f"{result.title}, {len(result.points)} settings; the front"
     table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left", title_style="")
     table.add_column("setting")
     for name in (result.measure, "ms", "p to best", "p to first stage"):
         table.add_column(name, justify="right")
-    for tried in result.front:
-        style = "bold green" if tried is result.choice else ""
-        figures = (f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}", f"{tried.p_first:.4f}")
-        table.add_row(Text(tried.name, style=style), *figures)
+    for point in result.front:
+        style = "bold green" if point is result.choice else ""
+        figures = (f"{point.quality:.4f}", f"{point.milliseconds:.1f}", f"{point.p:.4f}", f"{point.p_first:.4f}")
+        table.add_row(Text(point.name, style=style), *figures)
     Console().print(table)
     choice = result.choice
     Console().print(
