@@ -81,14 +81,13 @@ def check_scores(query: str, scores: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _number(query: str, document: str, score: Any) -> float:
+    what = f"query {query!r}: the score of document {document!r} must be a number"
+    if not isinstance(score, Real) or isinstance(score, bool | np.bool_):
+        raise InvalidValueError(f"{what}, got {shown(score)}")
     try:
-        if isinstance(score, Real) and not isinstance(score, bool | np.bool_):
-            return float(score)
+        return float(score)
     except OverflowError:
-        pass
-    raise InvalidValueError(
-        f"query {query!r}: the score of document {document!r} must be a number that a float can hold, got {shown(score)}"
-    )
+        raise InvalidValueError(f"{what} that a float can hold, got {shown(score)}") from None
 
 
 def check_ids(what: str, ids: Iterable[str]) -> None:

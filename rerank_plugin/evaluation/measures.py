@@ -125,19 +125,20 @@ def parse_measures(names: Sequence[str]) -> "dict[str, Measure]":
     except ImportError as error:
         raise MissingDependencyError("evaluation needs ir-measures: pip install 'rerank-plugin[eval]'") from error
     if isinstance(names, str) or not names:
-        raise InvalidValueError(f"measures must be a list of at least one name, such as {NDCG}, got {shown(names)}")
+        raise InvalidValueError(f"measures must be a list with at least one measure, such as {NDCG}, got {shown(names)}")
     measures = {}
     for name in names:
         try:
             measure = ir_measures.parse_measure(check_text("measure", name))
+            canonical = str(measure)
         except InvalidValueError:
             raise
-        except (NameError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        except (NameError, ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
             raise InvalidValueError(
                 f"unknown measure {shown(name)}: write it as ir-measures does, such as nDCG@10, RR, AP"
             ) from None
         _check_parameters(name, measure)
-        measures[str(measure)] = measure
+        measures[canonical] = measure
     return measures
 
 

@@ -19,7 +19,9 @@ from rerank_plugin.search import Searcher
 from rerank_plugin.store import HybridDocumentStore
 
 QUERIES = {"q1": "capital of france", "q2": "red fox sea", "q3": "coffee tea sun", "q4": "where are the books"}
-WORDS = "paris capital france fox red dog sky blue sea coffee tea moon earth sun library books river mountain is the of".split()
+WORDS = (
+    "paris capital france fox red dog sky blue sea coffee tea moon earth sun library books river mountain is the of".split()
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +75,13 @@ def test_l12_where_a_smaller_depth_cannot_be_worked_out_there_is_no_curve(index,
 SCORES = st.sampled_from([-1.0, 0.0, 0.5, 0.5, 2.0])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), SCORES, SCORES), min_size=1, max_size=12),
     st.integers(1, 12),
-    st.sampled_from([FusionSetting(), FusionSetting("rrf", 0.5), FusionSetting("linear", 0.3), FusionSetting("linear", 1.0)]),
+    st.sampled_from(
+        [FusionSetting(), FusionSetting("rrf", 0.5), FusionSetting("linear", 0.3), FusionSetting("linear", 1.0)]
+    ),
     st.randoms(use_true_random=False),
 )
 def test_l12_candidates_rank_as_the_component_does(rows, depth, fusion, rng):

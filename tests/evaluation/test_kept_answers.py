@@ -122,7 +122,7 @@ def test_outcomes_are_read_as_they_were_written(tmp_path):
     assert again.get("other", "q1") is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_file_loses_answers_and_never_changes_one(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damage") / "a.jsonl"
