@@ -43,7 +43,7 @@ class FirstStage:
         self._pipeline = build_pipeline(staged.first, name=staged.name)
         self._searcher = Searcher(self._pipeline, result_of=staged.result_of)
         self._searcher.warm_up()
-        # What cannot tell its state may be another corpus tomorrow: nothing found in it is ever found again.
+        # A store that cannot tell its state may hold another corpus tomorrow: its answers are never used again.
         self._unknown_state = f"unknown:{uuid.uuid4().hex}"
 
     def revision(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rerank_plugin.errors import InputFileError
 from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
 from rerank_plugin.evaluation.bench.run import BenchResult, BenchSettings, run_bench
@@ -74,6 +75,8 @@ def measure_and_report(request: BenchRequest, output: Path, *, on_progress: Coun
     :raises InputFileError: If the collection cannot be read, or the report cannot be written.
     """
     settings = request.settings()
+    if output.exists() and not output.is_dir():
+        raise InputFileError(f"{output} is a file: choose a folder for the report with --output")
     with tempfile.TemporaryDirectory() as folder:
         result = run_bench(settings, Path(folder), on_progress=on_progress)
     facts = {

@@ -17,6 +17,7 @@ from rerank_plugin.evaluation.bench.memory import peak_megabytes
 from rerank_plugin.evaluation.bench.systems import System, check_system, load_system
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate
+from rerank_plugin.evaluation.plan import check_relevant
 from rerank_plugin.evaluation.progress import CountCallback
 
 WORDS = 200_000
@@ -147,6 +148,8 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
     opened = open_collection(settings.dataset, split=settings.split)
     collection = opened.dataset
     queries, qrels = opened.judged()
+    if settings.queries:
+        check_relevant(opened, {id_: qrels[id_] for id_ in islice(queries, settings.queries)}, has_index=False)
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
     if not words:
         raise InvalidValueError(f"{collection.corpus_file} holds no text to rank: choose another collection")
