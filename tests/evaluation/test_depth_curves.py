@@ -103,6 +103,7 @@ def test_l12_candidates_rank_as_the_component_does(rows, depth, fusion, rng):
     assert list(table.ranking(depth)) == expected
 
 
+@pytest.mark.slow
 def test_l12_a_sweep_over_a_joiner_says_what_each_retriever_returns(
     rerank, collection, repository, cross_encoder, bi_encoder, tmp_path, monkeypatch
 ):

@@ -188,6 +188,7 @@ def writer(path, name, count):
     return process
 
 
+@pytest.mark.slow
 def test_two_processes_keep_answers_in_one_file(tmp_path):
     path = tmp_path / "a.jsonl"
     processes = [writer(path, name, 40) for name in "ab"]
@@ -200,6 +201,7 @@ def test_two_processes_keep_answers_in_one_file(tmp_path):
     assert all(len(kept.get("key", f"{name}{i}").documents) == 2000 for name in "ab" for i in range(40))
 
 
+@pytest.mark.slow
 def test_what_was_answered_before_a_kill_is_kept(tmp_path):
     path = tmp_path / "a.jsonl"
     process = writer(path, "a", 10_000)
