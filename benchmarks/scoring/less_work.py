@@ -23,8 +23,9 @@ from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.evaluation.bench.material import judged_calls
 from rerank_plugin.evaluation.calibrate import ndcg
-from rerank_plugin.evaluation.candidates import JudgedCandidates
+from rerank_plugin.evaluation.candidates import ScoredCandidates
 from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.scoring.depth import fit_depth, stopping_point
 from rerank_plugin.scoring.loading.spec import resolve_model
 
@@ -46,9 +47,12 @@ def gather(folder: Path, split: str, count: int, ranker: CrossEncoderRanker) -> 
     judged = [
         JudgedCandidates(
             query_id=id_,
-            document_ids=[document.id for document in documents],
-            first_scores=np.array([document.score for document in documents], dtype=np.float64),
-            logits=np.array(ranker.logits(query, [d.content or "" for d in documents]), dtype=np.float32),
+            scored=ScoredCandidates(
+                document_ids=[document.id for document in documents],
+                first_scores=np.array([document.score for document in documents], dtype=np.float64),
+                logits=np.array(ranker.logits(query, [d.content or "" for d in documents]), dtype=np.float32),
+                id_ranks=np.arange(len(documents)),
+            ),
             judgements=dict(qrels[id_]),
         )
         for id_, (query, documents) in calls.items()
@@ -90,37 +94,38 @@ def main() -> None:
     measured, calls = gather(Path(options.measure[0]), options.measure[1], options.queries, ranker)
     print(f"{len(fitted)} queries to fit, {len(measured)} to measure, {CANDIDATES} candidates, model {options.model}")
     print("| setting | cost | nDCG@10 |\n| --- | ---: | ---: |")
-    print(f"| first stage | 0 | {ndcg(measured, lambda q: -np.arange(len(q.logits))):.4f} |")
-    print(f"| all candidates | 1.00 | {ndcg(measured, lambda q: q.logits):.4f} |", flush=True)
+    print(f"| first stage | 0 | {ndcg(measured, lambda q: q.scored.ordered_by(-np.arange(len(q.scored)))):.4f} |")
+    print(f"| all candidates | 1.00 | {ndcg(measured, lambda q: q.scored.ranking(len(q.scored))):.4f} |", flush=True)
 
     for depth in (80, 60, 40, 30, 20, 10):
-        quality = ndcg(measured, lambda q, n=depth: np.where(np.arange(len(q.logits)) < n, q.logits, -np.inf))
+        quality = ndcg(measured, lambda q, n=depth: q.scored.ranking(n))
         print(f"| first {depth} candidates | {depth / CANDIDATES:.2f} | {quality:.4f} |")
-    model = fit_depth([q.logits for q in fitted], [q.first_scores for q in fitted], top_k=TOP_K)
+    model = fit_depth([q.scored.logits for q in fitted], [q.scored.first_scores for q in fitted], top_k=TOP_K)
     for confidence in CONFIDENCES if model else ():
         rule = model.at(confidence)
-        stops = {q.query_id: stopping_point(rule, q.logits, q.first_scores, top_k=TOP_K) for q in measured}
-        quality = ndcg(measured, lambda q, s=stops: np.where(np.arange(len(q.logits)) < s[q.query_id], q.logits, -np.inf))
-        cost = np.mean([stops[q.query_id] / len(q.logits) for q in measured])
+        stops = {q.query_id: stopping_point(rule, q.scored.logits, q.scored.first_scores, top_k=TOP_K) for q in measured}
+        quality = ndcg(measured, lambda q, s=stops: q.scored.ranking(s[q.query_id]))
+        cost = np.mean([stops[q.query_id] / len(q.scored) for q in measured])
         print(f"| adaptive depth {confidence} | {cost:.2f} | {quality:.4f} |", flush=True)
 
     network = CrossEncoder(resolve_model(options.model), device="cpu")
     layers = network[0].model.config.num_hidden_layers
     seen = [first_tokens(network, *fit_calls[q.query_id]) for q in fitted]
     looked = {q.query_id: first_tokens(network, *calls[q.query_id]) for q in measured}
-    target = np.concatenate([q.logits for q in fitted])
+    target = np.concatenate([q.scored.logits for q in fitted])
     for layer in LAYERS:
         head = ridge(np.concatenate([found[layer] for found in seen]), target)
         for survivors in SURVIVORS:
 
-            def key(query: JudgedCandidates, layer: int = layer, head: Any = head, n: int = survivors) -> Any:
+            def rank(query: JudgedCandidates, layer: int = layer, head: Any = head, n: int = survivors) -> Any:
                 look = looked[query.query_id][layer] @ head[:-1]
                 kept = np.argsort(-look, kind="stable")[:n]
-                return np.where(np.isin(np.arange(len(look)), kept), query.logits, -np.inf)
+                keys = np.where(np.isin(np.arange(len(look)), kept), query.scored.logits, -np.inf)
+                return query.scored.ordered_by(keys)
 
             cost = layer / layers + survivors / CANDIDATES
             print(
-                f"| early exit after layer {layer}, {survivors} survive | {cost:.2f} | {ndcg(measured, key):.4f} |",
+                f"| early exit after layer {layer}, {survivors} survive | {cost:.2f} | {ndcg(measured, rank):.4f} |",
                 flush=True,
             )
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rerank_plugin.checks import check_count
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
 from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
@@ -12,49 +13,52 @@ from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 
 @app.command()
 def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout, indexed before with `rerank index`.")],
+    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout that was indexed with `rerank index`.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; by default calibration.json in the model's folder.")
     ] = None,
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
-    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv. Not those that you report on.")] = "dev",
+    split: Annotated[
+        str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv; not those you report results on.")
+    ] = "dev",
     lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
-    candidates: Annotated[int, typer.Option(help="Candidates of the first stage.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Candidates per query.")] = 100,
     method: Annotated[str, typer.Option(help="'platt' (slope and offset) or 'temperature' (slope only).")] = "platt",
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Fit a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
+    Calibrate a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
 
-    CrossEncoderRanker finds the file in the model's folder by itself; of one elsewhere it is told by its parameter
+    CrossEncoderRanker reads the file from the model's folder by default; a file elsewhere is given as its parameter
     `calibration`.
     """
-    from rerank_plugin.evaluation.collection import open_collection
-
-    queries, qrels = open_collection(dataset, split=split).judged(lang=lang, limit=limit)
-    with quiet_libraries(), progress_bar("Scoring", hidden=as_json) as progress:
+    with quiet_libraries(), progress_bar("Scoring", hidden=as_json) as on_progress:
         from rerank_plugin.evaluation.calibrate import calibrate as fit
-        from rerank_plugin.evaluation.calibrate import calibration_file
-        from rerank_plugin.evaluation.candidates import score_candidates
-        from rerank_plugin.pipelines import load_pipeline
+        from rerank_plugin.evaluation.calibrate import calibration_file, check_calibration
+        from rerank_plugin.evaluation.collection import open_collection
+        from rerank_plugin.evaluation.judged_candidates import score_candidates
+        from rerank_plugin.evaluation.stages import split_stages
+        from rerank_plugin.pipelines import read_pipeline
 
-        loaded = load_pipeline(pipeline, index=index, embedding_model=embedding_model)
-        file = calibration_file(loaded, output)
-        judged = score_candidates(
-            loaded, queries, qrels, depth=candidates, progress=lambda done: progress(done, len(queries))
-        )
+        check_count("candidates", candidates)
+        queries, qrels = open_collection(dataset, split=split).judged(lang=lang, limit=limit)
+        staged = split_stages(pipeline, read_pipeline(pipeline, index=index, embedding_model=embedding_model))
+        file = calibration_file(staged, output)
+        check_calibration(method, file)
+        judged = score_candidates(staged, queries, qrels, depth=candidates, on_progress=on_progress)
     source = {"dataset": dataset.name, "split": split, "pipeline": pipeline, "candidates": candidates}
     report = fit(judged, method=method, source=source)
     report.calibration.save(file)
+    lines = report.lines()
     if as_json:
-        echo(to_json({**report.lines, "file": str(file)}))
+        echo(to_json({**lines, "file": str(file)}))
         return
     from rerank_plugin.cli.tables import show_facts
 
-    show_facts({f"{dataset.name}, {split}": report.lines})
+    show_facts({f"{dataset.name}, {split}": lines})
     echo(f"written to {file}")
 
 
@@ -63,48 +67,49 @@ def bench(
     dataset: Annotated[
         Path | None, typer.Argument(help="Judged collection in BEIR layout; by default the sample corpus.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, JSON and picture.")] = Path("bench"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, JSON and plot.")] = Path("bench"),
     model: Annotated[
         str | None, typer.Option(help="Cross-encoder: bundled name, folder or Hub id; by default the bundled English one.")
     ] = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeat it. The others are compared with the first."),
+        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeat it. The first is the baseline."),
     ] = None,
     case: Annotated[list[str] | None, typer.Option(help="CANDIDATESxTOKENS or CANDIDATESxFROM-TO; repeat it.")] = None,
-    rounds: Annotated[int, typer.Option(help="Calls of each case.")] = 9,
-    queries: Annotated[int, typer.Option(help="Judged queries for the quality; 0 leaves it out.")] = 50,
-    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
-    memory: Annotated[str | None, typer.Option(help="Case whose peak memory is measured, such as 1000x512.")] = None,
+    rounds: Annotated[int, typer.Option(help="Calls per case.")] = 9,
+    queries: Annotated[int, typer.Option(help="Judged queries to measure quality on; 0: none.")] = 50,
+    split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
+    memory: Annotated[str | None, typer.Option(help="Also measure the peak memory of this case, such as 1000x512.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Measure rerankers side by side: the stock ranker, this one in several precisions, FlashRank; same model, same pairs.
+    Measure rerankers side by side: the stock ranker, ours in several precisions, FlashRank; same model, same pairs.
 
-    They take turns call by call. Speed is that of medians, against the first system.
+    They take turns, call by call. Speed is the ratio of medians to the first system.
     """
-    with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as progress:
-        from rerank_plugin.evaluation.bench.command import measure_and_report
+    with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as on_progress:
+        from rerank_plugin.evaluation.bench.command import BenchRequest, measure_and_report
+        from rerank_plugin.evaluation.bench.report import tables
         from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
-        found = measure_and_report(
-            dataset,
-            output,
+        request = BenchRequest(
+            dataset=dataset,
             model=model or DEFAULT_MODEL,
-            systems=system,
-            cases=case,
+            systems=system or (),
+            cases=case or (),
             rounds=rounds,
             queries=queries,
             split=split,
             memory=memory,
-            progress=progress,
         )
+        result, files = measure_and_report(request, output, on_progress=on_progress)
+    shown = {**tables(result), "written": [{"file": str(file)} for file in files]}
     if as_json:
-        echo(to_json(found))
+        echo(to_json(shown))
         return
     from rerank_plugin.cli.tables import show_rows
 
-    show_rows(found)
+    show_rows(shown)
 
 
 @app.command()

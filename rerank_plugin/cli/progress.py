@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.cli.printing import printable
 
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.command import Announce
-    from rerank_plugin.indexing.job import ProgressCallback
+    from rerank_plugin.evaluation.progress import ProgressCallback
 
 # What a user has set already stays.
 ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
@@ -72,7 +71,7 @@ def _hide_bars(stack: ExitStack) -> None:
 
 
 @contextmanager
-def progress_bars(*, hidden: bool) -> "Iterator[Announce]":
+def progress_bars(*, hidden: bool) -> "Iterator[ProgressCallback]":
     """Show a bar on standard error for each step that runs; yields the function that reports step, done and total."""
     from rich.console import Console
     from rich.markup import escape
@@ -91,7 +90,7 @@ def progress_bars(*, hidden: bool) -> "Iterator[Announce]":
 
 
 @contextmanager
-def progress_bar(title: str, *, hidden: bool) -> "Iterator[ProgressCallback]":
+def progress_bar(title: str, *, hidden: bool) -> "Iterator[CountCallback]":
     """Show a bar on standard error while something runs; yields the function that reports done and total."""
     with progress_bars(hidden=hidden) as announce:
         yield lambda done, total: announce(title, done, total)

@@ -11,8 +11,8 @@ from rerank_plugin.cli.printing import cell, printable
 from rerank_plugin.evaluation.costs import TOTAL
 
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.command import EvalResult
-    from rerank_plugin.evaluation.sweep import SweepResult
+    from rerank_plugin.evaluation.pareto import SweepResult
+    from rerank_plugin.evaluation.result import EvalResult
     from rerank_plugin.search import Hit, SearchResult
 
 
@@ -129,16 +129,16 @@ def show_evaluation(result: "EvalResult") -> None:
 
 
 def show_sweep(result: "SweepResult") -> None:
-    """Print the front of a sweep, and the setting to choose."""
-    title = f"{result.title}, {len(result.tried)} settings; the front"
+    """Print the Pareto front of a sweep, and the setting to choose."""
+    title = f"{result.title}, {len(result.points)} settings; the Pareto front"
     table = Table(box=None, pad_edge=False, header_style="bold", title=cell(title), title_justify="left", title_style="")
     table.add_column("setting")
     for name in (result.measure, "ms", "p to best", "p to first stage"):
         table.add_column(cell(name), justify="right")
-    for tried in result.front:
-        style = "bold green" if tried is result.choice else ""
-        figures = (f"{tried.quality:.4f}", f"{tried.milliseconds:.1f}", f"{tried.p:.4f}", f"{tried.p_first:.4f}")
-        table.add_row(cell(tried.name, style), *figures)
+    for point in result.front:
+        style = "bold green" if point is result.choice else ""
+        figures = (f"{point.quality:.4f}", f"{point.milliseconds:.1f}", f"{point.p:.4f}", f"{point.p_first:.4f}")
+        table.add_row(cell(point.name, style), *figures)
     Console().print(table)
     choice = result.choice
     Console().print(

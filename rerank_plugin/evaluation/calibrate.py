@@ -1,24 +1,24 @@
-"""Fit probabilities, fusion weights and the depth rule on judged queries, and say what each brings."""
+"""Fit probabilities, fusion weights and the depth rule on judged queries, and say what each gains."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.evaluation.candidates import JudgedCandidates
+from rerank_plugin.checks import check_choice
+from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
+from rerank_plugin.evaluation.candidates import FusionSetting
+from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
+from rerank_plugin.evaluation.stages import StagedPipeline
 from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities, sigmoid
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
-from rerank_plugin.scoring.fusion import fuse
-
-if TYPE_CHECKING:
-    from haystack import Pipeline
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 CONFIDENCES = (0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
@@ -27,16 +27,83 @@ TOP_K = 10
 
 
 @dataclass(frozen=True)
+class DepthEffect:
+    """
+    What adaptive depth does at a confidence.
+
+    :param confidence: The value of the ranker's parameter `adaptive_depth`.
+    :param candidates: Mean number of candidates that are scored.
+    :param quality: nDCG@10.
+    """
+
+    confidence: float
+    candidates: float
+    quality: float
+
+
+@dataclass(frozen=True)
 class CalibrationReport:
     """
-    What came out.
+    A calibration, and what it does on the queries that it was fitted on.
 
     :param calibration: To be saved.
-    :param lines: Facts for people, by name.
+    :param queries: Queries with candidates.
+    :param pairs: Pairs of query and candidate.
+    :param relevant: How many of these are judged relevant.
+    :param errors: Expected calibration error before and after.
+    :param first_stage: nDCG@10 of the first stage.
+    :param second_stage: nDCG@10 of the second stage.
+    :param fusions: nDCG@10 of each fusion with its best weight.
+    :param depths: Adaptive depth at several confidences; empty where no rule could be fitted.
     """
 
     calibration: Calibration
-    lines: dict[str, Any]
+    queries: int
+    pairs: int
+    relevant: int
+    errors: tuple[float, float]
+    first_stage: float
+    second_stage: float
+    fusions: dict[str, float]
+    depths: list[DepthEffect]
+
+    def lines(self) -> dict[str, int | float | str]:
+        """Return the facts for people, by name."""
+        weights = self.calibration.fusion_weights
+        depths = {
+            f"adaptive depth {effect.confidence}": f"{effect.candidates:.0f} candidates, {NDCG} {effect.quality:.4f}"
+            for effect in self.depths
+        }
+        return {
+            "queries": self.queries,
+            "pairs": self.pairs,
+            "relevant": self.relevant,
+            "calibration error before": round(self.errors[0], 4),
+            "calibration error after": round(self.errors[1], 4),
+            f"{NDCG} of the first stage": round(self.first_stage, 4),
+            f"{NDCG} of the second stage": round(self.second_stage, 4),
+            **{f"{NDCG} of fusion {name}, weight {weights[name]}": round(value, 4) for name, value in self.fusions.items()},
+            **(depths or {"adaptive depth": "not fitted: no candidate behind the first ones ever enters the result"}),
+        }
+
+
+def check_calibration(method: str, output: Path) -> None:
+    """
+    Check what a calibration needs, before candidates are scored for it.
+
+    :param method: See `calibrate`.
+    :param output: The file that will be written.
+    :raises InvalidValueError: If the method is unknown.
+    :raises InputFileError: If the file cannot be written.
+    :raises MissingDependencyError: If scikit-learn or ir-measures is not installed.
+    """
+    check_choice("method", method, METHODS)
+    for package, module in (("scikit-learn", "sklearn"), ("ir-measures", "ir_measures")):
+        if find_spec(module) is None:
+            raise MissingDependencyError(f"calibration needs {package}: pip install 'rerank-plugin[eval]'")
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if output.is_dir() or not above.is_dir():
+        raise InputFileError(f"the calibration cannot be written to {output}: name a file, with --output FILE")
 
 
 def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[str, Any]) -> CalibrationReport:
@@ -46,12 +113,11 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
     :param judged: Queries with all their candidates scored.
     :param method: `platt` or `temperature`.
     :param source: Where the queries come from; kept in the calibration.
-    :returns: The calibration, and what it brings on the same queries.
+    :returns: The calibration, and what it does on the same queries.
     :raises InvalidValueError: If the method is unknown, or the candidates are all relevant or all not.
     """
-    if method not in METHODS:
-        raise InvalidValueError(f"unknown method {method!r}: choose one of {list(METHODS)}")
-    logits = np.concatenate([query.logits for query in judged]) if judged else np.empty(0, dtype=np.float32)
+    check_choice("method", method, METHODS)
+    logits = np.concatenate([query.scored.logits for query in judged]) if judged else np.empty(0, dtype=np.float32)
     relevant = np.concatenate([query.grades > 0 for query in judged]) if judged else np.empty(0, dtype=np.bool_)
     if len(set(relevant.tolist())) < 2:
         raise InvalidValueError(
@@ -64,97 +130,84 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
             f"the model ranks relevant passages below others (slope {scale:.3f}): it does not fit the data"
         )
     counts = {"queries": len(judged), "pairs": len(logits), "relevant": int(relevant.sum())}
-    weights, qualities = _best_weights(judged)
-    depth = fit_depth([q.logits for q in judged], [q.first_scores for q in judged], top_k=TOP_K)
+    fusions, qualities = _best_fusions(judged)
+    depth = fit_depth([q.scored.logits for q in judged], [q.scored.first_scores for q in judged], top_k=TOP_K)
     calibration = Calibration(
         scale=scale,
         bias=bias,
-        fusion_weights=weights,
+        fusion_weights={fusion.method: fusion.weight for fusion in fusions},
         depth=depth,
-        fitted_on={
-            **source,
-            "queries": len(judged),
-            "pairs": len(logits),
-            "relevant": int(relevant.sum()),
-            "method": method,
-        },
+        fitted_on={**source, **counts, "method": method},
     )
-    first = ndcg(judged, lambda query: -np.arange(len(query.logits)))
-    lines = {
+    errors = (calibration_error(p, relevant) for p in (sigmoid(logits), calibration.probabilities(logits)))
+    return CalibrationReport(
+        calibration=calibration,
         **counts,
-        "calibration error before": round(calibration_error(sigmoid(logits), relevant), 4),
-        "calibration error after": round(calibration_error(calibration.probabilities(logits), relevant), 4),
-        f"{NDCG} of the first stage": round(first, 4),
-        f"{NDCG} of the second stage": round(ndcg(judged, lambda query: query.logits), 4),
-        **{f"{NDCG} of fusion {name}, weight {weights[name]}": round(qualities[name], 4) for name in weights},
-        **_depth_lines(judged, depth),
-    }
-    return CalibrationReport(calibration, lines)
+        errors=(next(errors), next(errors)),
+        first_stage=ndcg(judged, lambda query: query.scored.ordered_by(-np.arange(len(query.scored), dtype=np.float64))),
+        second_stage=ndcg(judged, lambda query: query.scored.ranking(len(query.scored))),
+        fusions=qualities,
+        depths=_depth_effects(judged, depth),
+    )
 
 
-def ndcg(
-    judged: Sequence[JudgedCandidates], keys: Callable[[JudgedCandidates], NDArray[np.floating] | NDArray[np.int64]]
-) -> float:
+def ndcg(judged: Sequence[JudgedCandidates], rank: Callable[[JudgedCandidates], dict[str, float]]) -> float:
     """
     Measure a ranking of candidates.
 
     :param judged: The queries.
-    :param keys: For each query a value for each candidate, higher is better.
-    :returns: The mean nDCG@10; relevant passages that are no candidates count against it.
+    :param rank: Returns scores by document for a query, higher is better.
+    :returns: The mean nDCG@10; relevant documents that are no candidates count against it.
     """
-    run, qrels = {}, {}
-    for query in judged:
-        order = np.argsort(-keys(query), kind="stable")
-        run[query.query_id] = {query.document_ids[i]: 1.0 / (rank + 1) for rank, i in enumerate(order)}
-        qrels[query.query_id] = query.judgements
-    return evaluate(run, qrels, [NDCG]).means[NDCG]
+    run = {query.query_id: rank(query) for query in judged}
+    return evaluate(run, {query.query_id: query.judgements for query in judged}, [NDCG]).means[NDCG]
 
 
-def _best_weights(judged: Sequence[JudgedCandidates]) -> tuple[dict[str, float], dict[str, float]]:
-    """For each fusion the weight with the best nDCG@10, and that nDCG@10; of equal ones the largest."""
-    weights, qualities = {}, {}
-    for method in ("rrf", "linear"):
-        if method == "linear" and any(np.isnan(query.first_scores).any() for query in judged):
-            continue
-        found = {weight: ndcg(judged, partial(_fused, method=method, weight=weight)) for weight in WEIGHTS}
-        best = max(found, key=lambda weight: (round(found[weight], 6), weight))
-        weights[method], qualities[method] = best, found[best]
-    return weights, qualities
+def _best_fusions(judged: Sequence[JudgedCandidates]) -> tuple[list[FusionSetting], dict[str, float]]:
+    """Return each fusion with the weight of the best nDCG@10 (of equal ones the largest), and that nDCG@10 by method."""
+    best: list[FusionSetting] = []
+    qualities: dict[str, float] = {}
+    has_scores = all(np.isfinite(query.scored.first_scores).all() for query in judged)
+    for method in ("rrf", "linear") if has_scores else ("rrf",):
+        values = {weight: ndcg(judged, partial(_fused, FusionSetting(method, weight))) for weight in WEIGHTS}
+        weight = max(values, key=lambda weight: (round(values[weight], 6), weight))
+        best.append(FusionSetting(method, weight))
+        qualities[method] = values[weight]
+    return best, qualities
 
 
-def _fused(query: JudgedCandidates, *, method: str, weight: float) -> NDArray[np.float64]:
-    ranks = np.arange(1, len(query.logits) + 1)
-    return fuse(method, weight, query.logits, first_ranks=ranks, first_scores=query.first_scores)
+def _fused(fusion: FusionSetting, query: JudgedCandidates) -> dict[str, float]:
+    return query.scored.ranking(len(query.scored), fusion)
 
 
-def _depth_lines(judged: Sequence[JudgedCandidates], depth: DepthModel | None) -> dict[str, str]:
+def _depth_effects(judged: Sequence[JudgedCandidates], depth: DepthModel | None) -> list[DepthEffect]:
     """For some confidences: how many candidates are scored, and what that does to the quality."""
     if depth is None:
-        return {"adaptive depth": "not fitted: no candidate behind the first ones ever enters the result"}
-    lines = {}
+        return []
+    effects = []
     for confidence in CONFIDENCES:
         rule = depth.at(confidence)
-        stops = {q.query_id: stopping_point(rule, q.logits, q.first_scores, top_k=TOP_K) for q in judged}
-
-        def key(query: JudgedCandidates, stops: dict[str, int] = stops) -> NDArray[np.float32]:
-            return np.where(np.arange(len(query.logits)) < stops[query.query_id], query.logits, -np.inf).astype(np.float32)
-
-        lines[f"adaptive depth {confidence}"] = f"{mean(stops.values()):.0f} candidates, {NDCG} {ndcg(judged, key):.4f}"
-    return lines
+        stops = {q.query_id: stopping_point(rule, q.scored.logits, q.scored.first_scores, top_k=TOP_K) for q in judged}
+        effects.append(DepthEffect(confidence, mean(stops.values()), ndcg(judged, partial(_stopped, stops))))
+    return effects
 
 
-def calibration_file(pipeline: "Pipeline", chosen: Path | None) -> Path:
+def _stopped(stops: Mapping[str, int], query: JudgedCandidates) -> dict[str, float]:
+    return query.scored.ranking(stops[query.query_id])
+
+
+def calibration_file(staged: StagedPipeline, chosen: Path | None) -> Path:
     """
     Say where a calibration is written, before the work is done.
 
-    :param pipeline: The pipeline whose ranker is calibrated.
+    :param staged: The pipeline whose ranker is calibrated.
     :param chosen: What the user asked for; `None`: the folder of the model.
     :returns: The file.
     :raises InvalidValueError: If the model is not in a folder of the user's, and no file was chosen.
     """
     if chosen is not None:
         return chosen
-    model = str(getattr(pipeline.get_component("ranker"), "model", "")) if "ranker" in pipeline.graph.nodes else ""
+    model = str(staged.ranker_parameters.get("model", DEFAULT_MODEL))
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise InvalidValueError(

@@ -1,111 +1,144 @@
-"""What the second stage is given and what it makes of it, query by query: the raw material of calibration and of curves."""
+"""The candidates of a query with the scores of both stages: what a ranker would make of fewer, or with another fusion."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.collections.beir import BeirQuery
-from rerank_plugin.collections.trec import Qrels
-from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.collections.runs import document_key
+from rerank_plugin.components.ranking import SECOND_STAGE_SCORE, first_stage_scores
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.fusion import fuse
 
 if TYPE_CHECKING:
-    from haystack import Pipeline
-
-    from rerank_plugin.components import CrossEncoderRanker
+    from haystack import Document
 
 
 @dataclass(frozen=True)
-class JudgedCandidates:
+class FusionSetting:
     """
-    The candidates of one query, all of them scored by both stages.
+    How a ranker combines both stages.
 
-    :param query_id: The query.
-    :param document_ids: In first-stage order.
+    :param method: `none`, `rrf` or `linear`.
+    :param weight: Weight of the second stage, 0 to 1.
+    """
+
+    method: str = "none"
+    weight: float = 1.0
+
+
+NO_FUSION = FusionSetting()
+
+
+@dataclass(frozen=True)
+class ScoredCandidates:
+    """
+    The candidates of one query in first-stage order, all scored by both stages.
+
+    They are passages: several may be of one document of the collection.
+
+    :param document_ids: The collection's id of each candidate's document.
     :param first_scores: Of the first stage, shape (candidates,); `nan` where it gave none.
     :param logits: Of the second stage, shape (candidates,).
-    :param judgements: Relevance by document, also of documents that are no candidates.
+    :param id_ranks: Places of the candidates' own ids in alphabetical order, shape (candidates,): they break ties.
+    :param fusion: How the ranker that scored them combines the stages.
     """
 
-    query_id: str
     document_ids: list[str]
     first_scores: NDArray[np.float64]
     logits: NDArray[np.float32]
-    judgements: dict[str, int]
+    id_ranks: NDArray[np.int64]
+    fusion: FusionSetting = NO_FUSION
 
-    @property
-    def grades(self) -> NDArray[np.int64]:
-        """Relevance of the candidates, shape (candidates,); 0 where nobody judged."""
-        return np.array([self.judgements.get(id_, 0) for id_ in self.document_ids], dtype=np.int64)
+    def __len__(self) -> int:
+        return len(self.document_ids)
 
+    def ranking(self, depth: int, fusion: FusionSetting | None = None) -> dict[str, float]:
+        """
+        Rank as `CrossEncoderRanker` does when the first stage hands over only so many candidates.
 
-def score_candidates(
-    pipeline: "Pipeline",
-    queries: Mapping[str, BeirQuery],
-    qrels: Qrels,
-    *,
-    depth: int,
-    progress: Callable[[int], None] | None = None,
-) -> list[JudgedCandidates]:
-    """
-    Run queries through a two-stage pipeline whose ranker scores all candidates.
+        Fusion reads ranks and the range of scores among the candidates that are there, so it is worked out anew for each
+        depth.
 
-    The ranker's own limits (time budget, adaptive depth, early exit), fusion and threshold are switched off: they are what
-    shall be fitted.
-
-    :param pipeline: A pipeline with a component `ranker`, from `load_pipeline`; its ranker is changed.
-    :param queries: The queries by id.
-    :param qrels: Their judgements.
-    :param depth: Candidates of a query.
-    :param progress: Called with the number of queries done after each query.
-    :returns: For each query its candidates; queries without any are left out.
-    :raises PipelineConfigError: If the pipeline has no ranker.
-    """
-    from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
-    from rerank_plugin.search import Searcher
-
-    searcher = Searcher(pipeline)
-    if not searcher.has_second_stage:
-        raise PipelineConfigError("the pipeline has no component named ranker: there is nothing to calibrate")
-    _replace_ranker(pipeline)
-    searcher.warm_up()
-    judged = []
-    for count, query in enumerate(queries.values(), start=1):
-        hits = searcher.search(query.text, top_k=depth, candidates=depth).hits
-        documents = sorted((hit.document for hit in hits), key=lambda document: document.meta[FIRST_STAGE_RANK])
-        if documents:
-            ids = [str(document.meta.get("doc_id", document.id)) for document in documents]
-            firsts = [document.meta[FIRST_STAGE_SCORE] for document in documents]
-            judged.append(
-                JudgedCandidates(
-                    query_id=query.id,
-                    document_ids=ids,
-                    first_scores=np.array([np.nan if s is None else s for s in firsts], dtype=np.float64),
-                    logits=np.array([document.score for document in documents], dtype=np.float32),
-                    judgements=dict(qrels[query.id]),
-                )
+        :param depth: How many candidates, from the first.
+        :param fusion: Instead of the ranker's own.
+        :returns: Strictly falling scores by id, best first; of several passages of one document the best counts.
+        :raises InvalidValueError: If `linear` fusion lacks scores of the first stage.
+        """
+        chosen = self.fusion if fusion is None else fusion
+        logits = self.logits[:depth]
+        if chosen.method == NO_FUSION.method or not len(logits):
+            keys = logits.astype(np.float64)
+        else:
+            if chosen.method == "linear" and not np.isfinite(self.first_scores[:depth]).all():
+                raise InvalidValueError("fusion 'linear' needs the first stage's score of every document: use fusion 'rrf'")
+            first_ranks = np.arange(1, len(logits) + 1)
+            keys = fuse(
+                chosen.method, chosen.weight, logits, first_ranks=first_ranks, first_scores=self.first_scores[:depth]
             )
-        if progress:
-            progress(count)
-    return judged
+        return self.ordered_by(keys)
+
+    def ordered_by(self, keys: NDArray[np.floating]) -> dict[str, float]:
+        """
+        Rank the first candidates by given values.
+
+        :param keys: Higher is better, shape (depth,).
+        :returns: See `ranking`.
+        """
+        ranking: dict[str, float] = {}
+        for place, position in enumerate(np.lexsort((self.id_ranks[: len(keys)], -keys))):
+            ranking.setdefault(self.document_ids[position], float(-place))
+        return ranking
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, from which `from_json` makes the same candidates."""
+        return {
+            "document_ids": self.document_ids,
+            "first_scores": [None if np.isnan(score) else score for score in self.first_scores.tolist()],
+            "logits": self.logits.tolist(),
+            "id_ranks": self.id_ranks.tolist(),
+            "fusion": asdict(self.fusion),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ScoredCandidates":
+        """Return the candidates that `as_json` wrote."""
+        return cls(
+            document_ids=list(data["document_ids"]),
+            first_scores=np.array([np.nan if s is None else s for s in data["first_scores"]], dtype=np.float64),
+            logits=np.array(data["logits"], dtype=np.float32),
+            id_ranks=np.array(data["id_ranks"], dtype=np.int64),
+            fusion=FusionSetting(**data["fusion"]),
+        )
 
 
-def _replace_ranker(pipeline: "Pipeline") -> None:
-    """Put a ranker that returns the logits of all candidates in the place of the pipeline's."""
-    from rerank_plugin.components import CrossEncoderRanker
+def scored_candidates(
+    candidates: "Sequence[Document]", ranked: "Sequence[Document]", fusion: FusionSetting = NO_FUSION
+) -> ScoredCandidates | None:
+    """
+    Gather the scores of both stages.
 
-    config = cast("CrossEncoderRanker", pipeline.get_component("ranker")).config
-    plain: dict[str, Any] = {"scale_score": False, "fusion": "none", "calibration": "none"}
-    off = ("score_threshold", "fusion_weight", "time_budget_ms", "adaptive_depth", "early_exit")
-    ranker = CrossEncoderRanker(**{**config.init_parameters(), **plain, **dict.fromkeys(off)})
-    edges = [
-        (f"{sender}.{data['from_socket'].name}", f"{receiver}.{data['to_socket'].name}")
-        for sender, receiver, data in pipeline.graph.edges(data=True)
-        if "ranker" in (sender, receiver)
-    ]
-    pipeline.remove_component("ranker")
-    pipeline.add_component("ranker", ranker)
-    for sender, receiver in edges:
-        pipeline.connect(sender, receiver)
+    :param candidates: What the first stage handed over, best first.
+    :param ranked: What the second stage made of it.
+    :param fusion: Of the second stage: where it fuses, its own score is in the metadata.
+    :returns: The candidates; `None` where not every one of them has a score of the second stage.
+    """
+    logits: dict[str, float | None] = {
+        document.id: document.score if fusion.method == NO_FUSION.method else document.meta.get(SECOND_STAGE_SCORE)
+        for document in ranked
+    }
+    values = [logits.get(document.id) for document in candidates]
+    if any(value is None for value in values):
+        return None
+    ids = np.array([document.id for document in candidates], dtype=object)
+    id_ranks = np.empty(len(ids), dtype=np.int64)
+    id_ranks[np.argsort(ids, kind="stable")] = np.arange(len(ids))
+    return ScoredCandidates(
+        document_ids=[document_key(document) for document in candidates],
+        first_scores=first_stage_scores(candidates),
+        logits=np.array(values, dtype=np.float32),
+        id_ranks=id_ranks,
+        fusion=fusion,
+    )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from rerank_plugin.checks import check_count, shown
 from rerank_plugin.collections.beir import BeirDataset, BeirQuery
 from rerank_plugin.collections.trec import Qrels, read_qrels
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.errors import InputFileError, InvalidValueError
 
 IR_DATASETS = "irds:"
 ALL = "all"
@@ -39,23 +40,40 @@ class Collection:
         :param limit: Most queries, in file order; `None`: all.
         :returns: Queries by id, and their judgements.
         :raises InputFileError: If a file is missing or malformed.
-        :raises InvalidValueError: If no query is left.
+        :raises InvalidValueError: If no query is left, or `limit` is below 1.
         """
+        where = f"split {self.split!r}" if self.qrels_file is None else str(self.qrels_file)
         qrels = self.dataset.qrels(self.split) if self.qrels_file is None else read_qrels(self.qrels_file)
         judged = {id_: query for id_, query in self.dataset.queries().items() if id_ in qrels}
+        if not judged:
+            raise InvalidValueError(
+                f"{self.name} has no judged queries in {where}: it judges {len(qrels)} queries, such as "
+                f"{next(iter(qrels))!r}, and none of them is in queries.jsonl; check that they belong together"
+            )
         languages = list(_languages(judged))
         chosen = languages[0] if lang is None and len(languages) > 1 else lang
         if chosen not in (None, ALL):
             judged = {id_: query for id_, query in judged.items() if query.metadata.get("lang") == chosen}
-        queries = dict(islice(judged.items(), limit))
-        if not queries:
-            where = f"split {self.split!r}" if self.qrels_file is None else str(self.qrels_file)
-            raise InvalidValueError(f"{self.name} has no judged queries in {where}: check the split and the language")
+        if not judged:
+            raise InvalidValueError(
+                f"{self.name} has no judged queries with the lang {chosen!r} in {where}: choose one of "
+                f"{[language for language in languages if language is not None]}, or {ALL!r}"
+            )
+        queries = dict(islice(judged.items(), None if limit is None else check_count("limit", limit)))
         return queries, {id_: qrels[id_] for id_ in queries}
 
 
 def _languages(queries: Mapping[str, BeirQuery]) -> dict[str | None, int]:
-    return dict(Counter(query.metadata.get("lang") for query in queries.values()))
+    return dict(Counter(map(_language, queries.values())))
+
+
+def _language(query: BeirQuery) -> str | None:
+    lang = query.metadata.get("lang")
+    if lang is not None and not isinstance(lang, str):
+        raise InputFileError(
+            f"query {query.id!r} in queries.jsonl: its 'lang' must be a text such as 'en', got {shown(lang)}"
+        )
+    return lang
 
 
 def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path | None = None) -> Collection:
@@ -95,5 +113,5 @@ def by_language(queries: Mapping[str, BeirQuery]) -> dict[str | None, dict[str, 
     """
     groups: dict[str | None, dict[str, BeirQuery]] = {}
     for id_, query in queries.items():
-        groups.setdefault(query.metadata.get("lang"), {})[id_] = query
+        groups.setdefault(_language(query), {})[id_] = query
     return groups

@@ -1,4 +1,4 @@
-"""Compare systems on the same queries: what one gains over another, on how many queries, and whether that is luck."""
+"""Compare systems on the same queries: what one gains over another, on how many queries, and whether that is chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rerank_plugin.checks import check_text, shown
 from rerank_plugin.collections.runs import Runs
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.measures import DEFAULT_MEASURES, Evaluation, evaluate
@@ -89,11 +90,15 @@ def compare(
     :returns: Measures of each, and differences.
     :raises InvalidValueError: If there are no runs, or the baseline is none of them; see also `evaluate`.
     """
+    if not isinstance(runs, Mapping):
+        raise InvalidValueError(f"runs must be a mapping from names of systems to runs, got {shown(runs)}")
     if not runs:
         raise InvalidValueError("there are no runs to compare")
+    for name in runs:
+        check_text("name of a system", name)
     first = next(iter(runs)) if baseline is None else baseline
     if first not in runs:
-        raise InvalidValueError(f"unknown baseline {first!r}: choose one of {list(runs)}")
+        raise InvalidValueError(f"unknown baseline {shown(first)}: choose one of {list(runs)}")
     evaluations = {name: evaluate(run, qrels, measures) for name, run in runs.items()}
     return compare_evaluations(evaluations, [(first, name) for name in runs if name != first])
 

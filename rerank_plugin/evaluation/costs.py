@@ -9,6 +9,7 @@ import numpy as np
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.stages import RANKER
 
+# Stages as reports show them.
 FIRST, SECOND, TOTAL = "first stage", "second stage", "together"
 
 

@@ -17,7 +17,7 @@ class DepthCurve:
     :param system: Name of the pipeline.
     :param depths: Candidates that are read.
     :param reranked: The measure when the second stage orders so many.
-    :param ceiling: The measure when they stand in the best order there is: what no second stage can pass.
+    :param ceiling: The measure when they stand in the best order there is: no second stage can do better.
     """
 
     system: str
@@ -34,29 +34,49 @@ def depth_curves(
     candidates: int,
 ) -> list[DepthCurve]:
     """
-    Work out quality by depth from rankings at full depth: at depth d only the first d candidates are there.
+    Work out the quality at smaller depths: what the ranker makes of the first d candidates alone, fusion included.
 
-    :param outcomes: By pipeline; those without a second stage have no curve.
+    The first stage is that of the full depth: only what it hands over is cut.
+
+    :param outcomes: By pipeline.
     :param qrels: Judgements of the queries.
     :param measure: Which measure.
     :param candidates: The full depth.
-    :returns: A curve for each pipeline with a second stage.
+    :returns: A curve for each pipeline whose second stage scores every candidate by itself; see `pipelines_without_curve`.
     """
     depths = [depth for depth in DEPTHS if depth < candidates] + [candidates]
     curves = []
     for system, answers in outcomes.items():
-        if not any(answer.first_ranks for answer in answers):
+        tables = {answer.query: answer.candidates for answer in answers if answer.candidates is not None}
+        if not _reranks(answers) or _lacks_scores(answers):
             continue
         reranked, ceiling = [], []
         for depth in depths:
-            run = {answer.query: _within(answer, depth) for answer in answers}
-            best = {query: {id_: float(qrels[query].get(id_, 0)) for id_ in scores} for query, scores in run.items()}
+            run = {query: table.ranking(depth) for query, table in tables.items()}
+            best = {
+                query: {id_: float(qrels.get(query, {}).get(id_, 0)) for id_ in ranking} for query, ranking in run.items()
+            }
             reranked.append(evaluate(run, qrels, [measure]).means[measure])
             ceiling.append(evaluate(best, qrels, [measure]).means[measure])
         curves.append(DepthCurve(system, depths, reranked, ceiling))
     return curves
 
 
-def _within(answer: Outcome, depth: int) -> dict[str, float]:
-    placed = zip(answer.documents, answer.scores, answer.first_ranks, strict=True)
-    return {document: score for document, score, rank in placed if rank <= depth}
+def pipelines_without_curve(outcomes: Mapping[str, Sequence[Outcome]]) -> list[str]:
+    """
+    Return the pipelines that rerank, but have no depth curve.
+
+    Their second stage left candidates unscored (adaptive depth, early exit, time budget, threshold), or is a ranker of
+    which it is not known that it scores each candidate by itself: what it would do with fewer is not known either.
+
+    :param outcomes: By pipeline.
+    """
+    return [system for system, answers in outcomes.items() if _reranks(answers) and _lacks_scores(answers)]
+
+
+def _reranks(answers: Sequence[Outcome]) -> bool:
+    return any(answer.first_ranks for answer in answers)
+
+
+def _lacks_scores(answers: Sequence[Outcome]) -> bool:
+    return any(answer.candidates is None for answer in answers if not answer.has_failed)

@@ -1,14 +1,19 @@
-"""Run pipelines over judged queries: what they share runs once, and every answer is kept."""
+"""Run pipelines over judged queries: stages that they share run once, and every answer is kept."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rerank_plugin import __version__
 from rerank_plugin.errors import PipelineConfigError
-from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, OutcomeFile, make_outcome
-from rerank_plugin.evaluation.stages import RANKER, Candidates, FirstStage, Ranked, SecondStage, StagedPipeline
+from rerank_plugin.evaluation.candidates import scored_candidates
+from rerank_plugin.evaluation.outcome_file import OutcomeFile
+from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, make_outcome
+from rerank_plugin.evaluation.progress import CountCallback
+from rerank_plugin.evaluation.stage_runners import Candidates, FirstStage, Ranked, SecondStage
+from rerank_plugin.evaluation.stages import RANKER, AnswerKeys, StagedPipeline
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -36,7 +41,7 @@ class Experiment:
 
     Stages that were loaded stay loaded: further queries (of another language, say) may follow.
 
-    :param settings: How to run.
+    :param settings: Depth, and where outcomes are kept.
     """
 
     settings: ExperimentSettings
@@ -45,41 +50,54 @@ class Experiment:
     _seconds: dict[str, SecondStage] = field(default_factory=dict)
 
     def run(
-        self,
-        pipelines: Sequence[StagedPipeline],
-        queries: Mapping[str, str],
-        *,
-        progress: Callable[[int, int], None] | None = None,
+        self, pipelines: Sequence[StagedPipeline], queries: Mapping[str, str], *, on_progress: CountCallback | None = None
     ) -> dict[str, list[Outcome]]:
         """
         Answer queries with every pipeline.
 
-        A query on which a pipeline fails is an outcome too: failed, and without documents.
+        A query on which a pipeline fails has an outcome too: failed, and without documents.
 
         :param pipelines: With different names.
         :param queries: Texts by id.
-        :param progress: Called after each query with queries done and queries in all.
+        :param on_progress: Called after each query with queries done and queries in all.
         :returns: For each pipeline the outcomes, in the order of the queries.
         :raises PipelineConfigError: If two pipelines have the same name, or one cannot be loaded.
+        :raises InputFileError: If kept outcomes cannot be read or written.
         """
         names = [pipeline.name for pipeline in pipelines]
         if twice := {name for name in names if names.count(name) > 1}:
             raise PipelineConfigError(f"several pipelines are called {sorted(twice)}: give the files different names")
-        keys = {
-            staged.name: staged.result_key(self.first_stage(staged).revisions(), self.settings.candidates)
+        keys = self._keys(pipelines)
+        if unanswered := self._waiting(pipelines, queries, keys):
+            self._warm_up(unanswered, next(iter(queries.values())))
+            keys = self._keys(pipelines)  # loading may have brought a newer commit of a Hub model
+        for position, (query, text) in enumerate(queries.items()):
+            waiting = self._waiting(pipelines, {query: text}, keys)
+            for name, outcome in self._answer(waiting, query, text, turn=position):
+                self._files[name].add(keys[name].of(text), outcome)
+            if on_progress:
+                on_progress(position + 1, len(queries))
+        return {
+            name: [self._files[name].latest(keys[name].of(text), query) for query, text in queries.items()] for name in names
+        }
+
+    def _keys(self, pipelines: Sequence[StagedPipeline]) -> dict[str, AnswerKeys]:
+        return {
+            staged.name: staged.answer_keys(
+                corpus=self.first_stage(staged).revision(), candidates=self.settings.candidates, version=__version__
+            )
             for staged in pipelines
         }
-        is_warm = False
-        for position, (query, text) in enumerate(queries.items()):
-            waiting = [staged for staged in pipelines if self._file(staged).get(keys[staged.name], query) is None]
-            if waiting and not is_warm:
-                self._warm_up(waiting, text)
-                is_warm = True
-            for name, outcome in self._answer(waiting, query, text, turn=position):
-                self._files[name].add(keys[name], outcome)
-            if progress:
-                progress(position + 1, len(queries))
-        return {name: [self._files[name].latest(keys[name], query) for query in queries] for name in names}
+
+    def _waiting(
+        self, pipelines: Sequence[StagedPipeline], queries: Mapping[str, str], keys: Mapping[str, AnswerKeys]
+    ) -> list[StagedPipeline]:
+        """Return the pipelines that have not answered all of these queries."""
+        return [
+            staged
+            for staged in pipelines
+            if any(self._file(staged).get(keys[staged.name].of(text), query) is None for query, text in queries.items())
+        ]
 
     def _warm_up(self, pipelines: Sequence[StagedPipeline], text: str) -> None:
         """Load the rankers: one that cannot be loaded is an error now, not a failure of every query."""
@@ -110,10 +128,10 @@ class Experiment:
     def _answer(self, pipelines: Sequence[StagedPipeline], query: str, text: str, *, turn: int) -> list[tuple[str, Outcome]]:
         """Answer a query with each pipeline; every distinct first stage is asked once."""
         firsts = {staged.first_key: self.first_stage(staged) for staged in pipelines}
-        found = {key: self._retrieve(first, text) for key, first in firsts.items()}
-        together = self._rank_together(pipelines, found, text, turn)
+        retrieved = {key: self._retrieve(first, text) for key, first in firsts.items()}
+        together = self._rank_together(pipelines, retrieved, text, turn)
         return [
-            (staged.name, self._outcome(staged, found[staged.first_key], query, text, together.get(staged.name)))
+            (staged.name, self._outcome(staged, retrieved[staged.first_key], query, text, together.get(staged.name)))
             for staged in pipelines
         ]
 
@@ -124,16 +142,16 @@ class Experiment:
             return error
 
     def _rank_together(
-        self, pipelines: Sequence[StagedPipeline], found: Mapping[str, Candidates | Exception], text: str, turn: int
+        self, pipelines: Sequence[StagedPipeline], retrieved: Mapping[str, Candidates | Exception], text: str, turn: int
     ) -> dict[str, Ranked]:
         """
-        Rank for pipelines with the same ranker, each of their candidates once.
+        Rank for pipelines with the same ranker, and score each of their candidates once.
 
-        One of them, another one for each query, is ranked by itself and so timed; then what only the others have found.
+        One of them, another one for each query, is ranked by itself and so timed; then what only the others retrieved.
         """
         groups: dict[str, list[tuple[str, list[Document]]]] = {}
         for staged in pipelines:
-            candidates = found[staged.first_key]
+            candidates = retrieved[staged.first_key]
             if staged.ranker is not None and isinstance(candidates, Candidates):
                 groups.setdefault(staged.ranker_key, []).append((staged.name, candidates.documents))
         ranked: dict[str, Ranked] = {}
@@ -148,18 +166,26 @@ class Experiment:
         return ranked
 
     def _outcome(
-        self, staged: StagedPipeline, found: Candidates | Exception, query: str, text: str, ranked: Ranked | None
+        self, staged: StagedPipeline, retrieved: Candidates | Exception, query: str, text: str, ranked: Ranked | None
     ) -> Outcome:
         try:
-            if isinstance(found, Exception):
-                raise found
+            if isinstance(retrieved, Exception):
+                raise retrieved
+            documents, times = retrieved.documents, retrieved.milliseconds
             if staged.ranker is None:
-                return make_outcome(query, found.documents, None, milliseconds=found.milliseconds)
-            ranked = ranked or self.second_stage(staged).rank(text, found.documents)
-            ranks = {document.id: rank for rank, document in enumerate(found.documents, start=1)}
-            own = {} if ranked.milliseconds is None else {RANKER: ranked.milliseconds}
-            times = {**found.milliseconds, **own}
-            return make_outcome(query, ranked.documents, ranks, milliseconds=times, pairs=ranked.pairs, state=ranked.state)
+                return make_outcome(query, documents, None, milliseconds=times)
+            second = self.second_stage(staged)
+            ranked = ranked or second.rank(text, documents)
+            is_whole = second.scores_all and ranked.state == COMPLETE
+            return make_outcome(
+                query,
+                ranked.documents,
+                {document.id: rank for rank, document in enumerate(documents, start=1)},
+                milliseconds=times if ranked.milliseconds is None else {**times, RANKER: ranked.milliseconds},
+                pairs=ranked.pairs,
+                state=ranked.state,
+                candidates=scored_candidates(documents, ranked.documents, second.fusion) if is_whole else None,
+            )
         except Exception as error:  # noqa: BLE001 - the query counts 0, and the report says why
             return Outcome(query, state=FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
@@ -178,7 +204,7 @@ def _rank_group(
     ranked = {name: alone}
     for other, documents in group:
         if other != name:
-            wanted = {document.id for document in documents}
-            mine = [document for document in merged if document.id in wanted]
-            ranked[other] = Ranked(mine, None, len(mine))
+            ids = {document.id for document in documents}
+            own = [document for document in merged if document.id in ids]
+            ranked[other] = Ranked(own, None, len(own))
     return ranked

@@ -1,18 +1,26 @@
-"""The indexes that evaluations search: one for each collection and language, made once and kept."""
+"""The indexes that evaluations search: one for each collection and language, made once and kept in the cache folder."""
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import logging
+import re
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from rerank_plugin.collections.jsonl import read_jsonl
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.errors import IndexBusyError, InvalidValueError, StoreError
 from rerank_plugin.evaluation.collection import Collection
+from rerank_plugin.evaluation.progress import CountCallback
 from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
 from rerank_plugin.files import cache_folder, replace_file
 from rerank_plugin.indexing import index_paths, is_up_to_date
 
+logger = logging.getLogger(__name__)
+
 DENSE, KEYWORD = "indexing", "indexing_keyword"
+# Characters of a name that are kept in the name of a folder; a hash beside them tells names apart.
+_SHOWN_CHARACTERS = 40
 
 
 def kept_index(
@@ -22,7 +30,7 @@ def kept_index(
     pipelines: Sequence[StagedPipeline],
     lang: str | None = None,
     embedding_model: str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: CountCallback | None = None,
 ) -> Path:
     """
     Return the index of a collection; make it if there is none, and bring it up to date if the corpus has changed.
@@ -31,12 +39,13 @@ def kept_index(
 
     :param collection: The collection.
     :param language: Of the keyword index.
-    :param pipelines: Who will search.
+    :param pipelines: What will search.
     :param lang: Only documents whose metadata has this `lang`, or none; `None`: all.
     :param embedding_model: Model of the embeddings; `None`: that of the pipelines.
-    :param progress: Called with passages done and passages in all.
+    :param on_progress: Called with passages done and passages in all.
     :returns: Its folder, in the cache folder.
-    :raises InvalidValueError: If the pipelines search the embeddings of different models.
+    :raises InvalidValueError: If the pipelines search the embeddings of different models, or the corpus cannot be indexed.
+    :raises StoreError: If the kept index is damaged; the message says how to have it made again.
     """
     model = embedding_model or _embedding_model(pipelines)
     corpus = collection.dataset.corpus_file.resolve()
@@ -44,26 +53,45 @@ def kept_index(
     if lang is not None:
         corpus = _documents_in(corpus, lang)
     kinds = [DENSE] if any(staged.needs_vectors for staged in pipelines) else [KEYWORD, DENSE]
-    folders = {kind: _folder(name, corpus, kind, model if kind == DENSE else None) for kind in kinds}
+    folders = {kind: _folder(name, corpus, kind, language, model if kind == DENSE else None) for kind in kinds}
     kind = next((kind for kind, folder in folders.items() if folder.is_dir()), kinds[0])
-    model = model if kind == DENSE else None
-    if is_up_to_date([corpus], folders[kind], pipeline=kind, embedding_model=model):
-        return folders[kind]
-    report = index_paths([corpus], folders[kind], pipeline=kind, language=language, embedding_model=model, progress=progress)
+    folder, model = folders[kind], model if kind == DENSE else None
+    try:
+        if is_up_to_date([corpus], folder, pipeline=kind, embedding_model=model):
+            if _holds_documents(folder):
+                return folder
+            logger.warning("The kept index in %s has lost its documents and is made again", folder)
+            shutil.rmtree(folder)
+        report = index_paths([corpus], folder, pipeline=kind, language=language, embedding_model=model, progress=on_progress)
+    except IndexBusyError:
+        raise
+    except StoreError as error:
+        raise type(error)(
+            f"{error} (this index was made for evaluations of {collection.name}: delete {folder}, and it is made again)"
+        ) from error
     if report.failed:
         raise InvalidValueError(f"{collection.name} cannot be indexed: {report.failed[0]}")
-    return folders[kind]
+    return folder
+
+
+def _holds_documents(folder: Path) -> bool:
+    from rerank_plugin.store import HybridDocumentStore
+
+    store = HybridDocumentStore(folder)
+    try:
+        return store.count_documents() > 0
+    finally:
+        store.close()
 
 
 def _documents_in(corpus: Path, lang: str) -> Path:
     """Write the documents in a language, and those that name none, to a file of their own."""
-    key = hashlib.sha256(f"{corpus}\0{lang}".encode()).hexdigest()[:12]
-    part = cache_folder() / "collections" / f"{corpus.parent.name}-{lang}-{key}" / "documents.jsonl"
+    part = cache_folder() / "collections" / _unique(f"{corpus.parent.name}-{lang}", str(corpus), lang) / "documents.jsonl"
     with replace_file(part) as file:
         for _, record in read_jsonl(corpus):
             metadata = record.get("metadata")
             if not isinstance(metadata, dict) or metadata.get("lang", lang) == lang:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json.dumps(record) + "\n")
     return part
 
 
@@ -82,6 +110,12 @@ def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     return next(iter(models), None)
 
 
-def _folder(name: str, corpus: Path, kind: str, model: str | None) -> Path:
-    key = hashlib.sha256(f"{corpus}\0{model}".encode()).hexdigest()[:12]
-    return cache_folder() / "indexes" / f"{name}-{'keyword' if kind == KEYWORD else 'dense'}-{key}"
+def _folder(name: str, corpus: Path, kind: str, language: str, model: str | None) -> Path:
+    shown = f"{name}-{'keyword' if kind == KEYWORD else 'dense'}"
+    return cache_folder() / "indexes" / _unique(shown, str(corpus), language, str(model))
+
+
+def _unique(shown: str, *parts: str) -> str:
+    """Return the name of a folder: what people can read of a name, and a hash of everything that it stands for."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", shown)[:_SHOWN_CHARACTERS].lstrip(".")
+    return f"{readable}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"

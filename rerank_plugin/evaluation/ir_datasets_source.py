@@ -1,7 +1,8 @@
-"""Collections that the package ir_datasets knows, written once in BEIR layout, which everything else reads."""
+"""Collections that the package ir_datasets knows, written once in BEIR layout, which the rest of the package reads."""
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 SPLIT = "judged"
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
+# Parts of an id begin with a letter or a digit: it becomes the name of a folder.
+IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 NEEDS = ("docs", "queries", "qrels")
 
 
@@ -35,6 +38,8 @@ def fetch(identifier: str) -> Path:
         raise MissingDependencyError(
             f"irds:{identifier} needs ir_datasets: pip install 'rerank-plugin[ir-datasets]'"
         ) from error
+    if not IDENTIFIER.fullmatch(identifier):
+        raise InputFileError(f"{identifier!r} is no id of ir_datasets: write one such as beir/scifact/test")
     root = cache_folder() / "collections"
     folder = root / identifier.replace("/", "__")
     if folder.is_dir():
@@ -62,7 +67,11 @@ def _make(folder: Path, write: Callable[[Path], None]) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=".making-", dir=folder.parent))
     try:
         write(temporary)
-        temporary.rename(folder)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

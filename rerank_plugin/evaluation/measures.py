@@ -1,4 +1,4 @@
-"""Measure runs against judgements, with ir-measures (which asks trec_eval)."""
+"""Measure runs against judgements, with ir-measures (which calls trec_eval)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,22 @@ from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from rerank_plugin.collections.runs import Runs, as_scores, without_ties
+import numpy as np
+
+from rerank_plugin.checks import check_text, shown
+from rerank_plugin.collections.runs import Ranking, Runs, as_scores, without_ties
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
+from rerank_plugin.evaluation.input_checks import HIGHEST_GRADE, check_ids, check_qrels, check_ranking, check_scores
 
 if TYPE_CHECKING:
     from ir_measures.measures import Measure
 
 NDCG = "nDCG@10"
 DEFAULT_MEASURES = (NDCG, "RR@10", "AP", "P@10", "R@100", "Judged@10")
-# Queries that are measured at once: what is read only once need not be held at once.
+# Queries that are measured at once, so that a copy of all runs need not fit into memory.
 CHUNK = 500
+# Largest cutoff of a measure.
+DEEPEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,9 @@ class Evaluation:
     How good a run is.
 
     :param per_query: For each measure, the value of each query that counts. Queries without hits count 0.
-    :param without_relevant: Judged queries that have no relevant document: no run can do well or badly there, so they are
-        left out.
-    :param without_hits: Queries that count 0 because nothing was found.
-    :param unjudged: How many queries of the run have no judgements: left out.
+    :param without_relevant: Judged queries that have no relevant document: every run gets 0 there, so they are left out.
+    :param without_hits: Queries that count 0 because the run has no document for them.
+    :param unjudged: How many queries of the run have no judgements; they are left out.
     """
 
     per_query: dict[str, dict[str, float]]
@@ -51,29 +56,34 @@ def evaluate(run: Runs, qrels: Mapping[str, Mapping[str, int]], measures: Sequen
     Measure a run against judgements.
 
     The values are those of `trec_eval`; scores that are equal in single precision are ordered by id, the greater first, for
-    every measure. Grades below zero mean judged and not relevant. `Judged@k` is the
-    share of the first k documents (fewer where fewer were found) that were judged.
+    every measure. Grades below zero mean judged and not relevant. `Judged@k` is the share of the first k documents (fewer
+    where the system returned fewer) that were judged.
 
     :param run: For each query the answer: scores by document id, or the documents that a Haystack component returned.
     :param qrels: For each query the grades of its judged documents.
     :param measures: Names as ir-measures writes them, such as `nDCG@10`, `RR@10`, `AP`, `P(rel=2)@5`, `R@100`.
     :returns: Values by query, and what was left out.
-    :raises InvalidValueError: If a measure is unknown, a score is no number, or no judged query has a relevant document.
+    :raises InvalidValueError: If a measure is unknown, an id is no text, a score or a grade is no number, or no judged query
+        has a relevant document.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
+    parsed = parse_measures(measures)
+    check_qrels(qrels)
+    if not isinstance(run, Mapping):
+        raise InvalidValueError(f"a run must be a mapping from query ids to answers, got {shown(run)}")
+    check_ids("run", run)
     counted = {query: grades for query, grades in qrels.items() if any(grade > 0 for grade in grades.values())}
     if not counted:
         raise InvalidValueError(f"none of {len(qrels)} judged queries has a relevant document: nothing can be measured")
-    parsed = parse_measures(measures)
     per_query = {name: dict.fromkeys(counted, 0.0) for name in parsed}
     without_hits = []
     for chunk in _chunks(counted.items()):
-        scores = {query: without_ties(query, as_scores(run[query])) for query, _ in chunk if query in run}
+        scores = {query: _comparable(query, run[query]) for query, _ in chunk if query in run}
         without_hits += [query for query, _ in chunk if not scores.get(query)]
-        found = {query: values for query, values in scores.items() if values}
-        grades = {query: {id_: max(grade, 0) for id_, grade in counted[query].items()} for query in found}
-        if found:
-            for name, query, value in _calculate(parsed, grades, found):
+        answered = {query: values for query, values in scores.items() if values}
+        grades = {query: {id_: max(grade, 0) for id_, grade in counted[query].items()} for query in answered}
+        if answered:
+            for name, query, value in _calculate(parsed, grades, answered):
                 per_query[name][query] = value
     return Evaluation(
         per_query,
@@ -83,31 +93,63 @@ def evaluate(run: Runs, qrels: Mapping[str, Mapping[str, int]], measures: Sequen
     )
 
 
+def _comparable(query: str, ranking: Ranking) -> dict[str, float]:
+    """Return the scores of an answer, none of them equal in single precision."""
+    with np.errstate(over="ignore"):  # beyond single precision is infinite, as it is for trec_eval
+        return without_ties(query, check_scores(query, as_scores(check_ranking(query, ranking))))
+
+
+def check_measures(names: Sequence[str]) -> None:
+    """
+    Check that measures exist and can be calculated on this machine, before anything expensive is done for them.
+
+    :param names: As ir-measures writes them.
+    :raises InvalidValueError: If a name is unknown, a parameter cannot be used, or there is none.
+    :raises MissingDependencyError: If ir-measures is not installed.
+    """
+    for name, measure in parse_measures(names).items():
+        list(_calculate({name: measure}, {"q": {"a": 1, "b": 0}}, {"q": {"a": 2.0, "b": 1.0}}))
+
+
 def parse_measures(names: Sequence[str]) -> "dict[str, Measure]":
     """
     Read the names of measures.
 
     :param names: As ir-measures writes them.
     :returns: Measures by their canonical names.
-    :raises InvalidValueError: If a name is unknown, or there is none.
+    :raises InvalidValueError: If a name is unknown, a parameter cannot be used, or there is none.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
     try:
         import ir_measures
     except ImportError as error:
         raise MissingDependencyError("evaluation needs ir-measures: pip install 'rerank-plugin[eval]'") from error
-    if not names:
-        raise InvalidValueError(f"name at least one measure, such as {NDCG}")
+    if isinstance(names, str) or not names:
+        raise InvalidValueError(f"measures must be a list with at least one measure, such as {NDCG}, got {shown(names)}")
     measures = {}
     for name in names:
         try:
-            measure = ir_measures.parse_measure(name)
-        except (NameError, ValueError, SyntaxError, TypeError):
+            measure = ir_measures.parse_measure(check_text("measure", name))
+            canonical = str(measure)
+        except InvalidValueError:
+            raise
+        except (NameError, ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
             raise InvalidValueError(
-                f"unknown measure {name!r}: write it as ir-measures does, such as nDCG@10, RR, AP"
+                f"unknown measure {shown(name)}: write it as ir-measures does, such as nDCG@10, RR, AP"
             ) from None
-        measures[str(measure)] = measure
+        _check_parameters(name, measure)
+        measures[canonical] = measure
     return measures
+
+
+def _check_parameters(name: str, measure: "Measure") -> None:
+    """Refuse what trec_eval does not survive: a cutoff of 0 ends the process."""
+    for parameter, most in (("cutoff", DEEPEST), ("rel", HIGHEST_GRADE)):
+        if parameter not in measure.params:
+            continue
+        value = measure.params[parameter]
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise InvalidValueError(f"measure {shown(name)}: {parameter} must be a whole number from 1 to {most}")
 
 
 def _calculate(
@@ -132,8 +174,11 @@ def _calculate(
             for cut_name in uncut.get(name, []):
                 rank = round(1 / metric.value) if metric.value else 0
                 yield cut_name, metric.query_id, metric.value if rank <= cut[cut_name] else 0.0
-    except ValueError as error:
-        raise InvalidValueError(f"one of the measures {', '.join(measures)} cannot be calculated: {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InvalidValueError(
+            f"measure {' or '.join(measures)} cannot be calculated here ({reason[:200]}): choose another one, such as {NDCG}"
+        ) from error
 
 
 def _chunks(items: Iterable[tuple[str, Mapping[str, int]]]) -> Iterator[list[tuple[str, Mapping[str, int]]]]:

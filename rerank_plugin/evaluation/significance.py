@@ -1,4 +1,4 @@
-"""Whether a difference between two systems is more than luck: tests on the differences of each query."""
+"""Whether a difference between two systems is more than chance: tests on the differences of each query."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ RESAMPLES = 10_000
 SEED = 42
 # Differences smaller than this are a tie; sums of them that are closer than this are equal.
 TOLERANCE = 1e-9
-# Numbers that are drawn at once.
+# Random numbers that are drawn at once: they bound the memory.
 BLOCK = 4_000_000
 
 
@@ -26,14 +26,14 @@ def randomisation_tests(
 
     :param differences: Shape (queries, tests): each column is a test of its own.
     :param resamples: Sign patterns that are drawn.
-    :param seed: Of the draw.
+    :param seed: Of the random numbers.
     :returns: Two-sided p-values, shape (tests,), above 0 and at most 1.
     """
     seen = np.abs(differences.sum(axis=0)) - TOLERANCE
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     extreme = np.zeros(differences.shape[1], dtype=np.int64)
     for size in _blocks(resamples, len(differences)):
-        signs = draw.integers(0, 2, size=(size, len(differences)), dtype=np.int8) * 2.0 - 1.0
+        signs = rng.integers(0, 2, size=(size, len(differences)), dtype=np.int8) * 2.0 - 1.0
         extreme += (np.abs(signs @ differences) >= seen).sum(axis=0)
     p_values: NDArray[np.float64] = (extreme + 1) / (resamples + 1)
     return p_values
@@ -43,20 +43,20 @@ def bootstrap_intervals(
     values: NDArray[np.float64], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = SEED
 ) -> NDArray[np.float64]:
     """
-    Say how far means over queries are to be trusted: the percentile bootstrap (Efron, 1979).
+    Estimate confidence intervals of means over queries with the percentile bootstrap (Efron, 1979).
 
     :param values: Shape (queries, columns).
     :param level: Share of resampled means that an interval holds.
     :param resamples: Samples of the queries, with replacement.
-    :param seed: Of the draw.
+    :param seed: Of the random numbers.
     :returns: Lower and upper ends, shape (2, columns).
     """
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     count = len(values)
     means = []
     for size in _blocks(resamples, count):
         # How often each sample holds each query: a sample's sum is then one product of matrices for all columns.
-        drawn = draw.integers(0, count, size=(size, count)) + np.arange(size)[:, None] * count
+        drawn = rng.integers(0, count, size=(size, count)) + np.arange(size)[:, None] * count
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         means.append(times @ values / count)
     tails = [(1 - level) / 2, (1 + level) / 2]
@@ -68,8 +68,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     Correct p-values for the number of tests (Holm, "A simple sequentially rejective multiple test procedure", 1979).
 
-    The smallest is multiplied by the number of tests, the next by one less, and so on; none becomes smaller than one before
-    it. Below 0.05 for any of them then errs for 5 % of the families of tests, not of the tests.
+    The smallest is multiplied by the number of tests, the next by one less, and so on; none becomes smaller than the one
+    before it. Calling those below 0.05 significant is then wrong for at most 5 % of the families of tests.
 
     :param p_values: In any order.
     :returns: The corrected ones in the same order, at most 1.

@@ -1,36 +1,53 @@
-"""Pipelines taken apart into first and second stage, so that what several of them share runs once."""
+"""A pipeline divided into first and second stage, so that stages that several pipelines share run once."""
 
-import hashlib
-import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from rerank_plugin import __version__
-from rerank_plugin.errors import ModelError, PipelineConfigError
-from rerank_plugin.pipelines import build_pipeline
-from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder
-from rerank_plugin.scoring.loading.spec import resolve_model
-from rerank_plugin.search import STAGES, Searcher, last_stage
-
-if TYPE_CHECKING:
-    from haystack import Document
+from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.evaluation.model_files import model_fingerprints
+from rerank_plugin.evaluation.run_key import run_key
+from rerank_plugin.search import STAGES, last_stage
 
 RANKER = "ranker"
+JOINER = "joiner"
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
-# With one of these a candidate's place depends on which other candidates there are.
+# Other rankers that score every pair of query and passage by itself.
+POINTWISE_RANKERS = {
+    "haystack_integrations.components.rankers.sentence_transformers.similarity.SentenceTransformersSimilarityRanker",
+    "haystack.components.rankers.sentence_transformers_similarity.SentenceTransformersSimilarityRanker",
+    "haystack.components.rankers.transformers_similarity.TransformersSimilarityRanker",
+}
+# Parameters of our ranker that let a candidate's place depend on which other candidates there are, and their defaults.
 DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
+
+
+@dataclass(frozen=True)
+class AnswerKeys:
+    """
+    Everything but the query that decides about a pipeline's answers.
+
+    :param settings: The pipeline, the depth, the version of the code.
+    :param models: See `model_fingerprints`.
+    :param corpus: Revision of what is searched.
+    """
+
+    settings: dict[str, Any]
+    models: dict[str, str]
+    corpus: str
+
+    def of(self, query: str) -> str:
+        """Return the key of the answer to a query, given by its text: its id says nothing about what was asked."""
+        return run_key(settings=self.settings, query=query, models=self.models, corpus=self.corpus)
 
 
 @dataclass(frozen=True)
 class StagedPipeline:
     """
-    A pipeline in two parts. What stands behind the ranker (a prompt, a generator) is in neither.
+    A pipeline in two parts. Whatever stands behind the ranker (a prompt, a generator) belongs to neither.
 
-    :param name: As it is shown.
+    :param name: Its name, as reports show it.
     :param first: The pipeline up to the candidates.
     :param result_of: The component whose documents are the candidates.
     :param ranker: Type and parameters of the second stage; `None`: there is none.
@@ -43,41 +60,66 @@ class StagedPipeline:
 
     @cached_property
     def first_key(self) -> str:
-        """The same for pipelines with the same first stage; how many documents a stage returns is said when it runs."""
-        components = dict(self.first["components"])
-        for name in {*STAGES} & {*components}:
-            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != "top_k"}
-            components[name] = {**components[name], "init_parameters": parameters}
-        return _hash({**self.first, "components": components})
+        """The same for pipelines with the same first stage, whatever their `top_k`: how many documents is said per call."""
+        return run_key(settings=self._first_settings(), query=None, models=None, corpus=None)
 
     @cached_property
     def ranker_key(self) -> str:
-        """The same for pipelines with the same ranker, model files included."""
-        return _hash([self.ranker, _model_files(self.ranker or {})])
+        """The same for pipelines with the same ranker and the same model files."""
+        return run_key(settings=self.ranker, query=None, models=model_fingerprints(self.ranker), corpus=None)
+
+    @property
+    def ranker_parameters(self) -> dict[str, Any]:
+        """The init parameters of the second stage as the YAML gives them; empty where there is none."""
+        return init_parameters(self.ranker or {})
 
     @property
     def needs_vectors(self) -> bool:
         """Whether its first stage searches embeddings."""
         return "embedding_retriever" in self.first["components"]
 
-    def result_key(self, revisions: Mapping[str, str], candidates: int) -> str:
-        """
-        Return what tells results of other settings apart from those that would come out now.
+    @property
+    def joins(self) -> bool:
+        """Whether its first stage merges the results of several retrievers."""
+        return JOINER in self.first["components"]
 
-        :param revisions: Of the indexes, by folder.
+    def answer_keys(self, *, corpus: str, candidates: int, version: str) -> "AnswerKeys":
+        """
+        Return the keys under which its answers are kept, as things stand now.
+
+        Model files are read anew at each call: a Hub model has a commit only once it was loaded.
+
+        :param corpus: Revision of what the first stage searches.
         :param candidates: Depth of the first stage.
+        :param version: Of the code that answers.
         """
-        return _hash([__version__, self.first_key, _model_files(self.first), self.ranker_key, dict(revisions), candidates])
+        return AnswerKeys(
+            settings={
+                "version": version,
+                "first": self._first_settings(),
+                "ranker": self.ranker,
+                "candidates": candidates,
+            },
+            models={**model_fingerprints(self.first), **model_fingerprints(self.ranker)},
+            corpus=corpus,
+        )
+
+    def _first_settings(self) -> dict[str, Any]:
+        components = dict(self.first["components"])
+        for name in {*STAGES} & {*components}:
+            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != "top_k"}
+            components[name] = {**components[name], "init_parameters": parameters}
+        return {**self.first, "components": components}
 
 
-def take_apart(name: str, data: dict[str, Any]) -> StagedPipeline:
+def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
     """
-    Divide a pipeline.
+    Divide a pipeline at its ranker.
 
-    :param name: As it is shown.
-    :param data: From `read_pipeline`; left as it is.
+    :param name: Its name, as reports show it.
+    :param data: From `read_pipeline`; left unchanged.
     :returns: Its stages.
-    :raises PipelineConfigError: If it has no retriever, or its ranker gets no documents.
+    :raises PipelineConfigError: If it has no retriever, or nothing is connected to its ranker.
     """
     components: dict[str, Any] = data["components"]
     edges = [(str(edge["sender"]), str(edge["receiver"])) for edge in data.get("connections", [])]
@@ -87,24 +129,25 @@ def take_apart(name: str, data: dict[str, Any]) -> StagedPipeline:
         if not senders:
             raise PipelineConfigError(f"pipeline {name}: nothing is connected to ranker.documents")
         last = senders[0].partition(".")[0]
-    kept = _ancestors(last, edges)
+    first_stage = _ancestors(last, edges)
     first = {
         **data,
-        "components": {component: value for component, value in components.items() if component in kept},
-        "connections": [edge for edge in data.get("connections", []) if _component(edge["receiver"]) in kept],
+        "components": {component: value for component, value in components.items() if component in first_stage},
+        "connections": [edge for edge in data.get("connections", []) if _component(edge["receiver"]) in first_stage],
     }
     return StagedPipeline(name, first, last, components.get(RANKER))
 
 
 def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
-    found, waiting = {last}, [last]
+    """Return a component and all whose output reaches it."""
+    ancestors, waiting = {last}, [last]
     while waiting:
         receiver = waiting.pop()
         for sender in (_component(sender) for sender, other in edges if _component(other) == receiver):
-            if sender not in found:
-                found.add(sender)
+            if sender not in ancestors:
+                ancestors.add(sender)
                 waiting.append(sender)
-    return found
+    return ancestors
 
 
 def init_parameters(component: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,113 +157,3 @@ def init_parameters(component: Mapping[str, Any]) -> dict[str, Any]:
 
 def _component(socket: str) -> str:
     return str(socket).partition(".")[0]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """
-    What a first stage found for a query.
-
-    :param documents: Best first.
-    :param milliseconds: Time of each component.
-    """
-
-    documents: "list[Document]"
-    milliseconds: dict[str, float]
-
-
-class FirstStage:
-    """
-    A loaded first stage.
-
-    :param staged: A pipeline that has it.
-    :raises StoreError: If the index is empty.
-    """
-
-    def __init__(self, staged: StagedPipeline) -> None:
-        self._pipeline = build_pipeline(staged.first, name=staged.name)
-        self._searcher = Searcher(self._pipeline, result_of=staged.result_of)
-        self._searcher.warm_up()
-
-    def revisions(self) -> dict[str, str]:
-        """Return the revision of each index, by its folder."""
-        stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
-        return {str(store.path): store.revision() for store in stores if hasattr(store, "revision")}
-
-    def retrieve(self, query: str, depth: int) -> Candidates:
-        """Search; `depth` is the most candidates of each retriever and of the result."""
-        result = self._searcher.search(query, top_k=depth, candidates=depth)
-        return Candidates([hit.document for hit in result.hits], result.milliseconds)
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """
-    What a second stage made of candidates.
-
-    :param documents: Best first.
-    :param milliseconds: How long it took; `None`: not known, as the work was shared.
-    :param pairs: Pairs of query and passage that were scored.
-    :param state: `complete`, or what the ranker says.
-    """
-
-    documents: "list[Document]"
-    milliseconds: float | None
-    pairs: int
-    state: str = "complete"
-
-
-class SecondStage:
-    """
-    A loaded ranker of any class.
-
-    :param staged: A pipeline that has it.
-    :ivar is_independent: Whether a candidate's score does not depend on the other candidates, so that the candidates of
-        several pipelines can be scored together.
-    """
-
-    def __init__(self, staged: StagedPipeline) -> None:
-        ranker = cast("dict[str, Any]", staged.ranker)
-        parameters = ranker.get("init_parameters") or {}
-        self.is_independent = str(ranker["type"]) == OUR_RANKER and all(
-            parameters.get(parameter, value) == value for parameter, value in DEPENDENT.items()
-        )
-        if self.is_independent:
-            # Two large logits can have one probability; only the order counts here.
-            ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
-        self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
-        self._pipeline.warm_up()
-
-    def rank(self, query: str, documents: "list[Document]") -> Ranked:
-        """Rank all of these documents."""
-        if not documents:
-            return Ranked([], 0.0, 0)
-        began = time.perf_counter()
-        output = self._pipeline.run({RANKER: {"query": query, "documents": documents, "top_k": len(documents)}})[RANKER]
-        milliseconds = (time.perf_counter() - began) * 1000
-        status = output.get("status", {})
-        pairs = status.get("scored", len(documents))
-        return Ranked(output["documents"], milliseconds, pairs, status.get("state", "complete"))
-
-
-def _model_files(data: Any) -> dict[str, str]:
-    """Hash the files of every model in a folder that a pipeline names."""
-    found: dict[str, str] = {}
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if key == "model" and isinstance(value, str):
-                found |= _folder_hash(value)
-            found |= _model_files(value)
-    return found
-
-
-def _folder_hash(model: str) -> dict[str, str]:
-    try:
-        folder = Path(resolve_model(model))
-    except ModelError:
-        return {}  # what is wrong with it shows when it is loaded
-    return {model: fingerprint_folder(folder, {})} if folder.is_dir() else {}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.indexes import kept_index
-from rerank_plugin.evaluation.stages import take_apart
+from rerank_plugin.evaluation.stages import split_stages
 from rerank_plugin.pipelines import load_pipeline, read_pipeline
 from rerank_plugin.search import Searcher
 
@@ -42,13 +42,13 @@ class FirstStage:
         embedding_model: str | None = None,
         announce: Announce | None = None,
     ) -> None:
-        staged = take_apart(pipeline, read_pipeline(pipeline, index=index, embedding_model=embedding_model))
+        staged = split_stages(pipeline, read_pipeline(pipeline, index=index, embedding_model=embedding_model))
         folder = index or kept_index(
             collection,
             language=language,
             pipelines=[staged],
             embedding_model=embedding_model,
-            progress=announced(announce, f"Indexing {collection.name}"),
+            on_progress=announced(announce, f"Indexing {collection.name}"),
         )
         self._searcher = Searcher(load_pipeline(pipeline, index=folder, embedding_model=embedding_model))
         self._searcher.warm_up()

@@ -8,7 +8,7 @@ import pytest
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import by_language, count_languages, open_collection
 from rerank_plugin.evaluation.indexes import kept_index
-from rerank_plugin.evaluation.stages import take_apart
+from rerank_plugin.evaluation.stages import split_stages
 from rerank_plugin.pipelines import read_pipeline
 from rerank_plugin.store import HybridDocumentStore
 
@@ -86,7 +86,7 @@ def test_other_judgements_can_be_taken(bilingual, tmp_path):
 
 
 def test_an_index_is_made_once_for_each_language_and_brought_up_to_date(bilingual, cache):
-    pipelines = [take_apart("bm25", read_pipeline("bm25"))]
+    pipelines = [split_stages("bm25", read_pipeline("bm25"))]
     german = kept_index(bilingual, language="de", pipelines=pipelines)
     russian = kept_index(bilingual, language="ru", pipelines=pipelines)
     assert german != russian
@@ -108,13 +108,13 @@ def test_an_index_for_a_language_has_its_documents_and_those_that_name_none(bili
     ]
     with bilingual.dataset.corpus_file.open("a") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    pipelines = [take_apart("bm25", read_pipeline("bm25"))]
+    pipelines = [split_stages("bm25", read_pipeline("bm25"))]
     for lang, expected in (("de", {"d1", "d2"}), ("ru", {"d1", "d3"}), (None, {"d1", "d2", "d3"})):
         store = HybridDocumentStore(kept_index(bilingual, language="simple", pipelines=pipelines, lang=lang))
         assert {document.meta["doc_id"] for document in store.filter_documents()} == expected
 
 
 def test_pipelines_with_different_embedding_models_need_an_index_each(bilingual):
-    pipelines = [take_apart(name, read_pipeline("dense", embedding_model=name)) for name in ("one", "two")]
+    pipelines = [split_stages(name, read_pipeline("dense", embedding_model=name)) for name in ("one", "two")]
     with pytest.raises(InvalidValueError, match=r"different models, \['one', 'two'\]"):
         kept_index(bilingual, language="de", pipelines=pipelines)

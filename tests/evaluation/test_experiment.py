@@ -7,7 +7,7 @@ from haystack.core.serialization import allow_deserialization_module
 
 from rerank_plugin.errors import ModelError, PipelineConfigError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
-from rerank_plugin.evaluation.stages import take_apart
+from rerank_plugin.evaluation.stages import split_stages
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import read_pipeline
 
@@ -42,14 +42,14 @@ def pipeline(index, name, model=None, *, candidates=None, **ranker):
             "operator": "in",
             "value": candidates,
         }
-    return take_apart(name, data)
+    return split_stages(name, data)
 
 
 def moody(index):
     allow_deserialization_module(__name__)
     data = read_pipeline("bm25_rerank", index=index)
     data["components"]["ranker"] = {"type": f"{__name__}.MoodyRanker", "init_parameters": {}}
-    return take_apart("moody", data)
+    return split_stages("moody", data)
 
 
 def run(pipelines, folder=None, queries=QUERIES, candidates=12):
@@ -99,7 +99,7 @@ def test_an_interrupted_experiment_goes_on_and_answers_nothing_twice(index, cros
     lines = (tmp_path / "bm25_rerank.jsonl").read_text().splitlines()
     assert "\n".join(lines[:2]) + "\n" == answered
     assert len(lines) == 5  # two, the half one, and the two that were missing
-    monkeypatch.setattr("rerank_plugin.evaluation.stages.SecondStage.rank", None)  # nothing is left to rank
+    monkeypatch.setattr("rerank_plugin.evaluation.stage_runners.SecondStage.rank", None)  # nothing is left to rank
     assert rankings(run(pipelines, tmp_path)["bm25_rerank"]) == rankings(whole["bm25_rerank"])
 
 
@@ -139,18 +139,18 @@ def test_two_pipelines_of_one_name_are_an_error(index, cross_encoder):
 
 
 def test_a_pipeline_is_taken_apart_at_its_ranker():
-    staged = take_apart("rag", read_pipeline("rag_rerank"))
+    staged = split_stages("rag", read_pipeline("rag_rerank"))
     assert staged.result_of == "bm25_retriever"
     assert set(staged.first["components"]) == {"bm25_retriever"}
     assert staged.ranker is not None
-    hybrid, reranked = take_apart("a", read_pipeline("hybrid")), take_apart("b", read_pipeline("hybrid_rerank"))
+    hybrid, reranked = split_stages("a", read_pipeline("hybrid")), split_stages("b", read_pipeline("hybrid_rerank"))
     assert hybrid.first_key == reranked.first_key
     assert hybrid.result_of == reranked.result_of == "joiner"
-    assert take_apart("c", read_pipeline("dense")).needs_vectors
+    assert split_stages("c", read_pipeline("dense")).needs_vectors
 
 
 def test_a_pipeline_that_cannot_search_is_an_error():
     with pytest.raises(PipelineConfigError, match="pipeline x cannot search"):
-        take_apart("x", {"components": {"ranker": {}}, "connections": []})
+        split_stages("x", {"components": {"ranker": {}}, "connections": []})
     with pytest.raises(PipelineConfigError, match=r"nothing is connected to ranker\.documents"):
-        take_apart("x", {"components": {"bm25_retriever": {}, "ranker": {}}, "connections": []})
+        split_stages("x", {"components": {"bm25_retriever": {}, "ranker": {}}, "connections": []})

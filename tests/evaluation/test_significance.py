@@ -11,22 +11,22 @@ from rerank_plugin.evaluation.significance import bootstrap_intervals, holm, ran
 
 def test_without_a_difference_five_in_a_hundred_tests_are_below_five_percent():
     """nDCG-like values of two equally good systems: many ties, many zeros."""
-    draw = np.random.default_rng(1)
-    values = np.round(draw.beta(0.6, 0.4, size=(2, 60, 500)), 1)
+    rng = np.random.default_rng(1)
+    values = np.round(rng.beta(0.6, 0.4, size=(2, 60, 500)), 1)
     p_values = randomisation_tests(values[1] - values[0], resamples=2000)
     assert 0.03 <= (p_values < 0.05).mean() <= 0.07
 
 
 def test_a_real_difference_is_found():
-    draw = np.random.default_rng(2)
-    before = draw.beta(2, 2, size=(200, 50))
-    after = np.clip(before + draw.normal(0.05, 0.15, size=before.shape), 0, 1)
+    rng = np.random.default_rng(2)
+    before = rng.beta(2, 2, size=(200, 50))
+    after = np.clip(before + rng.normal(0.05, 0.15, size=before.shape), 0, 1)
     assert (randomisation_tests(after - before) < 0.05).mean() > 0.9
 
 
 def test_p_values_are_those_of_scipy():
-    draw = np.random.default_rng(3)
-    differences = draw.normal(0.1, 0.4, size=(25, 6))
+    rng = np.random.default_rng(3)
+    differences = rng.normal(0.1, 0.4, size=(25, 6))
     ours = randomisation_tests(differences, resamples=20_000)
     for column, p in zip(differences.T, ours, strict=True):
         theirs = permutation_test((column,), np.mean, permutation_type="samples", n_resamples=20_000, rng=7).pvalue

@@ -6,7 +6,8 @@ import pytest
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation import evaluate
-from rerank_plugin.evaluation.sweep import Grid, Setting, choose, parse_fusion
+from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
+from rerank_plugin.evaluation.pareto import choose
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.search import Searcher
@@ -31,8 +32,8 @@ def test_the_cheapest_that_is_not_significantly_worse_is_chosen():
     result = choose("t", "RR", runs_with(rights), QRELS, times)
     assert result.best.setting == setting(20)
     assert result.choice.setting == setting(10)  # 3 of 30 lost: p is 0.25
-    assert [tried.setting for tried in result.front] == [None, setting(10), setting(20)]
-    assert [tried.milliseconds for tried in result.tried] == sorted(times.values())
+    assert [point.setting for point in result.front] == [None, setting(10), setting(20)]
+    assert [point.milliseconds for point in result.points] == sorted(times.values())
     first, ten = result.front[:2]
     assert (first.p_first, ten.p) == (1.0, pytest.approx(0.25, abs=0.02))
     assert first.p < 0.001
@@ -48,6 +49,7 @@ def test_where_the_first_stage_is_as_good_it_is_chosen():
     assert result.choice.name == "first stage alone"
 
 
+@pytest.mark.slow
 def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository, cross_encoder, tmp_path):
     yaml = tmp_path / "tiny.yaml"
     yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder)))

@@ -1,74 +1,90 @@
-"""`rerank bench`: read what was asked for, measure, write the report."""
+"""`rerank bench` from its options to its report."""
 
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rerank_plugin.collections.sample import sample_corpus
+from rerank_plugin.errors import InputFileError
 from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
-from rerank_plugin.evaluation.bench.run import BenchSettings, run_bench
+from rerank_plugin.evaluation.bench.run import BenchResult, BenchSettings, run_bench
 from rerank_plugin.evaluation.bench.systems import default_systems
+from rerank_plugin.evaluation.progress import CountCallback
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")
 
 
-def measure_and_report(  # noqa: PLR0913 - the options of the command
-    dataset: Path | None,
-    output: Path,
-    *,
-    model: str,
-    systems: Sequence[str] | None,
-    cases: Sequence[str] | None,
-    rounds: int,
-    queries: int,
-    split: str,
-    memory: str | None,
-    progress: Callable[[int, int], None],
-) -> dict[str, list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class BenchRequest:
+    """
+    What `rerank bench` is asked for.
+
+    :param dataset: Collection in BEIR layout; `None`: the sample corpus.
+    :param model: The cross-encoder.
+    :param systems: See `load_system`; empty: those that the installed packages allow.
+    :param cases: See `parse_case`; empty: the usual ones.
+    :param rounds: Calls of each case.
+    :param queries: Judged queries for the quality; 0: none.
+    :param split: Their judgements.
+    :param memory: Case whose memory is measured; `None`: none.
+    """
+
+    dataset: Path | None
+    model: str
+    systems: Sequence[str] = ()
+    cases: Sequence[str] = ()
+    rounds: int = 9
+    queries: int = 50
+    split: str = "test"
+    memory: str | None = None
+
+    def settings(self) -> BenchSettings:
+        """
+        Return what is measured.
+
+        :raises InvalidValueError: If a case cannot be read.
+        :raises ModelError: If there is no such model.
+        """
+        resolve_model(self.model)
+        return BenchSettings(
+            dataset=self.dataset or sample_corpus(),
+            split=self.split,
+            model=self.model,
+            systems=tuple(self.systems or default_systems()),
+            cases=tuple(map(parse_case, self.cases or DEFAULT_CASES)),
+            rounds=self.rounds,
+            queries=self.queries,
+            memory=None if self.memory is None else parse_case(self.memory),
+        )
+
+
+def measure_and_report(request: BenchRequest, output: Path, *, on_progress: CountCallback) -> tuple[BenchResult, list[Path]]:
     """
     Run a benchmark and write its report.
 
-    :param dataset: Collection in BEIR layout; `None`: the sample corpus.
+    :param request: What is measured.
     :param output: Folder of the report.
-    :param model: The cross-encoder.
-    :param systems: See `load_system`; `None`: the usual ones.
-    :param cases: See `parse_case`; `None`: the usual ones.
-    :param rounds: Calls of each case.
-    :param queries: Judged queries for the quality.
-    :param split: Their judgements.
-    :param memory: Case whose memory is measured.
-    :param progress: Called with calls done and calls in all.
-    :returns: Tables by title, as rows of values.
+    :param on_progress: Called with calls done and calls in all.
+    :returns: The figures, and the files of the report.
+    :raises InvalidValueError: If something cannot be measured; see `check_bench`.
+    :raises InputFileError: If the collection cannot be read, or the report cannot be written.
     """
-    settings = BenchSettings(
-        dataset=dataset or sample_corpus(),
-        split=split,
-        model=model,
-        systems=tuple(systems or default_systems()),
-        cases=tuple(map(parse_case, cases or DEFAULT_CASES)),
-        rounds=rounds,
-        queries=queries,
-        memory=None if memory is None else parse_case(memory),
-    )
+    settings = request.settings()
+    if output.exists() and not output.is_dir():
+        raise InputFileError(f"{output} is a file: choose a folder for the report with --output")
     with tempfile.TemporaryDirectory() as folder:
-        result = run_bench(settings, Path(folder), progress=progress)
+        result = run_bench(settings, Path(folder), on_progress=on_progress)
     facts = {
         "collection": settings.dataset.name,
-        "model": Path(model).name,
+        "model": Path(settings.model).name,
         "processors": os.cpu_count(),
         "machine": platform.machine(),
-        "rounds": rounds,
-        "judged queries": queries,
+        "rounds": settings.rounds,
+        "judged queries": settings.queries,
     }
-    files = write_report(result, output, facts)
-    tables = {"speed": result.rows()}
-    if result.quality:
-        tables["quality"] = [{"system": name, **values} for name, values in result.quality.items()]
-    if result.megabytes:
-        tables["memory"] = [{"system": name, "peak MB": round(mb)} for name, mb in result.megabytes.items()]
-    tables["written"] = [{"file": str(file)} for file in files]
-    return tables
+    return result, write_report(result, output, facts)

@@ -1,17 +1,19 @@
-"""What is ranked: passages of chosen lengths made of real text, and a collection's own candidates."""
+"""What is ranked: passages of chosen lengths cut from real text, and a collection's own candidates."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from haystack import Document
 
+from rerank_plugin.checks import shown
 from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 
-MIXED = (20, 512)
-WORDS_A_TOKEN = 0.72  # of English text in WordPiece, on the collections of the development
+BATCH = 5000  # documents that are written at once
+WORDS_A_TOKEN = 0.72  # of English text in WordPiece, measured on the collections used in development
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Case:
     """
     A kind of call.
 
-    :param tokens: Tokens of a passage, about; two numbers: evenly spread between them.
+    :param tokens: Approximate tokens of a passage, from and to: lengths are evenly spread between both.
     :param candidates: Passages of a query.
     """
 
@@ -28,7 +30,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """How it is shown."""
+        """The case as it is shown."""
         low, high = self.tokens
         return f"{self.candidates} x {low}" if low == high else f"{self.candidates} x {low}-{high}"
 
@@ -40,39 +42,41 @@ def parse_case(text: str) -> Case:
     :param text: `CANDIDATESxTOKENS` or `CANDIDATESxFROM-TO`, such as `100x90` or `100x20-512`.
     :raises InvalidValueError: If it is neither.
     """
-    candidates, found, tokens = text.partition("x")
-    low, _, high = tokens.partition("-")
-    if not found or not candidates.isdecimal() or not low.isdecimal() or (high and not high.isdecimal()):
-        raise InvalidValueError(f"{text!r} is no case: write CANDIDATESxTOKENS, such as 100x90 or 100x20-512")
-    case = Case((int(low), int(high or low)), int(candidates))
-    if min(case.candidates, *case.tokens) < 1:
-        raise InvalidValueError(f"{text!r} is no case: both numbers must be at least 1")
-    return case
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})(?:-(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise InvalidValueError(f"{shown(text)} is no case: write CANDIDATESxTOKENS, such as 100x90 or 100x20-512")
+    candidates, low = int(match[1]), int(match[2])
+    high = low if match[3] is None else int(match[3])
+    if min(candidates, low) < 1 or high < low:
+        raise InvalidValueError(
+            f"{shown(text)} is no case: both numbers must be at least 1, and a range goes from the smaller to the greater"
+        )
+    return Case((low, high), candidates)
 
 
-def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], draw: random.Random) -> tuple[str, list[Document]]:
+def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], rng: random.Random) -> tuple[str, list[Document]]:
     """
-    Draw a query and passages: stretches of the collection's text of the lengths of the case.
+    Choose a query and passages at random: stretches of the collection's text with the lengths of the case.
 
     :param case: Which lengths and how many.
     :param queries: The collection's queries.
     :param words: The collection's text, word by word.
-    :param draw: Draws.
+    :param rng: Chooses query, lengths and places.
     :returns: Query and documents.
     """
     documents = []
     for position in range(case.candidates):
-        length = max(1, round(draw.randint(*case.tokens) * WORDS_A_TOKEN))
-        start = draw.randrange(max(1, len(words) - length))
+        length = max(1, round(rng.randint(*case.tokens) * WORDS_A_TOKEN))
+        start = rng.randrange(max(1, len(words) - length))
         documents.append(Document(id=str(position), content=" ".join(words[start : start + length])))
-    return draw.choice(queries), documents
+    return rng.choice(queries), documents
 
 
 def judged_calls(
     dataset: BeirDataset, queries: Mapping[str, str], *, candidates: int
 ) -> dict[str, tuple[str, list[Document]]]:
     """
-    Let BM25 choose the candidates of judged queries.
+    Retrieve the candidates of judged queries with BM25.
 
     :param dataset: The collection.
     :param queries: Texts by id.
@@ -82,10 +86,8 @@ def judged_calls(
     store = HybridDocumentStore()
     batch: list[Document] = []
     for document in dataset.documents():
-        batch.append(
-            Document(id=document.id, content=f"{document.title}\n{document.text}" if document.title else document.text)
-        )
-        if len(batch) == 5000:
+        batch.append(Document(id=document.id, content=document.full_text))
+        if len(batch) == BATCH:
             store.write_documents(batch)
             batch = []
     store.write_documents(batch)

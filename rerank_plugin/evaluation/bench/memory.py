@@ -15,15 +15,15 @@ from rerank_plugin.evaluation.bench.systems import load_system
 SHORT = Case((16, 16), 2)
 
 
-def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) -> float:
+def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) -> float | None:
     """
     Measure how much memory a call takes above the loaded model that has ranked a first small call.
 
     :param system: See `load_system`.
     :param model: The cross-encoder.
     :param case: The call.
-    :param words: Text to draw passages from.
-    :returns: Megabytes (10^6 bytes); `nan` where the operating system does not tell (it is read from Linux' /proc).
+    :param words: Text that passages are cut from.
+    :returns: Megabytes (10^6 bytes); `None` where the operating system does not tell (it is read from Linux' /proc).
     :raises RerankError: If the process failed.
     """
     task = json.dumps([system, model, case.candidates, *case.tokens, list(words[:20_000])])
@@ -36,27 +36,29 @@ def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) ->
     )
     if done.returncode:
         raise RerankError(f"measuring the memory of {system} failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return float(done.stdout.strip().splitlines()[-1])
+    peak: float | None = json.loads(done.stdout.strip().splitlines()[-1])
+    return peak
 
 
-def _peak() -> float:
+def _peak() -> float | None:
     status = Path("/proc/self/status")
     if not status.is_file():
-        return float("nan")
+        return None
     line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _measure(task: str) -> float:
+def _measure(task: str) -> float | None:
     system, model, candidates, low, high, words = json.loads(task)
-    draw = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_system(system, model, candidates=candidates, folder=Path(folder))
-        loaded.rank(*draw_call(SHORT, ["a first short query"], words, draw))
+        loaded.rank(*draw_call(SHORT, ["a first short query"], words, rng))
         before = _peak()
-        loaded.rank(*draw_call(Case((low, high), candidates), ["how much memory does a long call take"], words, draw))
-        return _peak() - before
+        loaded.rank(*draw_call(Case((low, high), candidates), ["how much memory does a long call take"], words, rng))
+        after = _peak()
+        return None if before is None or after is None else after - before
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{_measure(sys.stdin.read())}\n")
+    sys.stdout.write(f"{json.dumps(_measure(sys.stdin.read()))}\n")

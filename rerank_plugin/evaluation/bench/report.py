@@ -1,17 +1,50 @@
-"""The figures of a benchmark as Markdown, JSON and a picture."""
+"""The figures of a benchmark as Markdown, JSON and a plot."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.errors import MissingDependencyError
+from rerank_plugin.errors import InputFileError, MissingDependencyError
 from rerank_plugin.evaluation.bench.run import BenchResult
+from rerank_plugin.evaluation.measures import NDCG
+from rerank_plugin.files import replace_file
 
 COLORS = ("#9aa0a6", "#1a73e8", "#12b5cb", "#e8710a", "#9334e6", "#188038")
 
+Facts = Mapping[str, int | str | None]
+Rows = list[dict[str, Any]]
 
-def write_report(result: BenchResult, folder: Path, facts: dict[str, Any]) -> list[Path]:
+
+def tables(result: BenchResult) -> dict[str, Rows]:
+    """
+    Return the figures as rows of values.
+
+    :param result: The figures.
+    :returns: Rows by title: `speed`, and `quality` and `memory` where they were measured.
+    """
+    shown: dict[str, Rows] = {
+        "speed": [
+            {
+                "case": row.case,
+                "system": row.system,
+                "median ms": row.median,
+                "p95 ms": row.p95,
+                "speed": row.speed,
+            }
+            for row in result.speeds
+        ]
+    }
+    if result.quality:
+        shown["quality"] = [{"system": row.system, NDCG: row.ndcg, "Spearman": row.spearman} for row in result.quality]
+    if result.megabytes:
+        shown["memory"] = [
+            {"system": name, "peak MB": None if peak is None else round(peak)} for name, peak in result.megabytes.items()
+        ]
+    return shown
+
+
+def write_report(result: BenchResult, folder: Path, facts: Facts) -> list[Path]:
     """
     Write `bench.md`, `bench.json` and `bench.png`.
 
@@ -19,43 +52,48 @@ def write_report(result: BenchResult, folder: Path, facts: dict[str, Any]) -> li
     :param folder: Where to; made if it is not there.
     :param facts: What was measured and on what, for the head of the report.
     :returns: The files.
+    :raises InputFileError: If the folder cannot be written.
     :raises MissingDependencyError: If matplotlib is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    table, data, picture = folder / "bench.md", folder / "bench.json", folder / "bench.png"
-    tables = [_table([facts]), _table(result.rows())]
-    if result.quality:
-        tables.append(_table([{"system": name, **values} for name, values in result.quality.items()]))
-    if result.megabytes:
-        rows = [{"system": name, "peak MB above the model": round(mb)} for name, mb in result.megabytes.items()]
-        tables.append(_table(rows))
-    table.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
-    data.write_text(json.dumps({"facts": facts, **vars(result)}, indent=1) + "\n", encoding="utf-8")
-    _draw(result, picture)
-    return [table, data, picture]
+    markdown, data, plot = folder / "bench.md", folder / "bench.json", folder / "bench.png"
+    plain = {
+        "facts": dict(facts),
+        "milliseconds": result.milliseconds,
+        "quality": {row.system: {NDCG: row.ndcg, "Spearman": row.spearman} for row in result.quality},
+        "megabytes": result.megabytes,
+    }
+    try:
+        with replace_file(markdown) as file:
+            file.write("\n\n".join(map(_markdown, ([dict(facts)], *tables(result).values()))) + "\n")
+        with replace_file(data) as file:
+            file.write(json.dumps(plain, indent=1) + "\n")
+        _plot(result, plot)
+    except OSError as error:
+        raise InputFileError(f"the report cannot be written to {folder}: {error.strerror}") from error
+    return [markdown, data, plot]
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> str:
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([str(row[name]) for name in names] for row in rows)]
+    lines = [names, ["---"] * len(names), *([str(row[name]).replace("|", "\\|") for name in names] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _draw(result: BenchResult, file: Path) -> None:
+def _plot(result: BenchResult, file: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingDependencyError("the picture needs matplotlib: pip install 'rerank-plugin[bench]'") from error
-    rows = result.rows()
+        raise MissingDependencyError("the plot needs matplotlib: pip install 'rerank-plugin[bench]'") from error
     cases, systems = list(result.milliseconds), list(next(iter(result.milliseconds.values())))
     figure = Figure(figsize=(9, 1.1 + 0.28 * len(cases) * (len(systems) + 1)), layout="constrained")
     axes = figure.add_subplot()
     height = 0.8 / len(systems)
     for number, system in enumerate(systems):
-        mine = [row for row in rows if row["system"] == system]
-        places = [cases.index(row["case"]) + (number - (len(systems) - 1) / 2) * height for row in mine]
-        bars = axes.barh(places, [row["median ms"] for row in mine], height * 0.9, label=system, color=COLORS[number % 6])
-        axes.bar_label(bars, [f"{row['median ms']:.0f} ms ({row['speed']:.1f}x)" for row in mine], padding=4, fontsize=8)
+        rows = [row for row in result.speeds if row.system == system]
+        places = [cases.index(row.case) + (number - (len(systems) - 1) / 2) * height for row in rows]
+        color = COLORS[number % len(COLORS)]
+        bars = axes.barh(places, [row.median for row in rows], height * 0.9, label=system, color=color)
+        axes.bar_label(bars, [f"{row.median:.0f} ms ({row.speed:.1f}x)" for row in rows], padding=4, fontsize=8)
     axes.set_yticks(range(len(cases)), cases)
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -65,4 +103,5 @@ def _draw(result: BenchResult, file: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(systems), frameon=False)
-    figure.savefig(file, dpi=150)
+    with replace_file(file, binary=True) as stream:
+        figure.savefig(stream, format="png", dpi=150)

@@ -1,20 +1,24 @@
-"""Measure systems in turn, so that a change of the machine's speed meets all of them alike."""
+"""Measure systems in turn, so that a change of the machine's speed affects all of them alike."""
 
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
 
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.checks import check_count
+from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.evaluation.bench.material import Case, draw_call, judged_calls
 from rerank_plugin.evaluation.bench.memory import peak_megabytes
-from rerank_plugin.evaluation.bench.systems import System, load_system
+from rerank_plugin.evaluation.bench.systems import System, check_system, load_system
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate
+from rerank_plugin.evaluation.plan import check_relevant
+from rerank_plugin.evaluation.progress import CountCallback
 
 WORDS = 200_000
 P95 = 18  # of the 19 cuts between twentieths
@@ -30,7 +34,7 @@ class BenchSettings:
     :param model: The cross-encoder.
     :param systems: See `load_system`; the first is what the others are compared with.
     :param cases: Kinds of calls.
-    :param rounds: Calls of each case that count; one more before them does not.
+    :param rounds: Calls of each case that count; a first one does not.
     :param queries: Judged queries for the quality; 0: none.
     :param candidates: Candidates of a judged query.
     :param memory: Case whose memory is measured; `None`: none.
@@ -47,54 +51,108 @@ class BenchSettings:
     memory: Case | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
+class SpeedRow:
+    """
+    How fast a system is in a case.
+
+    :param case: Name of the case.
+    :param system: Name of the system.
+    :param median: Median time of a call in milliseconds.
+    :param p95: 95th percentile in milliseconds.
+    :param speed: How many times as fast as the first system, by medians.
+    """
+
+    case: str
+    system: str
+    median: float
+    p95: float
+    speed: float
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """
+    How good a system is on judged queries.
+
+    :param system: Name of the system.
+    :param ndcg: nDCG@10.
+    :param spearman: Mean Spearman correlation of its scores with those of the first system; `None` where no query has two
+        candidates.
+    """
+
+    system: str
+    ndcg: float
+    spearman: float | None
+
+
+@dataclass(frozen=True)
 class BenchResult:
     """
     What was measured.
 
     :param milliseconds: By case and system: the time of each call.
-    :param quality: By system: nDCG@10, and the mean Spearman correlation of its scores with those of the first system.
-    :param megabytes: By system: peak memory of a call above the loaded model.
+    :param quality: Of each system; empty where it was not asked for.
+    :param megabytes: By system: peak memory of a call above the loaded model; `None` where the system does not tell.
     """
 
-    milliseconds: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    quality: dict[str, dict[str, float]] = field(default_factory=dict)
-    megabytes: dict[str, float] = field(default_factory=dict)
+    milliseconds: dict[str, dict[str, list[float]]]
+    quality: list[QualityRow]
+    megabytes: dict[str, float | None]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return median, p95 and speed against the first system, by case and system."""
+    @property
+    def speeds(self) -> list[SpeedRow]:
+        """Median, p95 and speed against the first system, by case and system."""
         rows = []
         for case, times in self.milliseconds.items():
             base = median(next(iter(times.values())))
             for system, values in times.items():
-                rows.append(
-                    {
-                        "case": case,
-                        "system": system,
-                        "median ms": round(median(values), 1),
-                        "p95 ms": round(quantiles(values, n=20, method="inclusive")[P95], 1),
-                        "speed": round(base / median(values), 2),
-                    }
-                )
+                p95 = quantiles(values, n=20, method="inclusive")[P95]
+                rows.append(SpeedRow(case, system, round(median(values), 1), round(p95, 1), round(base / median(values), 2)))
         return rows
 
 
-def run_bench(settings: BenchSettings, folder: Path, *, progress: Callable[[int, int], None]) -> BenchResult:
+def check_bench(settings: BenchSettings) -> None:
     """
-    Measure.
+    Check everything that can be checked before a model is loaded.
 
-    :param settings: What.
-    :param folder: For files that a system needs.
-    :param progress: Called with calls done and calls in all.
-    :returns: The figures.
-    :raises InvalidValueError: If the settings name fewer than two systems or rounds.
+    :param settings: What is to be measured.
+    :raises InvalidValueError: If a number is too small, or a system does not exist or stands there twice.
+    :raises MissingDependencyError: If a package is missing.
     """
     if len(settings.systems) < 2 or settings.rounds < 2:
         raise InvalidValueError("a benchmark needs at least two systems and two rounds")
+    if len({*settings.systems}) < len(settings.systems):
+        raise InvalidValueError(f"each system can be measured once: remove the repetitions from {list(settings.systems)}")
+    check_count("queries", settings.queries, least=0)
+    for name in settings.systems:
+        check_system(name)
+    packages = {"matplotlib": "matplotlib", **({"ir_measures": "ir-measures", "scipy": "scipy"} if settings.queries else {})}
+    for module, package in packages.items():
+        if find_spec(module) is None:
+            raise MissingDependencyError(f"the benchmark needs {package}: pip install 'rerank-plugin[bench,eval]'")
+
+
+def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallback) -> BenchResult:
+    """
+    Measure.
+
+    :param settings: What is to be measured.
+    :param folder: For files that a system needs.
+    :param on_progress: Called with calls done and calls in all.
+    :returns: The figures.
+    :raises InvalidValueError: See `check_bench`; or if the collection holds no text.
+    :raises InputFileError: If the collection cannot be read.
+    """
+    check_bench(settings)
     opened = open_collection(settings.dataset, split=settings.split)
     collection = opened.dataset
     queries, qrels = opened.judged()
+    if settings.queries:
+        check_relevant(opened, {id_: qrels[id_] for id_ in islice(queries, settings.queries)}, has_index=False)
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
+    if not words:
+        raise InvalidValueError(f"{collection.corpus_file} holds no text to rank: choose another collection")
     most = max([settings.candidates, *(case.candidates for case in settings.cases)])
     systems = [load_system(name, settings.model, candidates=most, folder=folder) for name in settings.systems]
     judged = dict(islice(queries.items(), settings.queries))
@@ -104,29 +162,30 @@ def run_bench(settings: BenchSettings, folder: Path, *, progress: Callable[[int,
     def count(_: object) -> None:
         nonlocal done
         done += 1
-        progress(done, total)
+        on_progress(done, total)
 
-    result = BenchResult()
-    draw = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    milliseconds: dict[str, dict[str, list[float]]] = {}
+    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
     texts = [query.text for query in queries.values()]
     for case in settings.cases:
         times: dict[str, list[float]] = {system.name: [] for system in systems}
         for _ in range(settings.rounds + 1):
-            query, documents = draw_call(case, texts, words, draw)
+            query, documents = draw_call(case, texts, words, rng)
             for system in systems:
                 began = time.perf_counter()
                 system.rank(query, documents)
                 times[system.name].append((time.perf_counter() - began) * 1000)
                 count(system)
-        result.milliseconds[case.name] = {name: values[1:] for name, values in times.items()}
+        milliseconds[case.name] = {name: values[1:] for name, values in times.items()}
+    quality: list[QualityRow] = []
     if judged:
         calls = judged_calls(collection, {id_: q.text for id_, q in judged.items()}, candidates=settings.candidates)
         runs = {system.name: {id_: system.rank(*call) for id_, call in calls.items()} for system in _counted(systems, count)}
-        result.quality = _quality(runs, {id_: qrels[id_] for id_ in judged})
+        quality = _quality(runs, {id_: qrels[id_] for id_ in judged})
+    megabytes = {}
     if settings.memory is not None:
-        for name in settings.systems:
-            result.megabytes[name] = peak_megabytes(name, settings.model, settings.memory, words)
-    return result
+        megabytes = {name: peak_megabytes(name, settings.model, settings.memory, words) for name in settings.systems}
+    return BenchResult(milliseconds, quality, megabytes)
 
 
 def _counted(systems: Sequence[System], count: Callable[[object], None]) -> list[System]:
@@ -141,16 +200,17 @@ def _counted(systems: Sequence[System], count: Callable[[object], None]) -> list
     return [counting(system) for system in systems]
 
 
-def _quality(runs: dict[str, dict[str, dict[str, float]]], qrels: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+def _quality(runs: dict[str, dict[str, dict[str, float]]], qrels: dict[str, dict[str, int]]) -> list[QualityRow]:
     from scipy.stats import spearmanr
 
     base = next(iter(runs.values()))
-    quality = {}
+    rows = []
     for name, run in runs.items():
         correlations = [
             float(spearmanr([scores[id_] for id_ in base[query]], list(base[query].values())).statistic)
             for query, scores in run.items()
             if len(base[query]) > 1
         ]
-        quality[name] = {NDCG: round(evaluate(run, qrels, [NDCG]).means[NDCG], 4), "Spearman": round(mean(correlations), 4)}
-    return quality
+        ndcg = round(evaluate(run, qrels, [NDCG]).means[NDCG], 4)
+        rows.append(QualityRow(name, ndcg, round(mean(correlations), 4) if correlations else None))
+    return rows

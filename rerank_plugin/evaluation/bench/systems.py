@@ -1,4 +1,4 @@
-"""What is compared: the stock ranker, this one in several precisions, and FlashRank's engine, all on the same weights."""
+"""The rerankers that are compared: the stock ranker, ours in several precisions, FlashRank's engine, on the same weights."""
 
 import json
 import logging
@@ -12,8 +12,10 @@ from typing import Any
 from haystack import Document
 from haystack.utils import ComponentDevice
 
+from rerank_plugin.checks import shown
 from rerank_plugin.components import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.backends.registry import check_precision, resolve_backend
 from rerank_plugin.scoring.loading.spec import resolve_model
 
 Rank = Callable[[str, list[Document]], dict[str, float]]
@@ -25,7 +27,7 @@ FLASHRANK_NAME = "ms-marco-MiniLM-L-12-v2"
 
 
 def default_systems() -> tuple[str, ...]:
-    """Return what is compared unless something else is asked for: what the packages that are installed allow."""
+    """Return the systems that are compared by default: those that the installed packages allow."""
     int8 = ["openvino:int8"] if find_spec("nncf") else []
     return (STOCK, "auto:auto", "openvino:fp32", *int8)
 
@@ -35,12 +37,32 @@ class System:
     """
     A loaded reranker.
 
-    :param name: As it is shown.
+    :param name: Its name, as it is shown.
     :param rank: Scores of documents by id, for a query.
     """
 
     name: str
     rank: Rank
+
+
+def check_system(name: str) -> None:
+    """
+    Check that a reranker exists, before anything is loaded.
+
+    :param name: See `load_system`.
+    :raises InvalidValueError: If there is no such system, or a package is missing that it needs.
+    """
+    if name == FLASHRANK:
+        if find_spec("flashrank") is None:
+            raise InvalidValueError("system 'flashrank' needs the package: pip install FlashRank")
+        return
+    backend, colon, precision = name.partition(":")
+    if name != STOCK and not colon:
+        raise InvalidValueError(
+            f"unknown system {shown(name)}: choose {STOCK}, {FLASHRANK}, or BACKEND:PRECISION such as openvino:int8"
+        )
+    if name != STOCK:
+        check_precision(precision, backend=resolve_backend(backend, device="cpu"))
 
 
 def load_system(name: str, model: str, *, candidates: int, folder: Path) -> System:
@@ -51,8 +73,9 @@ def load_system(name: str, model: str, *, candidates: int, folder: Path) -> Syst
     :param model: A bundled name, a folder, or a Hub id.
     :param candidates: Most documents of a query.
     :param folder: Where files may be put that it needs.
-    :raises InvalidValueError: If the name is none of these.
+    :raises InvalidValueError: See `check_system`.
     """
+    check_system(name)
     common: dict[str, Any] = {
         "model": resolve_model(model),
         "device": ComponentDevice.from_str("cpu"),
@@ -66,11 +89,7 @@ def load_system(name: str, model: str, *, candidates: int, folder: Path) -> Syst
         return _component(name, SentenceTransformersSimilarityRanker(**common, batch_size=STOCK_BATCH))
     if name == FLASHRANK:
         return _flashrank(model, folder)
-    backend, found, precision = name.partition(":")
-    if not found:
-        raise InvalidValueError(
-            f"unknown system {name!r}: choose {STOCK}, {FLASHRANK}, or BACKEND:PRECISION such as openvino:int8"
-        )
+    backend, _, precision = name.partition(":")
     return _component(name, CrossEncoderRanker(**common, backend=backend, precision=precision))
 
 
@@ -85,8 +104,6 @@ def _component(name: str, ranker: Any) -> System:
 
 def _flashrank(model: str, folder: Path) -> System:
     """FlashRank's tokenizing, batching and session on our ONNX file, in float32."""
-    if find_spec("flashrank") is None:
-        raise InvalidValueError("system 'flashrank' needs the package: pip install FlashRank")
     from flashrank import Ranker, RerankRequest
     from flashrank.Config import model_file_map
 
@@ -107,6 +124,6 @@ def _flashrank(model: str, folder: Path) -> System:
 
     def rank(query: str, documents: list[Document]) -> dict[str, float]:
         passages = [{"id": document.id, "text": document.content} for document in documents]
-        return {found["id"]: float(found["score"]) for found in ranker.rerank(RerankRequest(query, passages))}
+        return {result["id"]: float(result["score"]) for result in ranker.rerank(RerankRequest(query, passages))}
 
     return System(FLASHRANK, rank)

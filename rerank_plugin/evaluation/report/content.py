@@ -1,16 +1,15 @@
-"""What a report says, worked out once for the page and for the Markdown file."""
+"""The contents of a report, worked out once for the page and for the Markdown file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from rerank_plugin.evaluation.command import EvalResult
 from rerank_plugin.evaluation.comparison import Difference, differences_by_query
 from rerank_plugin.evaluation.costs import TOTAL, latencies
 from rerank_plugin.evaluation.report.examples import Examples, find_examples
 from rerank_plugin.evaluation.report.plots import Plot, cost_plot, depth_plot, gains_plot
+from rerank_plugin.evaluation.result import EvalResult
 from rerank_plugin.evaluation.significance import bootstrap_intervals
 
 Row = dict[str, str]
@@ -47,35 +46,35 @@ class Report:
     :param facts: How it was measured.
     :param measure: The measure that counts most.
     :param tables: Quality, differences, cost.
-    :param details: Further tables, of less interest.
-    :param plots: The pictures.
+    :param details: Further tables, shown folded.
+    :param plots: The plots.
     :param examples: Queries that gained and lost most.
-    :param troubles: What went wrong, a line each.
+    :param notes: What a reader has to know about the figures, failures above all; a line each.
     """
 
     title: str
-    facts: dict[str, Any]
+    facts: dict[str, int | str]
     measure: str
     tables: list[Table]
     details: list[Table]
     plots: list[Plot]
     examples: list[Examples]
-    troubles: list[str]
+    notes: list[str]
 
 
 def make_report(result: EvalResult) -> Report:
     """
-    Work out what a report says.
+    Work out the contents of a report.
 
     :param result: The evaluation.
     """
     intervals = _intervals(result)
     differences = result.comparison.differences
-    mine = [d for d in differences if d.measure == result.measure]
+    main = [d for d in differences if d.measure == result.measure]
     others = [d for d in differences if d.measure != result.measure]
     tables = [_quality(result, intervals)]
-    if mine:
-        tables.append(Table(f"Differences in {result.measure}", [_difference(d) for d in mine], _PAIRED))
+    if main:
+        tables.append(Table(f"Differences in {result.measure}", [_difference(d) for d in main], _PAIRED))
     if result.outcomes:
         tables.append(_cost(result))
     details = []
@@ -103,7 +102,7 @@ def make_report(result: EvalResult) -> Report:
         details=details,
         plots=_plots(result, intervals),
         examples=find_examples(result),
-        troubles=_troubles(result),
+        notes=_notes(result),
     )
 
 
@@ -161,8 +160,8 @@ def _cost(result: EvalResult) -> Table:
         for r in result.latencies
     ]
     note = (
-        "Wall-clock time, one query after the other. Where pipelines have the same ranker, they share its work: each "
-        "candidate is scored once, and for every query another one of them is ranked by itself and timed."
+        "Wall-clock time, one query after the other. Pipelines with the same ranker share its work: each candidate is "
+        "scored once, and the pipelines take turns, query by query, in being ranked alone and timed."
     )
     return Table("Cost", rows, note)
 
@@ -183,7 +182,7 @@ def _plots(result: EvalResult, intervals: dict[str, tuple[float, float]]) -> lis
     return plots
 
 
-def _troubles(result: EvalResult) -> list[str]:
+def _notes(result: EvalResult) -> list[str]:
     evaluation = next(iter(result.evaluations.values()))
     lines = []
     if evaluation.without_relevant:
@@ -194,10 +193,16 @@ def _troubles(result: EvalResult) -> list[str]:
     for name, system in result.evaluations.items():
         if system.without_hits:
             lines.append(
-                f"{name} found nothing for {len(system.without_hits)} queries, which count 0: {_some(system.without_hits)}"
+                f"{name} returned nothing for {len(system.without_hits)} queries, which count 0: "
+                + _some(system.without_hits)
             )
         if system.unjudged:
             lines.append(f"{name} answers {system.unjudged} queries that have no judgements: left out")
+    lines += [
+        f"{name} has no depth curve: its second stage leaves candidates unscored (a time budget, adaptive depth, early "
+        "exit or a threshold), failed, or is not known to score each candidate by itself"
+        for name in result.without_curve
+    ]
     for name, answers in result.outcomes.items():
         failed = [answer for answer in answers if answer.has_failed]
         if failed:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rerank_plugin.collections.runs import best_first
+from rerank_plugin.errors import InputFileError
 from rerank_plugin.evaluation.collection import Collection
-from rerank_plugin.evaluation.command import EvalResult
+from rerank_plugin.evaluation.result import EvalResult
 from rerank_plugin.evaluation.significance import TOLERANCE
 
 EXAMPLES = 5
@@ -14,7 +15,7 @@ SNIPPET = 160
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedDocument:
     """
     A document in a ranking.
 
@@ -50,9 +51,9 @@ class Example:
     text: str
     before: float
     after: float
-    baseline: list[Placed]
-    system: list[Placed]
-    missed: list[Placed]
+    baseline: list[PlacedDocument]
+    system: list[PlacedDocument]
+    missed: list[PlacedDocument]
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,14 @@ def find_examples(result: EvalResult) -> list[Examples]:
     wanted = {id_ for order in orders.values() for ranked in order.values() for id_ in ranked[:SHOWN]}
     wanted |= {id_ for query in queries for id_, grade in result.qrels[query].items() if grade > 0}
     texts = _texts(result.collection, wanted)
-    found = []
+    examples = []
     for (old, new), (gains, losses) in chosen.items():
-        make = {
+        by_query = {
             query: _example(result, (old, new), query, (orders[old][query], orders[new][query]), texts)
             for query in (*gains, *losses)
         }
-        found.append(Examples(old, new, [make[query] for query in gains], [make[query] for query in losses]))
-    return found
+        examples.append(Examples(old, new, [by_query[query] for query in gains], [by_query[query] for query in losses]))
+    return examples
 
 
 def _extremes(result: EvalResult, pair: tuple[str, str]) -> tuple[list[str], list[str]]:
@@ -118,8 +119,8 @@ def _example(
     grades = result.qrels[query]
     ranks = [{id_: rank for rank, id_ in enumerate(order, start=1)} for order in orders]
 
-    def placed(id_: str, side: int) -> Placed:
-        return Placed(ranks[side].get(id_, 0), id_, texts.get(id_, ""), grades.get(id_), ranks[1 - side].get(id_))
+    def placed(id_: str, side: int) -> PlacedDocument:
+        return PlacedDocument(ranks[side].get(id_, 0), id_, texts.get(id_, ""), grades.get(id_), ranks[1 - side].get(id_))
 
     shown = {*orders[0][:SHOWN], *orders[1][:SHOWN]}
     before, after = (result.evaluations[name].per_query[result.measure][query] for name in pair)
@@ -135,12 +136,17 @@ def _example(
 
 
 def _texts(collection: Collection | None, wanted: set[str]) -> dict[str, str]:
+    """Return the beginnings of documents by id; none where the collection has no corpus beside its index."""
     if collection is None:
         return {}
-    found = {}
-    for document in collection.dataset.documents():
+    try:
+        documents = collection.dataset.documents()
+    except InputFileError:
+        return {}
+    texts = {}
+    for document in documents:
         if document.id in wanted:
             text = f"{document.title}: {document.text}" if document.title else document.text
             short = " ".join(text.split())
-            found[document.id] = short if len(short) <= SNIPPET else short[: SNIPPET - 1].rsplit(" ", 1)[0] + "…"
-    return found
+            texts[document.id] = short if len(short) <= SNIPPET else short[: SNIPPET - 1].rsplit(" ", 1)[0] + "…"
+    return texts

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from rerank_plugin.errors import MissingDependencyError
 from rerank_plugin.evaluation.curves import DepthCurve
+from rerank_plugin.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from rerank_plugin.evaluation.sweep import SweepResult
+    from rerank_plugin.evaluation.pareto import SweepResult
 
 # Can be told apart on white and on black, and by people who do not see red and green as different.
 COLORS = ("#3b82f6", "#ea580c", "#0d9488", "#a855f7", "#db2777", "#a16207", "#64748b", "#65a30d")
@@ -50,11 +51,11 @@ STYLE: Any = {
 @dataclass(frozen=True)
 class Plot:
     """
-    A picture.
+    A plot.
 
-    :param name: Of its file.
+    :param name: Of its file, without the ending.
     :param caption: What it shows, and how to read it.
-    :param draw: Draws it.
+    :param draw: Draws it on axes.
     :param size: Width and height in inches.
     """
 
@@ -80,8 +81,8 @@ class Plot:
     def save_png(self, folder: Path) -> Path:
         """Write the picture, dark on white; return the file."""
         file = folder / f"{self.name}.png"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._figure().savefig(file, dpi=160, facecolor="white")
+        with replace_file(file, binary=True) as stream:
+            self._figure().savefig(stream, format="png", dpi=160, facecolor="white")
         return file
 
     def _figure(self) -> "Figure":
@@ -103,13 +104,18 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
         for number, curve in enumerate(curves):
             color = COLORS[number % len(COLORS)]
             axes.plot(
-                curve.depths, curve.reranked, color=color, marker=MARKERS[number % len(MARKERS)], ms=4, label=curve.system
+                curve.depths,
+                curve.reranked,
+                color=color,
+                marker=MARKERS[number % len(MARKERS)],
+                ms=4,
+                label=_plain(curve.system),
             )
             axes.plot(curve.depths, curve.ceiling, color=color, ls=":", lw=1.2)
         for name, value in first_stages.items():
             axes.axhline(value, color=INK, ls="--", lw=0.9, alpha=0.7)
             place: Any = {"xycoords": ("axes fraction", "data"), "xytext": (2, 2), "textcoords": "offset points"}
-            axes.annotate(f"{name} alone", (0.0, value), fontsize=8, **place)
+            axes.annotate(_plain(f"{name} alone"), (0.0, value), fontsize=8, **place)
         axes.set_xscale("log")
         depths = sorted({depth for curve in curves for depth in curve.depths})
         axes.set_xticks(depths, [str(depth) if depth in LABELLED_DEPTHS or depth == depths[-1] else "" for depth in depths])
@@ -118,7 +124,7 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
         axes.set_ylabel(measure)
         axes.legend()
 
-    caption = f"{measure} by the number of candidates. Dotted: their best order, which no second stage can pass."
+    caption = f"{measure} by the number of candidates. Dotted: the candidates in their best order, an upper bound."
     return Plot("depth", caption, draw)
 
 
@@ -161,7 +167,7 @@ def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], me
                 capsize=3,
                 lw=1,
                 ls="none",
-                label=system,
+                label=_plain(system),
             )
         _logarithmic(axes)
         axes.margins(x=0.15)
@@ -170,6 +176,12 @@ def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], me
         axes.legend()
 
     return Plot("cost", f"{measure} against the time of a query. Bars: 95 % interval of the mean over queries.", draw)
+
+
+def _plain(text: str) -> str:
+    """Return a text as matplotlib shows it: no formula between dollars, and no hidden label behind an underscore."""
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def _logarithmic(axes: "Axes") -> None:
@@ -183,17 +195,23 @@ def front_plot(result: "SweepResult") -> Plot:
     """All settings of a sweep, the front among them, and the one to choose."""
 
     def draw(axes: "Axes") -> None:
-        rest = [tried for tried in result.tried if not tried.on_front]
-        axes.scatter([t.milliseconds for t in rest], [t.quality for t in rest], s=14, color="#94a3b8", label="tried")
+        rest = [point for point in result.points if not point.on_front]
+        axes.scatter(
+            [point.milliseconds for point in rest],
+            [point.quality for point in rest],
+            s=14,
+            color="#94a3b8",
+            label="other settings",
+        )
         front = result.front
         axes.plot(
-            [t.milliseconds for t in front],
-            [t.quality for t in front],
+            [point.milliseconds for point in front],
+            [point.quality for point in front],
             color=COLORS[0],
             marker="o",
             ms=5,
             lw=1.2,
-            label="front",
+            label="Pareto front",
         )
         axes.plot([result.best.milliseconds], [result.best.quality], "^", color=COLORS[2], ms=10, label="best")
         axes.plot(
@@ -213,6 +231,7 @@ def front_plot(result: "SweepResult") -> Plot:
 
     return Plot(
         "front",
-        f"{result.measure} against the time of a query, for all settings. On the front nothing is both faster and better.",
+        f"{result.measure} against the time of a query, for all settings. No setting is both faster and better "
+        "than one on the Pareto front.",
         draw,
     )

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rerank_plugin.evaluation.pareto import SweepPoint, SweepResult
 from rerank_plugin.evaluation.report.content import Report, Table
 from rerank_plugin.evaluation.report.plots import front_plot
 from rerank_plugin.evaluation.report.write import write_pages
-from rerank_plugin.evaluation.sweep import SweepResult, Tried
 
 _FRONT = (
     "Fastest first; each is better than all before it. p: randomisation tests against the best setting and against the "
@@ -29,16 +29,16 @@ def write_sweep(result: SweepResult, folder: Path) -> list[Path]:
     choice = result.choice
     report = Report(
         title=f"Sweep: {result.title}",
-        facts={"queries": result.queries, "settings": len(result.tried), "choice": choice.name, "best": result.best.name},
+        facts={"queries": result.queries, "settings": len(result.points), "choice": choice.name, "best": result.best.name},
         measure=result.measure,
         tables=[
-            Table("Choice", _choice_rows(choice), _CHOICE),
-            Table("Front", [_row(result, tried) for tried in result.front], _FRONT),
+            Table("Choice", _choice_rows(choice, result.retrieved), _CHOICE),
+            Table("Pareto front", [_row(result, point) for point in result.front], _FRONT),
         ],
-        details=[Table("Everything that was tried", [_row(result, tried) for tried in result.tried])],
+        details=[Table("Everything that was tried", [_row(result, point) for point in result.points])],
         plots=[front_plot(result)],
         examples=[],
-        troubles=[],
+        notes=list(result.troubles),
     )
     return write_pages(report, folder, name="sweep", figures="sweep.json", plain=sweep_as_json(result))
 
@@ -53,38 +53,44 @@ def sweep_as_json(result: SweepResult) -> dict[str, Any]:
         "title": result.title,
         "measure": result.measure,
         "queries": result.queries,
+        "retrieved": result.retrieved,
+        "troubles": list(result.troubles),
         "choice": _plain(result.choice),
         "best": _plain(result.best),
-        "tried": [_plain(tried) for tried in result.tried],
+        "tried": [_plain(point) for point in result.points],
     }
 
 
-def _plain(tried: Tried) -> dict[str, Any]:
+def _plain(point: SweepPoint) -> dict[str, Any]:
     return {
-        **(asdict(tried.setting) if tried.setting else {"candidates": None}),
-        "ranker": tried.setting.ranker_parameters if tried.setting else None,
-        "quality": tried.quality,
-        "milliseconds": tried.milliseconds,
-        "p": tried.p,
-        "p_first": tried.p_first,
-        "on_front": tried.on_front,
+        **(asdict(point.setting) if point.setting else {"candidates": None}),
+        "ranker": point.setting.ranker_parameters if point.setting else None,
+        "quality": point.quality,
+        "milliseconds": point.milliseconds,
+        "p": point.p,
+        "p_first": point.p_first,
+        "on_front": point.on_front,
     }
 
 
-def _choice_rows(choice: Tried) -> list[dict[str, str]]:
+def _choice_rows(choice: SweepPoint, retrieved: int | None) -> list[dict[str, str]]:
     if choice.setting is None:
         return [{"parameter": "ranker", "value": "none: leave the second stage out"}]
-    parameters = {"top_k of the retrievers and the joiner": choice.setting.candidates, **choice.setting.ranker_parameters}
+    candidates = choice.setting.candidates
+    depths = {"top_k of the retriever": candidates}
+    if retrieved is not None:
+        depths = {"top_k of the retrievers": retrieved, "top_k of the joiner": candidates}
+    parameters = {**depths, **choice.setting.ranker_parameters}
     return [{"parameter": name, "value": str(value)} for name, value in parameters.items()]
 
 
-def _row(result: SweepResult, tried: Tried) -> dict[str, str]:
-    marks = [name for name, other in (("best", result.best), ("choice", result.choice)) if other is tried]
+def _row(result: SweepResult, point: SweepPoint) -> dict[str, str]:
+    marks = [name for name, other in (("best", result.best), ("choice", result.choice)) if other is point]
     return {
-        "setting": tried.name,
-        result.measure: f"{tried.quality:.4f}",
-        "ms a query": f"{tried.milliseconds:.1f}",
-        "p to best": f"{tried.p:.4f}",
-        "p to first stage": f"{tried.p_first:.4f}",
+        "setting": point.name,
+        result.measure: f"{point.quality:.4f}",
+        "ms a query": f"{point.milliseconds:.1f}",
+        "p to best": f"{point.p:.4f}",
+        "p to first stage": f"{point.p_first:.4f}",
         "": ", ".join(marks),
     }

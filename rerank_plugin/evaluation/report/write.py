@@ -1,21 +1,33 @@
-"""Write a report: folder of a page, a Markdown file, plots, runs and figures."""
+"""Write a report: a folder with a page, a Markdown file, plots, runs and figures."""
 
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rerank_plugin.collections.trec import write_qrels, write_run
 from rerank_plugin.errors import InputFileError, MissingDependencyError
-from rerank_plugin.evaluation.command import EvalResult
 from rerank_plugin.evaluation.report.content import Report, make_report
+from rerank_plugin.evaluation.result import EvalResult
 from rerank_plugin.files import replace_file
 
 FORMAT = 1
 PLOTS = "plots"
+
+
+def check_report_packages() -> None:
+    """
+    Check that reports can be written, before the work is done that they are about.
+
+    :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
+    """
+    for package in ("jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(f"the report needs {package}: pip install 'rerank-plugin[eval]'")
 
 
 def write_report(result: EvalResult, folder: Path) -> list[Path]:
@@ -42,7 +54,7 @@ def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain:
 
     :param report: What they show.
     :param folder: Where to; made if it is not there.
-    :param name: Of page and Markdown file, without what stands behind the dot.
+    :param name: Of page and Markdown file, without the ending.
     :param figures: Name of the file with the figures.
     :param plain: The figures.
     :returns: The page and the Markdown file.
@@ -53,17 +65,18 @@ def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain:
     with reporting_to(folder):
         for path, template in files:
             with replace_file(path) as file:
-                file.write(render(template, report))
+                # Half a surrogate pair, which JSON can hold and UTF-8 cannot, must not end the report.
+                file.write(render(template, report).encode(errors="replace").decode())
         for plot in report.plots:
             plot.save_png(folder / PLOTS)
         with replace_file(folder / figures) as file:
-            json.dump({"format": FORMAT, **plain}, file, ensure_ascii=False, indent=1)
+            json.dump({"format": FORMAT, **plain}, file, indent=1)
     return [path for path, _ in files]
 
 
 @contextmanager
 def reporting_to(folder: Path) -> Iterator[None]:
-    """Turn what the operating system says about a folder into an error for people."""
+    """Turn errors of the operating system into one that names the folder."""
     try:
         yield
     except OSError as error:
@@ -124,5 +137,6 @@ def as_json(result: EvalResult) -> dict[str, Any]:
         "latencies": [asdict(latency) for latency in result.latencies],
         "depth_curves": [asdict(curve) for curve in result.curves],
         "failures": [{"system": name, "query": answer.query, "error": answer.error} for name, answer in result.failures],
+        "without_curve": result.without_curve,
         "without_relevant": list(next(iter(result.evaluations.values())).without_relevant),
     }

@@ -1,0 +1,115 @@
+"""The settings of a second stage that a sweep tries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from typing import Any
+
+from rerank_plugin.checks import shown
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
+from rerank_plugin.scoring.backends.registry import PRECISIONS
+from rerank_plugin.scoring.fusion import FUSIONS
+from rerank_plugin.scoring.windows import AGGREGATIONS
+
+DEEPEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """
+    The settings that are tried: all combinations.
+
+    :param candidates: Depths of the first stage.
+    :param precision: See `CrossEncoderRanker`.
+    :param windows: See its `window_aggregation`.
+    :param fusion: See its `fusion`; with a weight, as in `linear:0.7`.
+    """
+
+    candidates: tuple[int, ...] = (10, 20, 50, 100, 200)
+    precision: tuple[str, ...] = ("auto", "int8") if find_spec("nncf") else ("auto",)
+    windows: tuple[str, ...] = ("max", "truncate")
+    fusion: tuple[str, ...] = ("none", "linear:0.3", "linear:0.5", "linear:0.7", "linear:0.9", "rrf:0.5")
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> "Grid":
+        """
+        Read a grid from the command line.
+
+        :param texts: Such as `candidates=10,50`; whatever is not named keeps its default.
+        :raises InvalidValueError: If a name or a value cannot be used.
+        """
+        names = [field.name for field in fields(cls)]
+        given: dict[str, Any] = {}
+        for text in texts:
+            name, equals, values = text.partition("=")
+            parts = tuple(dict.fromkeys(part.strip() for part in values.split(",") if part.strip()))
+            if name not in names or not equals or not parts:
+                raise InvalidValueError(f"--grid {shown(text)}: write NAME=VALUE,VALUE with one of {names} as NAME")
+            given[name] = parts
+        if "candidates" in given:
+            given["candidates"] = tuple(sorted({_depth(part) for part in given["candidates"]}))
+        grid = cls(**given)
+        known = sorted({precision for choices in PRECISIONS.values() for precision in choices})
+        for name, choices in (("precision", known), ("windows", AGGREGATIONS)):
+            for value in getattr(grid, name):
+                if value not in choices:
+                    raise InvalidValueError(f"--grid {name}: unknown value {shown(value)}: choose one of {list(choices)}")
+        for fusion in grid.fusion:
+            parse_fusion(fusion)
+        return grid
+
+
+def _depth(text: str) -> int:
+    if not text.isdecimal() or len(text) > len(str(DEEPEST)) or not 1 <= int(text) <= DEEPEST:
+        raise InvalidValueError(f"--grid candidates={shown(text)}: numbers of at least 1 are needed, and at most {DEEPEST}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """
+    A point of the grid.
+
+    :param candidates: Depth of the first stage.
+    :param precision: Of the model.
+    :param windows: How windows of long passages are aggregated.
+    :param fusion: `none`, or method and weight.
+    """
+
+    candidates: int
+    precision: str
+    windows: str
+    fusion: str
+
+    def __str__(self) -> str:
+        return f"{self.candidates} candidates, {self.precision}, {self.windows}, fusion {self.fusion}"
+
+    @property
+    def ranker_parameters(self) -> dict[str, Any]:
+        """The init parameters that give `CrossEncoderRanker` this setting."""
+        chosen = parse_fusion(self.fusion)
+        fusion: dict[str, Any] = {"fusion": chosen.method}
+        if chosen != NO_FUSION:
+            fusion["fusion_weight"] = chosen.weight
+        return {"precision": self.precision, "window_aggregation": self.windows, **fusion}
+
+
+def parse_fusion(text: str) -> FusionSetting:
+    """
+    Read a fusion with its weight.
+
+    :param text: `none`, or such as `linear:0.7`.
+    :returns: Method, and weight of the second stage.
+    :raises InvalidValueError: If it is neither.
+    """
+    method, colon, weight = text.partition(":")
+    try:
+        value = float(weight) if colon else NO_FUSION.weight
+    except ValueError:
+        value = -1.0
+    if method not in FUSIONS or (method == NO_FUSION.method) == bool(colon) or not 0 <= value <= 1:
+        raise InvalidValueError(
+            f"fusion {shown(text)}: write none, or METHOD:WEIGHT such as linear:0.7 with a weight from 0 to 1"
+        )
+    return FusionSetting(method, value)

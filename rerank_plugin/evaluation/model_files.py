@@ -1,0 +1,82 @@
+"""What a pipeline reads besides its YAML and its index: model folders, Hub commits and calibrations."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION_FILE
+from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, resolve_model
+
+
+def model_fingerprints(data: Any) -> dict[str, str]:
+    """
+    Tell apart the models that a pipeline loads, and the calibrations of their scores.
+
+    A model in a folder is known by its files, a model of the Hub by the commit in the Hub's cache. Before its first download
+    a Hub model has no commit: ask again after it was loaded.
+
+    :param data: A pipeline or a part of one, as its YAML has it.
+    :returns: Fingerprints by what was fingerprinted.
+    """
+    fingerprints: dict[str, str] = {}
+    if isinstance(data, Mapping):
+        model, calibration = data.get("model"), data.get("calibration")
+        if isinstance(model, str):
+            fingerprints |= _model(model, data.get("model_kwargs"))
+        if isinstance(calibration, str):
+            fingerprints |= _file(Path(calibration))
+        for value in data.values():
+            fingerprints |= model_fingerprints(value)
+    return fingerprints
+
+
+def _model(model: str, model_kwargs: Any) -> dict[str, str]:
+    try:
+        folder = Path(resolve_model(model))
+    except ModelError:
+        return {}  # what is wrong with it shows when it is loaded
+    if folder.is_dir():
+        # The calibration in a model's folder is no part of the model, but it decides about fusion, depth and thresholds.
+        return {model: fingerprint_folder(folder, {}), **_file(folder / CALIBRATION_FILE)}
+    revision = model_kwargs.get("revision") if isinstance(model_kwargs, Mapping) else None
+    return {model: _commit_in_cache(model, revision)}
+
+
+def _commit_in_cache(model: str, revision: str | None) -> str:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        file = try_to_load_from_cache(model, "config.json", revision=revision)
+    except HFValidationError:
+        return "not a model of the Hub"
+    # snapshots/COMMIT/config.json
+    return Path(file).parent.name if isinstance(file, str) else "not downloaded"
+
+
+def _file(path: Path) -> dict[str, str]:
+    file = path.expanduser()
+    try:
+        return {str(path): hashlib.sha256(file.read_bytes()).hexdigest()[:32]}
+    except OSError:
+        return {}
+
+
+def calibration_of(parameters: Mapping[str, Any]) -> Calibration:
+    """
+    Return the calibration that `CrossEncoderRanker` reads.
+
+    :param parameters: Its init parameters.
+    :raises InputFileError: If it cannot be read.
+    """
+    chosen = str(parameters.get("calibration", "auto"))
+    if chosen == "none":
+        return Calibration()
+    if chosen != "auto":
+        return Calibration.load(Path(chosen).expanduser())
+    own = Path(resolve_model(str(parameters.get("model", DEFAULT_MODEL)))) / CALIBRATION_FILE
+    return Calibration.load(own) if own.is_file() else Calibration()

@@ -1,0 +1,122 @@
+"""From what settings cost and bring to the Pareto front, and to the cheapest setting that is good enough."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rerank_plugin.collections.runs import Run
+from rerank_plugin.collections.trec import Qrels
+from rerank_plugin.evaluation.comparison import SIGNIFICANT
+from rerank_plugin.evaluation.grid import Setting
+from rerank_plugin.evaluation.measures import Evaluation, evaluate
+from rerank_plugin.evaluation.significance import randomisation_tests
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """
+    What a setting costs and brings.
+
+    :param setting: The setting; `None`: the first stage alone.
+    :param quality: Mean of the measure.
+    :param milliseconds: Median time of a query, both stages.
+    :param p: p-value of the paired randomisation test against the best setting, not corrected: a correction for many tests
+        would let more settings pass as no worse.
+    :param p_first: The same against the first stage alone: whether the second stage gains anything.
+    :param on_front: Whether no other setting is at least as fast and as good, and better in one of both.
+    """
+
+    setting: Setting | None
+    quality: float
+    milliseconds: float
+    p: float
+    p_first: float
+    on_front: bool
+
+    @property
+    def name(self) -> str:
+        """The setting as it is shown."""
+        return str(self.setting or "first stage alone")
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """
+    What a sweep found out.
+
+    :param title: Collection, pipeline and number of queries.
+    :param measure: The measure.
+    :param queries: How many.
+    :param points: Every setting, fastest first.
+    :param best: The one with the highest quality.
+    :param choice: The fastest that is not significantly worse.
+    :param retrieved: What each retriever of the first stage returned; a joiner cut that to the setting's candidates. `None`:
+        there is one retriever, which returned the setting's candidates.
+    :param troubles: What went wrong, a line each.
+    """
+
+    title: str
+    measure: str
+    queries: int
+    points: list[SweepPoint]
+    best: SweepPoint
+    choice: SweepPoint
+    retrieved: int | None = None
+    troubles: tuple[str, ...] = ()
+
+    @property
+    def front(self) -> list[SweepPoint]:
+        """The Pareto front: fastest first, each better than all before it."""
+        return [point for point in self.points if point.on_front]
+
+
+def choose(
+    title: str,
+    measure: str,
+    runs: Mapping[Setting | None, Run],
+    qrels: Qrels,
+    milliseconds: Mapping[Setting | None, float],
+    *,
+    retrieved: int | None = None,
+    troubles: Sequence[str] = (),
+) -> SweepResult:
+    """
+    Find the Pareto front, and the fastest setting that is not significantly worse than the best.
+
+    :param title: Of the result.
+    :param measure: Name of the measure.
+    :param runs: The rankings of each setting; `None` is the first stage alone.
+    :param qrels: Judgements of the queries.
+    :param milliseconds: Time of a query, by setting.
+    :param retrieved: See `SweepResult`.
+    :param troubles: See `SweepResult`.
+    """
+    evaluations: dict[Setting | None, Evaluation] = {
+        setting: evaluate(run, qrels, [measure]) for setting, run in runs.items()
+    }
+    values = np.array([list(evaluation.per_query[measure].values()) for evaluation in evaluations.values()])
+    means = values.mean(axis=1)
+    best = int(np.lexsort((list(milliseconds.values()), -means))[0])
+    p_values = randomisation_tests((values[best] - values).T)
+    p_first = randomisation_tests((values - values[list(evaluations).index(None)]).T)
+    points = []
+    for i, setting in enumerate(evaluations):
+        time = milliseconds[setting]
+        is_beaten = any(
+            milliseconds[other] <= time and means[j] >= means[i] and (milliseconds[other] < time or means[j] > means[i])
+            for j, other in enumerate(evaluations)
+        )
+        points.append(
+            SweepPoint(setting, float(means[i]), round(time, 2), float(p_values[i]), float(p_first[i]), not is_beaten)
+        )
+    best_point = points[best]
+    good_enough = [point for point in points if point.p >= SIGNIFICANT]
+    choice = min(good_enough, key=_fastest_first)
+    return SweepResult(
+        title, measure, values.shape[1], sorted(points, key=_fastest_first), best_point, choice, retrieved, tuple(troubles)
+    )
+
+
+def _fastest_first(point: SweepPoint) -> tuple[float, float]:
+    return point.milliseconds, -point.quality

@@ -1,0 +1,156 @@
+"""From a request to everything that an evaluation needs: files are read and checked before a model is loaded."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rerank_plugin.collections.beir import BeirQuery
+from rerank_plugin.collections.runs import Run
+from rerank_plugin.collections.trec import Qrels, read_qrels, read_run
+from rerank_plugin.errors import InputFileError, InvalidValueError
+from rerank_plugin.evaluation.collection import Collection, by_language, open_collection
+from rerank_plugin.evaluation.indexes import kept_index
+from rerank_plugin.evaluation.progress import ProgressCallback, counts_of
+from rerank_plugin.evaluation.request import EvalRequest, check_request, pipeline_name
+from rerank_plugin.evaluation.stages import StagedPipeline, split_stages
+from rerank_plugin.pipelines import read_pipeline
+
+DEFAULT_LANGUAGE = "en"
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """
+    What is evaluated, read and checked.
+
+    :param request: What was asked for.
+    :param pipelines: The pipelines, not yet fitted to an index.
+    :param runs: Runs that were given as files, by name.
+    :param collection: The collection; `None`: only runs are measured.
+    :param queries: Its judged queries by id; none where there is no collection.
+    :param qrels: The judgements.
+    """
+
+    request: EvalRequest
+    pipelines: list[StagedPipeline]
+    runs: dict[str, Run]
+    collection: Collection | None
+    queries: dict[str, BeirQuery]
+    qrels: Qrels
+
+
+@dataclass(frozen=True)
+class IndexedGroup:
+    """
+    Queries that are searched in one index.
+
+    :param language: Of the keyword index.
+    :param index: Folder of the index.
+    :param queries: Texts by id.
+    """
+
+    language: str
+    index: Path
+    queries: dict[str, str]
+
+
+def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
+    """
+    Read and check what a request names. Nothing is indexed, loaded or written.
+
+    :param request: The request.
+    :returns: The plan.
+    :raises InvalidValueError: If there is nothing to evaluate, a name or number cannot be used, or judgements, queries, runs
+        and corpus do not belong together.
+    :raises InputFileError: If a file is missing or malformed.
+    :raises PipelineConfigError: If a pipeline does not exist or cannot be read.
+    """
+    check_request(request)
+    pipelines = [fit_to_index(source, None, request) for source in request.pipelines] if request.dataset else []
+    runs = {name: read_run(file) for name, file in request.runs.items()}
+    collection: Collection | None = None
+    queries: dict[str, BeirQuery] = {}
+    if request.dataset is not None:
+        collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
+        queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
+        check_relevant(collection, qrels, has_index=request.index is not None)
+    elif request.qrels is not None:
+        qrels = read_qrels(request.qrels)
+    else:
+        raise InvalidValueError("runs are measured against judgements: name the file with --qrels")
+    for name, run in runs.items():
+        if not run.keys() & qrels.keys():
+            raise InvalidValueError(
+                f"run {name!r} ({request.runs[name]}) answers none of the {len(qrels)} judged queries, only such as "
+                f"{next(iter(run))!r}: check that it belongs to these judgements"
+            )
+    return EvaluationPlan(request, pipelines, runs, collection, queries, qrels)
+
+
+def check_relevant(collection: Collection, qrels: Qrels, *, has_index: bool) -> None:
+    """
+    Check that something relevant can be found at all.
+
+    :param collection: The collection.
+    :param qrels: The judgements of the queries that are asked.
+    :param has_index: Whether there is an index already; then the collection may lack its corpus.
+    :raises InvalidValueError: If no document is judged relevant, or none of those that are is in the corpus.
+    :raises InputFileError: If the corpus cannot be read.
+    """
+    relevant = {id_ for grades in qrels.values() for id_, grade in grades.items() if grade > 0}
+    if not relevant:
+        raise InvalidValueError(
+            f"none of {len(qrels)} judged queries of {collection.name} has a relevant document: nothing can be measured"
+        )
+    try:
+        documents = collection.dataset.documents()
+    except InputFileError:
+        if has_index:
+            return
+        raise
+    if not any(document.id in relevant for document in documents):
+        raise InvalidValueError(
+            f"none of the {len(relevant)} documents that are judged relevant, such as {min(relevant)!r}, is in "
+            f"{collection.dataset.corpus_file}: check that corpus and judgements belong together"
+        )
+
+
+def fit_to_index(source: str, index: Path | None, request: EvalRequest) -> StagedPipeline:
+    """Read a pipeline for an index (`None`: to see what it is made of, before there is one), and split it into stages."""
+    data = read_pipeline(source, index=index, embedding_model=request.embedding_model)
+    return split_stages(pipeline_name(source), data)
+
+
+def indexed_groups(
+    request: EvalRequest,
+    collection: Collection,
+    queries: Mapping[str, BeirQuery],
+    pipelines: Sequence[StagedPipeline],
+    on_progress: ProgressCallback | None,
+) -> Iterator[IndexedGroup]:
+    """
+    Group queries by language, with an index of the documents in that language for each group.
+
+    :param request: Which index, if not the kept one, and which language, if not that of the queries.
+    :param collection: The collection.
+    :param queries: Its queries by id.
+    :param pipelines: What will search.
+    :param on_progress: Called while an index is made.
+    """
+    groups = {None: dict(queries)} if request.index else by_language(queries)
+    for lang, members in groups.items():
+        language = request.language or lang or DEFAULT_LANGUAGE
+        index = request.index or kept_index(
+            collection,
+            language=language,
+            pipelines=pipelines,
+            lang=lang,
+            embedding_model=request.embedding_model,
+            on_progress=counts_of(on_progress, f"Indexing ({language})"),
+        )
+        yield IndexedGroup(language, index, texts_of(members.values()))
+
+
+def texts_of(queries: Iterable[BeirQuery]) -> dict[str, str]:
+    """Return the texts of queries by their ids."""
+    return {query.id: query.text for query in queries}

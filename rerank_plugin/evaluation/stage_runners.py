@@ -1,0 +1,135 @@
+"""Loaded first and second stages, which answer one query at a time and say what it cost."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
+from rerank_plugin.evaluation.model_files import calibration_of
+from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, POINTWISE_RANKERS, RANKER, StagedPipeline
+from rerank_plugin.pipelines import build_pipeline
+from rerank_plugin.search import Searcher
+
+if TYPE_CHECKING:
+    from haystack import Document
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """
+    What a first stage hands over for a query.
+
+    :param documents: Best first.
+    :param milliseconds: Time of each component.
+    """
+
+    documents: "list[Document]"
+    milliseconds: dict[str, float]
+
+
+class FirstStage:
+    """
+    A loaded first stage.
+
+    :param staged: A pipeline that has it.
+    :raises StoreError: If the index is empty.
+    """
+
+    def __init__(self, staged: StagedPipeline) -> None:
+        self._pipeline = build_pipeline(staged.first, name=staged.name)
+        self._searcher = Searcher(self._pipeline, result_of=staged.result_of)
+        self._searcher.warm_up()
+        # A store that cannot tell its state may hold another corpus tomorrow: its answers are never used again.
+        self._unknown_state = f"unknown:{uuid.uuid4().hex}"
+
+    def revision(self) -> str:
+        """Return a text that is another one whenever one of the stores that are searched has changed."""
+        stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
+        stores = [store for store in stores if store is not None]
+        if not stores or not all(hasattr(store, "revision") for store in stores):
+            return self._unknown_state
+        return " ".join(sorted({store.revision() for store in stores}))
+
+    def retrieve(self, query: str, depth: int) -> Candidates:
+        """Search; `depth` is the most candidates of each retriever and of the result."""
+        result = self._searcher.search(query, top_k=depth, candidates=depth)
+        return Candidates([hit.document for hit in result.hits], result.milliseconds)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """
+    What a second stage made of candidates.
+
+    :param documents: Best first.
+    :param milliseconds: How long it took; `None`: not known, as the work was shared.
+    :param pairs: Pairs of query and passage that were scored.
+    :param state: `complete`, or what the ranker says.
+    """
+
+    documents: "list[Document]"
+    milliseconds: float | None
+    pairs: int
+    state: str = COMPLETE
+
+
+class SecondStage:
+    """
+    A loaded ranker of any class.
+
+    :param staged: A pipeline that has it.
+    :ivar is_independent: Whether a candidate's score does not depend on the other candidates, so that the candidates of
+        several pipelines can be scored together.
+    :ivar scores_all: Whether it scores every candidate, each by itself, and ranks by these scores and a fusion alone: then
+        its answer for fewer candidates follows from the scores.
+    :ivar fusion: How it combines the stages.
+    :raises PipelineConfigError: If the pipeline has no ranker, or it cannot be made.
+    """
+
+    def __init__(self, staged: StagedPipeline) -> None:
+        if staged.ranker is None:
+            raise PipelineConfigError(f"pipeline {staged.name} has no component named ranker")
+        is_ours = str(staged.ranker["type"]) == OUR_RANKER
+        parameters = staged.ranker_parameters
+        chosen = {name: parameters.get(name, default) for name, default in DEPENDENT.items()} if is_ours else {}
+        ranker = staged.ranker
+        if is_ours and chosen["score_threshold"] is None:
+            # Large logits can share one probability; without a threshold only the order counts here.
+            ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
+        self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
+        self._pipeline.warm_up()
+        self.is_independent = is_ours and chosen == DEPENDENT
+        self.scores_all = (
+            {**chosen, "fusion": DEPENDENT["fusion"]} == DEPENDENT
+            if is_ours
+            else str(ranker["type"]) in POINTWISE_RANKERS and parameters.get("score_threshold") is None
+        )
+        self.fusion = _fusion(parameters) if is_ours else NO_FUSION
+
+    def rank(self, query: str, documents: "list[Document]") -> Ranked:
+        """Rank all of these documents."""
+        if not documents:
+            return Ranked([], 0.0, 0)
+        began = time.perf_counter()
+        output = self._pipeline.run({RANKER: {"query": query, "documents": documents, "top_k": len(documents)}})[RANKER]
+        milliseconds = (time.perf_counter() - began) * 1000
+        status = output.get("status", {})
+        pairs = status.get("scored", len(documents))
+        return Ranked(output["documents"], milliseconds, pairs, status.get("state", COMPLETE))
+
+
+def _fusion(parameters: dict[str, Any]) -> FusionSetting:
+    """Return the fusion of a `CrossEncoderRanker`, with its own weight, the calibration's, or the default."""
+    from rerank_plugin.components.reranker import DEFAULT_FUSION_WEIGHT
+
+    method = str(parameters.get("fusion", NO_FUSION.method))
+    if method == NO_FUSION.method:
+        return NO_FUSION
+    weight = parameters.get("fusion_weight")
+    if weight is None:
+        weight = calibration_of(parameters).fusion_weights.get(method, DEFAULT_FUSION_WEIGHT)
+    return FusionSetting(method, float(weight))
