@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from sentence_transformers import CrossEncoder
 
-from rerank_plugin.training.config import FAST, TrainingConfig, make_config
-from rerank_plugin.training.data import LabelledPair, read_pairs
-from rerank_plugin.training.train import train
+from rerank_plugin.training.data.pairs import LabelledPair, read_pairs
+from rerank_plugin.training.fitting.train import train
+from rerank_plugin.training.recipe.config import FAST, TrainingConfig, make_config
 
 BATCH = 16
 WARM_UP = 2

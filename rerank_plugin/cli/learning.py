@@ -121,7 +121,7 @@ def train(
 
     On several GPUs: accelerate launch -m rerank_plugin train ...
     """
-    from rerank_plugin.training.config import FAST, TrainingConfig, make_config
+    from rerank_plugin.training.recipe.config import FAST, TrainingConfig, make_config
 
     given = locals()
     chosen = {name: given[name] for name in TrainingConfig.__dataclass_fields__ if given[name] is not None}
@@ -133,7 +133,7 @@ def train(
     recipe = make_config(preset, file=config, overrides=fields)
     with quiet_libraries(), progress_bars(hidden=as_json) as announce:
         from rerank_plugin.training.mining.rules import MiningRules
-        from rerank_plugin.training.request import Measured, TrainingRequest
+        from rerank_plugin.training.recipe.request import Measured, TrainingRequest
         from rerank_plugin.training.run import run_training
 
         request = TrainingRequest(
@@ -224,7 +224,7 @@ def mine(
         seed=seed,
     )
     with quiet_libraries(), progress_bars(hidden=as_json) as announce:
-        from rerank_plugin.training.first_stage import FirstStage, announced, fingerprint
+        from rerank_plugin.training.mining.first_stage import FirstStage, announced, fingerprint
         from rerank_plugin.training.mining.guard_model import probabilities
         from rerank_plugin.training.mining.mine import MiningJob
         from rerank_plugin.training.mining.mine import mine as run

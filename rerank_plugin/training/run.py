@@ -11,16 +11,16 @@ from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
-from rerank_plugin.training.checks import DataReport, check_pairs, with_cut
-from rerank_plugin.training.data import LabelledPair, read_pairs
-from rerank_plugin.training.dev import DevCollection, find_candidates
-from rerank_plugin.training.first_stage import Announce, FirstStage, announced, fingerprint
-from rerank_plugin.training.losses import labels_are_bounded, needs_teacher
+from rerank_plugin.training.data.checks import DataReport, check_pairs, with_cut
+from rerank_plugin.training.data.pairs import LabelledPair, read_pairs
+from rerank_plugin.training.data.teacher import teach
+from rerank_plugin.training.fitting.dev import DevCollection, find_candidates
+from rerank_plugin.training.fitting.losses import labels_are_bounded, needs_teacher
+from rerank_plugin.training.fitting.processes import is_main_process, main_process_first
+from rerank_plugin.training.fitting.train import TrainingResult, check_installed, train
+from rerank_plugin.training.mining.first_stage import Announce, FirstStage, announced, fingerprint
 from rerank_plugin.training.mining.mine import MiningJob, mine
-from rerank_plugin.training.processes import is_main_process, main_process_first
-from rerank_plugin.training.request import Measured, TrainingRequest
-from rerank_plugin.training.teacher import teach
-from rerank_plugin.training.train import TrainingResult, check_installed, train
+from rerank_plugin.training.recipe.request import Measured, TrainingRequest
 
 HELD_OUT_SPLITS = ("dev", "test", "validation")
 
@@ -93,10 +93,10 @@ def _finish(
     result: TrainingResult,
     announce: Announce | None,
 ) -> TrainingSummary:
-    from rerank_plugin.training.exit_head import add_exit_head
-    from rerank_plugin.training.figures import Figure, measure_model
-    from rerank_plugin.training.model_card import model_card
-    from rerank_plugin.training.save import save_half
+    from rerank_plugin.training.output.card import model_card
+    from rerank_plugin.training.output.early_exit import add_exit_head
+    from rerank_plugin.training.output.figures import Figure, measure_model
+    from rerank_plugin.training.output.save import save_half
 
     config = request.config
     save_half(result.model, request.output, base=resolve_model(config.model))

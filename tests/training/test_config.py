@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.config import TrainingConfig, make_config, preset_names
+from rerank_plugin.training.recipe.config import TrainingConfig, make_config, preset_names
 
 # Every field, as the cards of the published models have it, or as the trainer behind them does without being told.
 PUBLISHED = {

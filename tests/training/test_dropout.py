@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.training.dropout import ByteDropout, draw_kept, drop, scale_of
+from rerank_plugin.training.cpu.dropout import ByteDropout, draw_kept, drop, scale_of
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():

@@ -19,7 +19,7 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from rerank_plugin.training.packed_encoder import (
+from rerank_plugin.training.cpu.packed_encoder import (
     ATTENTION,
     LARGEST,
     SHORTEST,
@@ -28,8 +28,8 @@ from rerank_plugin.training.packed_encoder import (
     share_out,
     speed_up,
 )
-from rerank_plugin.training.packed_layer import STEP, Group, LayerPlan
-from rerank_plugin.training.packed_pass import PackedPass, Shard, in_threads
+from rerank_plugin.training.cpu.packed_layer import STEP, Group, LayerPlan
+from rerank_plugin.training.cpu.packed_pass import PackedPass, Shard, in_threads
 
 SIZE, HEADS, INNER = 8, 2, 12
 ARCHITECTURES = {

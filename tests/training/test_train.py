@@ -11,11 +11,11 @@ import pytest
 from conftest import WORDS, write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError, ModelError
-from rerank_plugin.training.batches import LengthGroupedBatchSampler
-from rerank_plugin.training.config import FAST, TrainingConfig
-from rerank_plugin.training.data import LabelledPair, write_pairs
-from rerank_plugin.training.dev import DevCollection, measurements
-from rerank_plugin.training.train import train
+from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
+from rerank_plugin.training.data.pairs import LabelledPair, write_pairs
+from rerank_plugin.training.fitting.dev import DevCollection, measurements
+from rerank_plugin.training.fitting.train import train
+from rerank_plugin.training.recipe.config import FAST, TrainingConfig
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
 # Something to learn: a passage answers where it names an animal.
@@ -82,9 +82,9 @@ def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log
 SCRIPT = """
 import sys
 from pathlib import Path
-from rerank_plugin.training.config import make_config
-from rerank_plugin.training.data import read_pairs
-from rerank_plugin.training.train import train
+from rerank_plugin.training.recipe.config import make_config
+from rerank_plugin.training.data.pairs import read_pairs
+from rerank_plugin.training.fitting.train import train
 data, recipe, output = map(Path, sys.argv[1:])
 result = train(read_pairs(data), make_config(file=recipe), output)
 print(result.is_main, result.steps, result.total_steps)

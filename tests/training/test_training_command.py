@@ -8,7 +8,7 @@ from conftest import QUERIES, SENTENCES, write_cross_encoder
 from haystack import Document
 
 from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.training.data import read_pairs
+from rerank_plugin.training.data.pairs import read_pairs
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.training.data import LabelledPair, read_pairs, write_pairs
+from rerank_plugin.training.data.pairs import LabelledPair, read_pairs, write_pairs
 
 QUOTED = 'a "red" fox\n\nand, more'
 ROWS = [

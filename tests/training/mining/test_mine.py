@@ -9,8 +9,8 @@ from mining_helpers import SharedWords, foxes_and_skies, rows, run, windows, wri
 
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import Collection, open_collection
-from rerank_plugin.training.data import read_pairs
-from rerank_plugin.training.first_stage import FirstStage
+from rerank_plugin.training.data.pairs import read_pairs
+from rerank_plugin.training.mining.first_stage import FirstStage
 from rerank_plugin.training.mining.mine import MiningJob
 from rerank_plugin.training.mining.rules import MiningRules
 

@@ -9,7 +9,7 @@ import numpy as np
 from rerank_plugin.evaluation.comparison import Difference
 from rerank_plugin.evaluation.measures import NDCG
 from rerank_plugin.evaluation.significance import bootstrap_intervals
-from rerank_plugin.training.dev import FIRST_STAGE, MODEL, DevCollection
+from rerank_plugin.training.fitting.dev import FIRST_STAGE, MODEL, DevCollection
 
 
 @dataclass(frozen=True)

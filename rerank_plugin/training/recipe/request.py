@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.config import TrainingConfig
 from rerank_plugin.training.mining.rules import MiningRules
+from rerank_plugin.training.recipe.config import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
-from rerank_plugin.training.checkpoints import claim, last_checkpoint
-from rerank_plugin.training.config import TrainingConfig
-from rerank_plugin.training.data import LabelledPair
-from rerank_plugin.training.load import load_for_training, on_cpu
-from rerank_plugin.training.losses import make_dataset, make_loss
-from rerank_plugin.training.processes import main_process_first
+from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.fitting.checkpoints import claim, last_checkpoint
+from rerank_plugin.training.fitting.load import load_for_training, on_cpu
+from rerank_plugin.training.fitting.losses import make_dataset, make_loss
+from rerank_plugin.training.fitting.processes import main_process_first
+from rerank_plugin.training.recipe.config import TrainingConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-    from rerank_plugin.training.dev import DevCollection
+    from rerank_plugin.training.fitting.dev import DevCollection
 
 CHECKPOINTS = "checkpoints"
 Progress = Callable[[int, int], None]
@@ -80,7 +80,7 @@ def train(
     from sentence_transformers.cross_encoder import CrossEncoderTrainer
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from rerank_plugin.training.watch import Watch
+    from rerank_plugin.training.fitting.watch import Watch
 
     with main_process_first():
         claim(output / CHECKPOINTS, pairs, config)
@@ -129,7 +129,7 @@ def check_installed(config: TrainingConfig) -> None:
 def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> Any:
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 
-    from rerank_plugin.training.batches import LengthGroupedBatchSampler
+    from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
 
     more: dict[str, Any] = {"batch_sampler": LengthGroupedBatchSampler} if config.group_by_length else {}
     if has_dev and config.eval_steps is not None:

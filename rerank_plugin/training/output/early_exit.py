@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.scoring.early_exit import EarlyExitHead
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data.pairs import LabelledPair
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

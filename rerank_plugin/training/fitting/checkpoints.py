@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.files import replace_file
-from rerank_plugin.training.config import TrainingConfig
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.recipe.config import TrainingConfig
 
 RUN = "run.json"
 # What may change when a run goes on: how often it is written down, and what is done after its end.

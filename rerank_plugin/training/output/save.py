@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rerank_plugin.training.load import dropout_names
+from rerank_plugin.training.fitting.load import dropout_names
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -8,7 +8,7 @@ from statistics import fmean, mean
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.data import POSITIVE, LabelledPair
+from rerank_plugin.training.data.pairs import POSITIVE, LabelledPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

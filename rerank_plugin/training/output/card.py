@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rerank_plugin import __version__
-from rerank_plugin.training.checks import DataReport
-from rerank_plugin.training.data import LabelledPair
-from rerank_plugin.training.dev import FIRST_STAGE, MODEL, measurements
-from rerank_plugin.training.figures import Figure
-from rerank_plugin.training.request import TrainingRequest
-from rerank_plugin.training.train import TrainingResult
+from rerank_plugin.training.data.checks import DataReport
+from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.fitting.dev import FIRST_STAGE, MODEL, measurements
+from rerank_plugin.training.fitting.train import TrainingResult
+from rerank_plugin.training.output.figures import Figure
+from rerank_plugin.training.recipe.request import TrainingRequest
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")

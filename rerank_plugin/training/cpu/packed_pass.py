@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from rerank_plugin.training import packed_layer
-from rerank_plugin.training.packed_layer import LayerPlan, LayerWeights
+from rerank_plugin.training.cpu import packed_layer
+from rerank_plugin.training.cpu.packed_layer import LayerPlan, LayerWeights
 
 WEIGHTS_OF_A_LAYER = 16
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rerank_plugin.training.load import on_cpu
+from rerank_plugin.training.fitting.load import on_cpu
 
 
 def is_main_process() -> bool:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
-from rerank_plugin.training.config import TrainingConfig
+from rerank_plugin.training.recipe.config import TrainingConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -23,7 +23,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     from sentence_transformers import CrossEncoder
     from transformers import AutoConfig, set_seed
 
-    from rerank_plugin.training.packed_encoder import ATTENTION, can_speed_up, speed_up
+    from rerank_plugin.training.cpu.packed_encoder import ATTENTION, can_speed_up, speed_up
 
     source = resolve_model(config.model)
     set_seed(config.seed)  # before loading: the head starts from random weights

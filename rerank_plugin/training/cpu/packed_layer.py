@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import gelu
 
-from rerank_plugin.training.dropout import draw_kept, drop, scale_of
+from rerank_plugin.training.cpu.dropout import draw_kept, drop, scale_of
 
 # oneDNN makes and keeps a kernel for every shape that it meets: few shapes save both time and memory.
 STEP = 8

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rerank_plugin.collections.beir import read_jsonl
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data.pairs import LabelledPair
 
 SCORES = "teacher_scores.jsonl"
 Key = tuple[str, str]

@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.config import CLASSIC, LISTWISE, TrainingConfig
-from rerank_plugin.training.data import POSITIVE, LabelledPair
+from rerank_plugin.training.data.pairs import POSITIVE, LabelledPair
+from rerank_plugin.training.recipe.config import CLASSIC, LISTWISE, TrainingConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset

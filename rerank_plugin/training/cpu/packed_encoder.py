@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from rerank_plugin.training.dropout import ByteDropout
-from rerank_plugin.training.packed_layer import Group, LayerPlan
-from rerank_plugin.training.packed_pass import PackedPass, Shard
+from rerank_plugin.training.cpu.dropout import ByteDropout
+from rerank_plugin.training.cpu.packed_layer import Group, LayerPlan
+from rerank_plugin.training.cpu.packed_pass import PackedPass, Shard
 
 # Their layers are the same: attention, and two sublayers with the norm after the sum.
 ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
