@@ -57,7 +57,7 @@ def test_what_would_spoil_the_training_stops_it(problem, pairs):
     with pytest.raises(InvalidValueError) as error:
         check_pairs([GOOD, *at(pairs)], held_out=HELD_OUT)
     assert f"1 x {problem} (f, line 2)" in str(error.value)
-    assert "Mend them, or leave them out with --drop" in str(error.value)
+    assert "Fix them, or leave them out with --drop" in str(error.value)
 
 
 @pytest.mark.parametrize(("problem", "pairs"), REPORTED)

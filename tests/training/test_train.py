@@ -40,8 +40,8 @@ def config(base: Path, **changes) -> TrainingConfig:
 
 def dev() -> DevCollection:
     texts = {noun: f"the old {noun} of rome" for noun in ANIMALS + THINGS}
-    found = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
-    return DevCollection("animals, dev", "bm25", {"q": "animal"}, {"q": found}, texts, {"q": dict.fromkeys(ANIMALS, 1)})
+    candidates = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
+    return DevCollection("animals, dev", "bm25", {"q": "animal"}, {"q": candidates}, texts, {"q": dict.fromkeys(ANIMALS, 1)})
 
 
 def predictions(model) -> list[float]:

@@ -120,7 +120,7 @@ def test_queries_of_the_test_split_are_not_trained_on(rerank, base, judged, tmp_
 def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
     options = ["--model", base, "--epochs", 1, "--loss", "margin_mse", "--teacher", cross_encoder, "--random", 2]
     assert rerank("train", judged, "-o", tmp_path / "model", *options).returncode == 0
-    scores = next((tmp_path / "model").glob("*teacher_scores.jsonl"))
+    scores = next((tmp_path / "model" / "teacher").glob("*.jsonl"))
     whole = scores.read_text()
     ranker = CrossEncoderRanker(model=cross_encoder)
     for row in map(json.loads, whole.splitlines()):
@@ -140,8 +140,8 @@ def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
         (["--loss", "hinge"], "loss must be one of bce"),
         (["--loss", "margin_mse"], "needs teacher scores: give --teacher"),
         (["--eval-steps", "5"], "eval_steps needs a dev collection"),
-        (["--learning-rate", "0"], "learning_rate must be above 0, got 0"),
-        (["--stop-after", "0"], "stop_after must be at least 1"),
+        (["--learning-rate", "0"], "learning_rate must be a finite number above 0, got 0"),
+        (["--stop-after", "0"], "stop_after must be a whole number of at least 1, got 0"),
         (["--early-exit-layer", "2", "--epochs", "1"], "early_exit_layer must be from 1 to 1 for this model, got 2"),
         (["--teacher", "none.jsonl"], "none.jsonl does not exist"),
         (["--ranks", "10-1:2"], "must be FIRST-LAST:COUNT"),

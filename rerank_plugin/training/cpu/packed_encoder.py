@@ -1,5 +1,5 @@
 """
-The encoder of a cross-encoder, made faster for training on a CPU; it computes the same function.
+The encoder of a cross-encoder for training on a CPU: faster, and the same function.
 
 The tokens of a batch lie one after another without padding (pairs of about the same length share a block), each layer is
 one step of autograd, and only the first token leaves the last layer: the classifiers of BERT-like models read no other.
@@ -15,16 +15,16 @@ from rerank_plugin.training.cpu.dropout import ByteDropout
 from rerank_plugin.training.cpu.packed_layer import Group, LayerPlan
 from rerank_plugin.training.cpu.packed_pass import PackedPass, Shard
 
-# Their layers are the same: attention, and two sublayers with the norm after the sum.
+# Their layers are alike: attention, and two sublayers with the norm after the sum.
 ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
 ATTENTION = "sdpa"  # of the attention implementations, it has the mask that `PackedEncoder` reads
-SHORTEST = 0.9  # of the longest pair of a group: more padding costs more than a product of its own
-LARGEST = 640_000  # attention weights of a head that a group has at most, so that they stay in the cache
+SHORTEST_IN_GROUP = 0.9  # share of the longest pair of the group: more padding costs more than another matrix product
+MOST_ATTENTION_WEIGHTS = 640_000  # of a group, for each head: so that they stay in the cache
 
 
 def can_speed_up(config: Any) -> bool:
     """
-    Tell whether a model can be made faster.
+    Tell whether `speed_up` knows a model.
 
     :param config: A configuration of transformers.
     """
@@ -48,7 +48,7 @@ def speed_up(model: nn.Module) -> None:
 
 class PackedEncoder(nn.Module):
     """
-    Stand in for the encoder of a BERT-like model.
+    Takes the place of the encoder of a BERT-like model.
 
     While training it returns the first token's hidden state alone; otherwise it leaves the work to the encoder itself.
 
@@ -137,7 +137,9 @@ def make_groups(lengths: Sequence[int]) -> tuple[Group, ...]:
     groups: list[Group] = []
     current: list[int] = []
     for length in lengths:
-        if current and (length < SHORTEST * current[0] or (len(current) + 1) * current[0] ** 2 > LARGEST):
+        if current and (
+            length < SHORTEST_IN_GROUP * current[0] or (len(current) + 1) * current[0] ** 2 > MOST_ATTENTION_WEIGHTS
+        ):
             groups.append(Group(groups[-1].end if groups else 0, tuple(current)))
             current = []
         current.append(length)

@@ -1,5 +1,5 @@
 """
-One layer of a BERT-like encoder over packed tokens, and its way back, written out.
+One layer of a BERT-like encoder over packed tokens, forward and backward, written out.
 
 The function is that of transformers' `BertLayer` (and of ELECTRA's, RoBERTa's and XLM-RoBERTa's, which is the same). Written
 out, it takes one matrix product for query, key and value, one cast of a tensor to bfloat16 where autograd makes several,
@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch.nn.functional import gelu
 
-from rerank_plugin.training.cpu.dropout import draw_kept, drop, scale_of
+from rerank_plugin.training.cpu.dropout import drop, kept_mask, scale_of
 
-# oneDNN makes and keeps a kernel for every shape that it meets: few shapes save both time and memory.
-STEP = 8
+# oneDNN makes and keeps a kernel for every shape: few different shapes save both time and memory.
+WIDTH_STEP = 8
 
 
 @dataclass(frozen=True)
 class Group:
     """
-    Pairs of about the same length, which are attended to in one product.
+    Pairs of about the same length, whose attention is one matrix product.
 
     :param start: Position of its first token among the packed ones.
-    :param lengths: Tokens of each pair; all pairs take the room of the longest, rounded up to `STEP`.
+    :param lengths: Tokens of each pair; each takes the room of the longest, rounded up to a multiple of `WIDTH_STEP`.
     """
 
     start: int
@@ -34,7 +34,7 @@ class Group:
     @property
     def width(self) -> int:
         """Room of a pair, in tokens."""
-        return -(-max(self.lengths) // STEP) * STEP
+        return -(-max(self.lengths) // WIDTH_STEP) * WIDTH_STEP
 
     @property
     def end(self) -> int:
@@ -49,7 +49,7 @@ class LayerPlan:
 
     :param heads: Attention heads.
     :param groups: The pairs of the batch.
-    :param first_only: Whether only the first token of each pair is wanted.
+    :param first_only: Whether only the first token of each pair is computed.
     :param epsilons: Of the two layer norms.
     :param attention_dropout: Probability of an attention weight being dropped.
     :param hidden_dropout: Probability of a value of the two sublayers' output being dropped.
@@ -98,7 +98,7 @@ def forward(
     :param x: Hidden states, shape (packed tokens, size).
     :param weights: Of the layer.
     :param plan: How it is computed.
-    :param generator: Draws what dropout drops.
+    :param generator: Random numbers for dropout.
     :returns: The new hidden states, of the same shape or (pairs, size) where only first tokens are wanted, and what
         `backward` needs.
     """
@@ -127,7 +127,7 @@ def backward(
     :param saved: What `forward` saved.
     :param weights: Of the layer.
     :param plan: How it was computed.
-    :param needs_input: Whether the gradient of the hidden states that went in is wanted.
+    :param needs_input: Whether the gradient of the input is needed.
     :returns: The gradient of the hidden states, or `None`, and those of the weights, in the order of `LayerWeights`.
     """
     low, qkv, attention, context, low_middle, inner, active, (sum1, moments1, kept1), (sum2, moments2, kept2) = saved
@@ -151,7 +151,7 @@ def backward(
         *(d_inner.T @ low_middle, d_inner.sum(0)),
         *(d_out.T @ active, d_out.sum(0), d_w_norm2, d_b_norm2),
     )
-    return d_x, tuple(found.to(d_sum1.dtype) for found in of_weights)
+    return d_x, tuple(weight.to(d_sum1.dtype) for weight in of_weights)
 
 
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -163,8 +163,8 @@ def _attend(qkv: torch.Tensor, plan: LayerPlan, generator: torch.Generator) -> t
     Attend within each pair.
 
     :param qkv: Query (scaled), key and value, shape (packed tokens, 3 * size).
-    :returns: The attended values, shape (packed tokens, size) or (pairs, size), and what the way back needs of each group:
-        the attention weights, and with dropout also those that were used, and which were kept.
+    :returns: The attended values, shape (packed tokens, size) or (pairs, size), and what the backward pass needs of each
+        group: the attention weights, and with dropout also the weights that were used and the mask of those kept.
     """
     contexts, saved = [], []
     for group in plan.groups:
@@ -175,7 +175,7 @@ def _attend(qkv: torch.Tensor, plan: LayerPlan, generator: torch.Generator) -> t
         weights = torch.softmax(scores, dim=-1)
         saved.append(weights)
         if plan.attention_dropout:
-            kept = draw_kept(weights.shape, plan.attention_dropout, generator)
+            kept = kept_mask(weights.shape, plan.attention_dropout, generator)
             weights = drop(weights, kept)
             saved += [weights, kept]
         context = torch.bmm(weights, value)
@@ -212,8 +212,8 @@ def _attend_backward(
         parts = (torch.bmm(d_scores, key), torch.bmm(d_scores.mT, query), torch.bmm(used.mT, upper))
         target = gradient[group.start : group.end].view(pairs, group.width, 3, plan.heads, -1).permute(2, 0, 3, 1, 4)
         for part, place in zip(parts, target, strict=True):
-            found = part.view(pairs, plan.heads, part.shape[1], -1)
-            place[:, :, : found.shape[2]].copy_(found)
+            by_head = part.view(pairs, plan.heads, part.shape[1], -1)
+            place[:, :, : by_head.shape[2]].copy_(by_head)
     return gradient
 
 
@@ -240,7 +240,7 @@ def _add(
     """Add the output of a sublayer after its dropout; return also what was kept."""
     if not plan.hidden_dropout:
         return residual + out, None
-    kept = draw_kept(out.shape, plan.hidden_dropout, generator)
+    kept = kept_mask(out.shape, plan.hidden_dropout, generator)
     return torch.add(residual, drop(out, kept), alpha=scale_of(plan.hidden_dropout)), kept
 
 
@@ -253,7 +253,7 @@ def _dropped(gradient: torch.Tensor, kept: torch.Tensor | None, plan: LayerPlan)
 
 def _norm_backward(gradient: torch.Tensor, inputs: torch.Tensor, *saved: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Return the gradients of a norm's input, weight and bias; `saved`: mean, 1 / deviation, weight, bias."""
-    found: tuple[torch.Tensor, ...] = torch.ops.aten.native_layer_norm_backward(
+    gradients: tuple[torch.Tensor, ...] = torch.ops.aten.native_layer_norm_backward(
         gradient.contiguous(), inputs, [inputs.shape[1]], *saved, [True, True, True]
     )
-    return found
+    return gradients

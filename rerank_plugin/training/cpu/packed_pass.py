@@ -1,8 +1,8 @@
 """
 All layers of an encoder as one step of autograd, with the pairs of a batch shared out among threads.
 
-Each thread takes its pairs through the whole encoder and back. torch's own way, to share out each of the hundreds of small
-operations of a layer, spends much of the time on waking threads and waiting for them.
+Each thread takes its pairs through the whole encoder and back. torch would share out each of the hundreds of small
+operations of a layer instead, and spend much of the time on waking threads and waiting for them.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,11 +45,11 @@ class PackedPass(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, shards: Sequence[Shard], *weights: torch.Tensor) -> torch.Tensor:
-        """Compute the layers; keep what the way back needs."""
+        """Compute the layers; keep what the backward pass needs."""
         own = [weights[i : i + WEIGHTS_OF_A_LAYER] for i in range(0, len(weights), WEIGHTS_OF_A_LAYER)]
         with torch.autocast("cpu", enabled=False):
             layers = [LayerWeights(w, plan.heads, plan.dtype) for w, plan in zip(own, shards[0].plans, strict=True)]
-        # Threads that drew from one generator would draw in another order each time.
+        # A generator for each thread: one that they shared would be drawn from in another order each time.
         seeds = torch.randint(2**62, (len(shards),)).tolist()
 
         def run(shard: Shard, seed: int) -> tuple[torch.Tensor, list[Any]]:
@@ -75,8 +75,8 @@ class PackedPass(torch.autograd.Function):
             of_weights: list[torch.Tensor] = []
             for i in reversed(range(len(shard.plans))):
                 wanted = needs_input or i > 0
-                found, own = packed_layer.backward(gradient, saved[i], ctx.layers[i], shard.plans[i], needs_input=wanted)
-                gradient = gradient if found is None else found
+                d_input, own = packed_layer.backward(gradient, saved[i], ctx.layers[i], shard.plans[i], needs_input=wanted)
+                gradient = gradient if d_input is None else d_input
                 of_weights[:0] = own
             return (gradient if needs_input else None), of_weights
 
@@ -84,7 +84,7 @@ class PackedPass(torch.autograd.Function):
         total = results[0][1]
         for _, more in results[1:]:
             torch._foreach_add_(total, more)
-        return (torch.cat([found for found, _ in results]) if needs_input else None, None, *total)
+        return (torch.cat([d_input for d_input, _ in results]) if needs_input else None, None, *total)
 
 
 def in_threads(run: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

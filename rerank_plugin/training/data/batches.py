@@ -1,4 +1,4 @@
-"""Batches of pairs of like length, so that little of a training step is spent on padding."""
+"""Batches of pairs or lists of similar length, so that little of a training step is spent on padding."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,16 @@ WINDOW_BATCHES = 50
 
 class LengthGroupedBatchSampler(DefaultBatchSampler):
     """
-    Draw random batches in which all pairs have about the same length.
+    Draw random batches whose rows have about the same length.
 
-    Same seed and epoch give the same batches, which is what resuming from a checkpoint relies on.
+    The length of a row of single texts is that of all of them together. The passages of a list are padded to the longest of
+    them, so of a list that one counts. The same seed and epoch give the same batches, which resuming relies on.
 
-    :param dataset: A `datasets.Dataset` with the text columns and a label column.
-    :param batch_size: Pairs in a batch.
+    :param dataset: A `datasets.Dataset` with columns of texts, or of lists of texts, and a column of labels.
+    :param batch_size: Rows of a batch.
     :param drop_last: Leave out the last batch where it is not full.
-    :param valid_label_columns: Names of columns that hold labels, not texts.
-    :param generator: Unused; the seed alone decides the order.
+    :param valid_label_columns: Names of the columns that hold labels and no texts.
+    :param generator: Unused: the seed alone decides the order.
     :param seed: Seed of the shuffle.
     """
 
@@ -44,10 +45,10 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         )
         labels = set(valid_label_columns or ())
         columns = [dataset[name] for name in dataset.column_names if name not in labels]
-        self._lengths = [sum(map(len, texts)) for texts in zip(*columns, strict=True)]
+        self._lengths = [sum(map(_characters, row)) for row in zip(*columns, strict=True)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches of this epoch, each a list of positions into the data set."""
+        """Yield the batches of this epoch, each a list of positions in the data set."""
         shuffle = random.Random(self.seed + self.epoch)  # noqa: S311 - an order, not a secret
         positions = list(range(len(self._lengths)))
         shuffle.shuffle(positions)
@@ -65,3 +66,7 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
             batch = list(window[start : start + self.batch_size])
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch
+
+
+def _characters(text: str | list[str]) -> int:
+    return len(text) if isinstance(text, str) else max(map(len, text), default=0)

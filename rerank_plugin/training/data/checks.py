@@ -1,4 +1,4 @@
-"""Look at training pairs before hours go into them: what is wrong, what is strange, and what they look like."""
+"""Checks and statistics of training pairs, before hours of training go into them."""
 
 import math
 from collections import Counter
@@ -13,15 +13,15 @@ from rerank_plugin.training.data.pairs import POSITIVE, LabelledPair
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SHOWN = 3  # places of a problem that are named
-SAMPLE = 1000  # pairs that are tokenised to see how many are cut
+PLACES_SHOWN = 3  # of each problem
+CUT_SAMPLE = 1000  # pairs that are tokenised to estimate how many are cut
 
 EMPTY = "empty query or passage"
 RANGE = "label that is out of range"
 LEAKED = "query of the dev or test split"
 DUPLICATE = "the same pair again"
 CONTRADICTION = "the same pair with another label"
-STOPPING = (EMPTY, RANGE, LEAKED)
+STOPPING = (EMPTY, RANGE, LEAKED)  # these stop a run, the others are only reported
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class Lengths:
 @dataclass(frozen=True)
 class PairStatistics:
     """
-    What a set of pairs looks like; the figures that a model card shows.
+    The statistics of a set of pairs that a model card shows.
 
-    :param pairs: How many.
-    :param queries: Different queries among them.
-    :param mean_label: Their mean label.
+    :param pairs: Number of pairs.
+    :param queries: Number of distinct queries.
+    :param mean_label: Mean label.
     :param positives: Share of the pairs with a label of 0.5 or more.
     :param query: Lengths of the queries.
     :param passage: Lengths of the passages.
-    :param cut: Share of the pairs that are longer than what the model reads, in a sample; `None`: not looked at.
-    :param taught: How many have a teacher score.
+    :param cut: Share of the pairs that are longer than the model reads, in a sample; `None`: not measured.
+    :param taught: Number of pairs with a teacher score.
     """
 
     pairs: int
@@ -67,13 +67,13 @@ class PairStatistics:
 @dataclass(frozen=True)
 class DataReport:
     """
-    What was found.
+    The result of the checks.
 
-    :param statistics: Of the pairs that are left.
+    :param statistics: Of the pairs that are trained on.
     :param problems: How many pairs have each problem.
-    :param places: Where the first few of each stand.
-    :param dropped: Pairs that were left out, by problem.
-    :param repaired: Texts whose encoding was repaired.
+    :param places: File and line of the first pairs with each problem.
+    :param dropped: Number of pairs that were left out, by problem.
+    :param repaired: Number of texts whose encoding was repaired.
     """
 
     statistics: PairStatistics
@@ -111,7 +111,7 @@ def check_pairs(
     repaired: int = 0,
 ) -> tuple[list[LabelledPair], DataReport]:
     """
-    Look for problems.
+    Check pairs for problems.
 
     :param pairs: The pairs.
     :param bounded_labels: Whether labels must be from 0 to 1.
@@ -126,11 +126,11 @@ def check_pairs(
     counts = Counter(problem for problem in problems if problem)
     places: dict[str, list[str]] = {}
     for pair, problem in zip(pairs, problems, strict=True):
-        if problem and len(places.setdefault(problem, [])) < SHOWN:
+        if problem and len(places.setdefault(problem, [])) < PLACES_SHOWN:
             places[problem].append(pair.source or f"{pair.query[:40]!r}")
-    if not drop and (found := [f"{counts[p]} x {p} ({'; '.join(places[p])})" for p in STOPPING if p in counts]):
+    if not drop and (stopping := [f"{counts[p]} x {p} ({'; '.join(places[p])})" for p in STOPPING if p in counts]):
         raise InvalidValueError(
-            f"the training data has problems: {', '.join(found)}. Mend them, or leave them out with --drop"
+            f"the training data has problems: {', '.join(stopping)}. Fix them, or leave them out with --drop"
         )
     kept = [pair for pair, problem in zip(pairs, problems, strict=True) if not (drop and problem)]
     if not kept:
@@ -161,14 +161,14 @@ def with_cut(
     report: DataReport, pairs: Sequence[LabelledPair], tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> DataReport:
     """
-    Add how many pairs are longer than what the model reads, from up to 1,000 of them.
+    Add the share of pairs that are longer than the model reads, estimated from up to 1,000 of them.
 
     :param report: The report so far.
     :param pairs: The pairs.
     :param tokenizer: Of the model.
     :param max_length: Tokens of a pair that are read.
     """
-    sample = pairs[:: math.ceil(len(pairs) / SAMPLE)]
+    sample = pairs[:: math.ceil(len(pairs) / CUT_SAMPLE)]
     tokens = tokenizer([pair.query for pair in sample], [pair.passage for pair in sample], verbose=False)["input_ids"]
     share = fmean(len(ids) > max_length for ids in tokens)
     return replace(report, statistics=replace(report.statistics, cut=share))
@@ -182,10 +182,10 @@ def _problems(pairs: Sequence[LabelledPair], bounded: bool, held_out: Mapping[st
             labels.setdefault((pair.query, pair.passage), set()).add(pair.label)
     seen: set[tuple[str, str]] = set()
     problems: list[str | None] = []
-    for pair, found in zip(pairs, own, strict=True):
+    for pair, problem in zip(pairs, own, strict=True):
         key = (pair.query, pair.passage)
-        if found is not None:
-            problems.append(found)
+        if problem is not None:
+            problems.append(problem)
         elif len(labels[key]) > 1:
             problems.append(CONTRADICTION)
         else:

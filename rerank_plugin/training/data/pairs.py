@@ -2,16 +2,19 @@
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rerank_plugin.checks import shown
 from rerank_plugin.collections.beir import read_jsonl, read_lines
 from rerank_plugin.errors import InputFileError, MissingDependencyError
+from rerank_plugin.files import replace_file
 
-# The names under which the same things stand in other data sets.
+# Other data sets have other names for the same columns.
 ALIASES = {
     "query": ("query", "sentence_0", "sentence1", "question", "anchor"),
     "passage": ("passage", "sentence_1", "sentence2", "text", "document"),
@@ -19,10 +22,11 @@ ALIASES = {
     "positive": ("positive", "positives", "pos"),
     "negative": ("negative", "negatives", "neg"),
 }
-POSITIVE = 0.5  # labels from here on count as positive where there must be positives and negatives
+POSITIVE = 0.5  # a loss that wants positives and negatives takes a label of at least this for a positive
 NUMBERED = re.compile(r"negative_\d+")
 TEACHER = "teacher_score"
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")
+MOST_CHARACTERS = 200  # of the column names that an error lists
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class LabelledPair:
     :param query: The query.
     :param passage: The passage, with its title where it has one.
     :param label: 1 = answers, 0 = does not, or anything between.
-    :param teacher_score: What a better model thinks of the pair, as a logit; `None` where nobody asked one.
+    :param teacher_score: The logit that a better model gives the pair; `None`: no model was asked.
     :param source: File and line, for messages.
     """
 
@@ -59,6 +63,8 @@ def read_pairs(path: Path) -> list[LabelledPair]:
     """
     if not path.exists():
         raise InputFileError(f"{path} does not exist: check the path")
+    if not path.is_dir() and not path.is_file():
+        raise InputFileError(f"{path} is neither a file nor a folder: give a file that can be read twice")
     if path.is_dir() or path.suffix == ".parquet":
         rows: Iterator[tuple[int, dict[str, Any]]] = _read_datasets(path)
     elif path.suffix == ".jsonl":
@@ -81,7 +87,7 @@ def write_pairs(pairs: Iterable[LabelledPair], path: Path) -> int:
     :returns: How many were written.
     """
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with replace_file(path) as file:
         for count, pair in enumerate(pairs, start=1):  # noqa: B007 - the count is the result
             row: dict[str, Any] = {"query": pair.query, "passage": pair.passage, "label": pair.label}
             if pair.teacher_score is not None:
@@ -101,6 +107,8 @@ def _read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         # In CSV a quoted text may go over several lines, blank ones among them.
         rows = _read_csv(path)
         _, header = next(rows, (0, []))
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise InputFileError(f"{path}, line 1: the header has {shown(twice[0])} twice; give every column its own name")
     for number, row in rows:
         if len(row) != len(header):
             raise InputFileError(f"{path}, line {number}: has {len(row)} columns, the header has {len(header)}")
@@ -135,41 +143,67 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         data = Dataset.from_parquet(str(path)) if path.is_file() else load_from_disk(str(path))
     except (OSError, ValueError, DatasetsError) as error:
         kind = "Parquet file" if path.is_file() else "BEIR folder, nor one that datasets saved"
-        raise InputFileError(f"{path} is no {kind}: {error}") from error
+        raise InputFileError(f"{path} is no {kind}: {' '.join(str(error).split())}") from error
     if not isinstance(data, Dataset):
         raise InputFileError(f"{path} holds several splits, {', '.join(data)}: give the folder of one of them")
-    yield from ((number, dict(row)) for number, row in enumerate(data, start=1))
+    for number in range(1, len(data) + 1):
+        try:
+            row = dict(data[number - 1])
+        except ValueError as error:  # such as bytes that are not UTF-8
+            raise InputFileError(f"{path}, line {number}: cannot be read: {' '.join(str(error).split())}") from error
+        yield number, row
 
 
 def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:
-    # Turned round: of several names the first one counts.
+    # Reversed: where a row has several of the names, the first one counts.
     fields = {name: record[alias] for name, aliases in ALIASES.items() for alias in reversed(aliases) if alias in record}
     query = _text(fields, "query", place, record)
     if "positive" in fields:
-        negatives = [text for name, text in record.items() if NUMBERED.fullmatch(name) and text is not None]
-        for name, label in (("positive", 1.0), ("negative", 0.0)):
+        numbered = [text for name, text in record.items() if NUMBERED.fullmatch(name) and text is not None]
+        for name, label, more in (("positive", 1.0, []), ("negative", 0.0, numbered)):
             texts = fields.get(name, [])
-            for text in [*(texts if isinstance(texts, list) else [texts]), *(negatives if name == "negative" else [])]:
+            for text in [*(texts if isinstance(texts, list) else [texts]), *more]:
                 yield LabelledPair(query, _text({name: text}, name, place, record), label, source=place)
         return
     label = _number(fields.get("label"), "label", place, record)
-    teacher = record.get(TEACHER)
-    score = None if teacher in (None, "") else _number(teacher, TEACHER, place, record)
-    yield LabelledPair(query, _text(fields, "passage", place, record), label, score, place)
+    yield LabelledPair(query, _text(fields, "passage", place, record), label, _teacher_score(record, place), place)
+
+
+def _teacher_score(record: dict[str, Any], place: str) -> float | None:
+    value = record.get(TEACHER)
+    if value in (None, ""):
+        return None
+    score = _number(value, TEACHER, place, record)
+    if isinstance(value, bool) or not math.isfinite(score):
+        raise InputFileError(f"{place}: {TEACHER} must be a finite number, got {shown(value)}")
+    return score
 
 
 def _text(fields: dict[str, Any], name: str, place: str, record: dict[str, Any]) -> str:
     if name not in fields:
-        raise InputFileError(f"{place}: lacks {name}; it has {', '.join(record)}")
-    if not isinstance(fields[name], str):
-        raise InputFileError(f"{place}: {name} is no text: {fields[name]!r}")
-    return str(fields[name])
+        raise InputFileError(f"{place}: lacks {name}; it has {_columns(record)}")
+    text = fields[name]
+    if not isinstance(text, str):
+        raise InputFileError(f"{place}: {name} must be a text, got {shown(text)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputFileError(
+            f"{place}: {name} is not valid Unicode (character {error.start} is half of a surrogate pair): write it anew "
+            "with errors='replace'"
+        ) from None
+    return text
 
 
 def _number(value: Any, name: str, place: str, record: dict[str, Any]) -> float:
     if value is None:
-        raise InputFileError(f"{place}: lacks {name}; it has {', '.join(record)}")
+        raise InputFileError(f"{place}: lacks {name}; it has {_columns(record)}")
     try:
         return float(value)
-    except (TypeError, ValueError):
-        raise InputFileError(f"{place}: {name} must be a number, got {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise InputFileError(f"{place}: {name} must be a number, got {shown(value)}") from None
+
+
+def _columns(record: dict[str, Any]) -> str:
+    text = ", ".join(map(repr, record)) if any(not name.isprintable() for name in record) else ", ".join(record)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

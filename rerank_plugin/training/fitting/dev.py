@@ -1,4 +1,4 @@
-"""Judged queries to measure on, while training (for early stopping and the best checkpoint) and at its end."""
+"""Judged queries with candidates: measured while training (for early stopping and the best checkpoint) and at its end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -9,10 +9,13 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from rerank_plugin.collections.beir import Qrels
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.evaluation.collection import ALL, Collection
+from rerank_plugin.evaluation.collection import ALL, Collection, open_collection
 from rerank_plugin.evaluation.comparison import Comparison, compare
 from rerank_plugin.evaluation.measures import NDCG, evaluate
-from rerank_plugin.training.mining.mine import Finder
+from rerank_plugin.evaluation.run_key import run_key
+from rerank_plugin.training.mining.first_stage import Finder, FirstStageSpec
+from rerank_plugin.training.progress import ProgressCallback, StepProgress, labelled
+from rerank_plugin.training.recipe.request import Measured, TrainingRequest
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 METRIC = "dev_ndcg@10"
 FIRST_STAGE, MODEL = "first stage", "model"
-PAIRS_AT_ONCE = 32
+EVALUATION_BATCH = 32
 
 Score = Callable[[str, Sequence[str]], Sequence[float]]
 
@@ -28,20 +31,20 @@ Score = Callable[[str, Sequence[str]], Sequence[float]]
 @dataclass(frozen=True)
 class DevCollection:
     """
-    Judged queries, and what a first stage found for them.
+    Judged queries, and the candidates of a first stage.
 
     :param name: Collection and split, as they are shown.
     :param first_stage: Name of the first stage, as it is shown.
-    :param queries: Texts by id.
-    :param found: For each query ids and scores, best first.
-    :param texts: Texts of the passages by id.
+    :param queries: Texts of the queries, by id.
+    :param candidates: For each query the ids and scores of its candidates, best first.
+    :param texts: Texts of the passages, by id.
     :param qrels: The judgements.
     """
 
     name: str
     first_stage: str
     queries: dict[str, str]
-    found: dict[str, dict[str, float]]
+    candidates: dict[str, dict[str, float]]
     texts: dict[str, str]
     qrels: Qrels
 
@@ -53,22 +56,27 @@ class DevCollection:
         """
         return NdcgEvaluator(self, precision)
 
-    def measure(self, score: Score, *, measures: Sequence[str], progress: Callable[[int, int], None]) -> Comparison:
+    def fingerprint(self) -> str:
+        """Return what changes with queries, candidates, passages and judgements."""
+        parts = {name: getattr(self, name) for name in ("first_stage", "queries", "candidates", "texts", "qrels")}
+        return run_key(settings=parts, query=None, models=None, corpus=None)[:16]
+
+    def measure(self, score: Score, *, measures: Sequence[str], on_progress: StepProgress) -> Comparison:
         """
         Rerank all candidates, and compare that with the first stage.
 
         :param score: Scores passages for a query.
         :param measures: Names as ir-measures writes them.
-        :param progress: Called with queries done and queries in all.
+        :param on_progress: Called with queries done and queries in all.
         :returns: Measures of `first stage` and `model`, and their difference.
         """
         reranked = {}
         for number, (id_, query) in enumerate(self.queries.items(), start=1):
-            ids = list(self.found[id_])
+            ids = list(self.candidates[id_])
             scores = score(query, [self.texts[passage] for passage in ids]) if ids else []
             reranked[id_] = dict(zip(ids, map(float, scores), strict=True))
-            progress(number, len(self.queries))
-        return compare({FIRST_STAGE: self.found, MODEL: reranked}, self.qrels, measures)
+            on_progress(number, len(self.queries))
+        return compare({FIRST_STAGE: self.candidates, MODEL: reranked}, self.qrels, measures)
 
 
 def find_candidates(
@@ -78,17 +86,17 @@ def find_candidates(
     name: str,
     depth: int,
     limit: int | None = None,
-    progress: Callable[[int, int], None],
+    on_progress: StepProgress,
 ) -> DevCollection:
     """
-    Search for the judged queries of a collection.
+    Search the candidates of the judged queries of a collection.
 
     :param collection: The collection.
     :param first_stage: What searches.
     :param name: How the first stage is shown.
     :param depth: Candidates of a query.
     :param limit: Most queries, in file order; `None`: all.
-    :param progress: Called with queries done and queries in all.
+    :param on_progress: Called with queries done and queries in all.
     :returns: Queries that have a relevant document, with their candidates.
     :raises InvalidValueError: If there are none.
     """
@@ -96,25 +104,52 @@ def find_candidates(
     judged = [query for id_, query in queries.items() if any(grade > 0 for grade in qrels[id_].values())][:limit]
     if not judged:
         raise InvalidValueError(f"{collection.name}: no query of split {collection.split!r} has a relevant document")
-    found = {}
+    ranked = {}
     for number, query in enumerate(judged, start=1):
-        found[query.id] = dict(first_stage.find(query, depth))
-        progress(number, len(judged))
-    needed = {id_ for scores in found.values() for id_ in scores}
+        ranked[query.id] = dict(first_stage.find(query, depth))
+        on_progress(number, len(judged))
+    needed = {id_ for scores in ranked.values() for id_ in scores}
     texts = {document.id: document.full_text for document in collection.dataset.documents() if document.id in needed}
     return DevCollection(
         name=f"{collection.name}, {collection.split}",
         first_stage=name,
         queries={query.id: query.text for query in judged},
-        found={query: {id_: score for id_, score in scores.items() if id_ in texts} for query, scores in found.items()},
+        candidates={
+            query: {id_: score for id_, score in scores.items() if id_ in texts} for query, scores in ranked.items()
+        },
         texts=texts,
         qrels={query.id: qrels[query.id] for query in judged},
     )
 
 
+def candidates_of(
+    measured: Measured, request: TrainingRequest, *, depth: int, on_progress: ProgressCallback | None
+) -> DevCollection:
+    """
+    Search the candidates of a collection with the first stage of a request.
+
+    :param measured: The collection.
+    :param request: The run.
+    :param depth: Candidates of each query.
+    :param on_progress: Called while indexing and searching.
+    :returns: Its judged queries, with their candidates.
+    :raises InvalidValueError: If it has no query with a relevant document.
+    """
+    collection = open_collection(measured.folder, split=measured.split)
+    stage = FirstStageSpec(request.first_stage, language=request.language)
+    return find_candidates(
+        collection,
+        stage.open(collection, on_progress),
+        name=request.first_stage,
+        depth=depth,
+        limit=measured.queries,
+        on_progress=labelled(on_progress, f"Searching {collection.name}"),
+    )
+
+
 class NdcgEvaluator(BaseEvaluator):
     """
-    nDCG@10 of the candidates as the model ranks them.
+    Computes nDCG@10 of the candidates as the model ranks them.
 
     :param dev: Queries, candidates and judgements.
     :param precision: `fp32` or `bf16`.
@@ -143,18 +178,18 @@ class NdcgEvaluator(BaseEvaluator):
         """
         import torch
 
-        pairs = [(query, passage) for query, passages in self._dev.found.items() for passage in passages]
+        pairs = [(query, passage) for query, passages in self._dev.candidates.items() for passage in passages]
         texts = [(self._dev.queries[query], self._dev.texts[passage]) for query, passage in pairs]
         half = self._precision == "bf16"
         with torch.autocast(model.device.type, torch.bfloat16) if half else nullcontext():
             scores = cast("CrossEncoder", model).predict(
                 texts,
-                batch_size=PAIRS_AT_ONCE,
+                batch_size=EVALUATION_BATCH,
                 activation_fn=torch.nn.Identity(),
                 show_progress_bar=False,
                 convert_to_tensor=True,
             )
-        run: dict[str, dict[str, float]] = {query: {} for query in self._dev.found}
+        run: dict[str, dict[str, float]] = {query: {} for query in self._dev.candidates}
         for (query, passage), score in zip(pairs, scores.float().tolist(), strict=True):
             run[query][passage] = score
         return {METRIC: evaluate(run, self._dev.qrels, [NDCG]).means[NDCG]}

@@ -1,13 +1,17 @@
-"""Load the model that is trained: its head, its dropout, and what a CPU needs to be fast."""
+"""Load the model that training starts from: its head, its dropout, how much it reads, and the fast encoder for a CPU."""
 
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
+from rerank_plugin.training.fitting.processes import on_cpu
 from rerank_plugin.training.recipe.config import TrainingConfig
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
+
+# Their positions are counted from the one after the padding token's.
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer")
 
 
 def load_for_training(config: TrainingConfig) -> "CrossEncoder":
@@ -37,7 +41,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
         model: CrossEncoder = CrossEncoder(
             source,
             num_labels=1,
-            max_length=min(config.max_length, original.max_position_embeddings),
+            max_length=min(config.max_length, reading_limit(source)),
             activation_fn=torch.nn.Sigmoid(),
             config_kwargs={} if config.dropout is None else _dropout(original.to_dict(), config.dropout),
             model_kwargs=model_kwargs,
@@ -61,16 +65,31 @@ def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
         )
 
 
+def reading_limit(source: str) -> int:
+    """
+    Return how many tokens a model reads: what its tokenizer says, and not more than it has positions for.
+
+    :param source: Folder or Hub id.
+    :raises ModelError: If it cannot be read.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        config, tokenizer = AutoConfig.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise not_loaded(source, error) from error
+    limit = int(tokenizer.model_max_length)  # about 1e30 where the tokenizer says nothing
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        if config.model_type in OFFSET_POSITIONS:
+            positions -= config.pad_token_id + 1
+        limit = min(limit, positions)
+    return limit
+
+
 def dropout_names(config: dict[str, Any]) -> list[str]:
     """Return the names under which a model's configuration has its dropout."""
     return [name for name in config if name.endswith(("dropout_prob", "dropout"))]
-
-
-def on_cpu() -> bool:
-    """Tell whether training runs without a GPU."""
-    import torch
-
-    return not torch.cuda.is_available()
 
 
 def _dropout(config: dict[str, Any], value: float) -> dict[str, float]:

@@ -1,20 +1,25 @@
-"""Training on several devices: one process for each, started by `accelerate launch`."""
+"""Where training runs: on a CPU or GPUs, in one process or in one for each device, started by `accelerate launch`."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rerank_plugin.training.fitting.load import on_cpu
+
+def on_cpu() -> bool:
+    """Tell whether training runs without a GPU."""
+    import torch
+
+    return not torch.cuda.is_available()
 
 
 def is_main_process() -> bool:
-    """Tell whether this process is the one that speaks and writes."""
+    """Tell whether this is the process that reports and writes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Of the processes that `accelerate launch` started, let the main one go first: what it writes, the others find."""
+    """Let the main process run the block before the others, which then find what it wrote."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return

@@ -1,17 +1,20 @@
 """Fine-tune a cross-encoder with sentence-transformers' `CrossEncoderTrainer`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.training.data.pairs import LabelledPair
-from rerank_plugin.training.fitting.checkpoints import claim, last_checkpoint
-from rerank_plugin.training.fitting.load import load_for_training, on_cpu
+from rerank_plugin.training.fingerprints import fingerprint_model
+from rerank_plugin.training.fitting.checkpoints import check_same_run, last_checkpoint
+from rerank_plugin.training.fitting.load import load_for_training
 from rerank_plugin.training.fitting.losses import make_dataset, make_loss
-from rerank_plugin.training.fitting.processes import main_process_first
+from rerank_plugin.training.fitting.processes import main_process_first, on_cpu
+from rerank_plugin.training.progress import StepProgress
 from rerank_plugin.training.recipe.config import TrainingConfig
+from rerank_plugin.training.writing import writing_to
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
     from rerank_plugin.training.fitting.dev import DevCollection
 
 CHECKPOINTS = "checkpoints"
-Progress = Callable[[int, int], None]
+REMEDY = "free some space, and start the same command again: it goes on from the last whole checkpoint"
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """
-    What a training run leaves.
+    The result of fitting.
 
     :param model: The trained model, in memory: the best one, where a dev collection was measured.
     :param steps: Optimiser steps done, those of earlier starts of the run included.
@@ -53,24 +56,25 @@ def train(
     *,
     dev: "DevCollection | None" = None,
     stop_after: int | None = None,
-    progress: Progress | None = None,
+    on_progress: StepProgress | None = None,
 ) -> TrainingResult:
     """
     Fine-tune a cross-encoder.
 
-    Checkpoints stand in `output/checkpoints`; a run that was interrupted goes on from the last one.
+    Checkpoints are kept in `output/checkpoints`; a run that was interrupted goes on from the last one that is whole.
 
     :param pairs: The training pairs.
     :param config: The hyperparameters.
     :param output: Folder for the model; made where it is missing.
     :param dev: What is measured every `eval_steps` steps.
     :param stop_after: Stop at this step, with a checkpoint, as if interrupted; the schedule stays that of the whole run.
-    :param progress: Called with steps done and steps in all.
+    :param on_progress: Called with steps done and steps in all.
     :returns: The model and the log.
     :raises InvalidValueError: If there are no pairs, or nothing to learn in them, or `eval_steps` is set and `dev` is not,
         or `output` has checkpoints of a run with another recipe or other data.
     :raises MissingDependencyError: If a package that training needs is not installed.
     :raises ModelError: If the model cannot be loaded.
+    :raises OutputError: If a checkpoint cannot be written; the one before it stays.
     """
     if not pairs:
         raise InvalidValueError("there are no training pairs: check the files that were given")
@@ -80,15 +84,17 @@ def train(
     from sentence_transformers.cross_encoder import CrossEncoderTrainer
     from transformers import EarlyStoppingCallback, PrinterCallback
 
-    from rerank_plugin.training.fitting.watch import Watch
+    from rerank_plugin.training.fitting.callback import StepCallback
 
-    with main_process_first():
-        claim(output / CHECKPOINTS, pairs, config)
-        last = last_checkpoint(output / CHECKPOINTS)
-    model = load_for_training(config)
     checkpoints = output / CHECKPOINTS
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    callbacks: list[Any] = [Watch(stop_after=stop_after, progress=progress)]
+    fingerprints = {"base": fingerprint_model(config.model)}
+    if dev is not None and config.eval_steps is not None:
+        fingerprints["dev"] = dev.fingerprint()
+    with main_process_first(), writing_to(output, remedy=REMEDY):
+        check_same_run(checkpoints, pairs, config, fingerprints=fingerprints)
+        last = last_checkpoint(checkpoints)
+    model = load_for_training(config)
+    callbacks: list[Any] = [StepCallback(checkpoints, stop_after=stop_after, on_progress=on_progress)]
     if config.patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
     trainer = CrossEncoderTrainer(
@@ -100,7 +106,8 @@ def train(
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # the log is in the card, not on the terminal
-    trainer.train(resume_from_checkpoint=last)
+    with writing_to(checkpoints, remedy=REMEDY):
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return TrainingResult(
         model=model,
         steps=trainer.state.global_step,
@@ -112,7 +119,7 @@ def train(
 
 def check_installed(config: TrainingConfig) -> None:
     """
-    Look for the packages that training needs, before anything long begins.
+    Check that the packages are there that training needs, before anything long begins.
 
     :raises MissingDependencyError: If one is missing.
     """
@@ -153,7 +160,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> A
         bf16=config.precision == "bf16",
         use_cpu=on_cpu(),
         ddp_find_unused_parameters=False,  # there are none; the search for them counts those of the head twice
-        # A model is measured where it is kept, or the best one would be lost.
+        # A checkpoint for each measurement, or the best model would be lost.
         save_steps=config.eval_steps or config.save_steps,
         save_total_limit=2,
         logging_steps=config.logging_steps,

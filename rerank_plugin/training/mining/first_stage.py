@@ -1,57 +1,91 @@
-"""What a pipeline finds in a judged collection: the material of negatives, and of measurements while training."""
+"""The first stage that mining and measuring search with: a pipeline over the documents of a judged collection."""
 
-import hashlib
-import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.indexes import kept_index
+from rerank_plugin.evaluation.run_key import run_key
 from rerank_plugin.evaluation.stages import take_apart
 from rerank_plugin.pipelines import load_pipeline, read_pipeline
 from rerank_plugin.search import Searcher
+from rerank_plugin.training.fingerprints import fingerprint_model
+from rerank_plugin.training.progress import ProgressCallback, labelled
 
 if TYPE_CHECKING:
     from rerank_plugin.collections.beir import BeirQuery
 
-Announce = Callable[[str, int, int], None]
+
+class Finder(Protocol):
+    """Whatever searches a collection."""
+
+    def find(self, query: "BeirQuery", depth: int) -> list[tuple[str, float]]:
+        """Return ids of documents in the collection and their scores, best first."""
+
+
+@dataclass(frozen=True)
+class FirstStageSpec:
+    """
+    Which pipeline searches, and in what.
+
+    :param pipeline: Name or YAML file; with or without a second stage.
+    :param language: Language of the keyword index, such as `en` or `ru`.
+    :param index: Folder of an index of the collection; `None`: one is made, and kept (see `evaluation.indexes`).
+    :param embedding_model: Replaces the pipeline's own; `None`: it stays.
+    """
+
+    pipeline: str = "bm25"
+    language: str = "en"
+    index: Path | None = None
+    embedding_model: str | None = None
+
+    def key(self) -> str:
+        """
+        Return a text that changes with everything here that decides what is found.
+
+        :returns: The pipeline's name and a hash of its content, its models' files, and the index that was given.
+        :raises PipelineConfigError: If there is no such pipeline.
+        """
+        content = read_pipeline(self.pipeline, embedding_model=self.embedding_model)
+        models = {model: fingerprint_model(model) for model in sorted(set(_models(content)))}
+        revision = None if self.index is None else _revision(self.index)
+        settings = {"pipeline": content, "language": self.language}
+        return f"{self.pipeline} {run_key(settings=settings, query=None, models=models, corpus=revision)[:12]}"
+
+    def open(self, collection: Collection, on_progress: ProgressCallback | None = None) -> "FirstStage":
+        """
+        Load the pipeline, and index the collection if it has no index yet.
+
+        :param collection: The collection.
+        :param on_progress: Called while indexing.
+        :raises PipelineConfigError: If the pipeline cannot be loaded.
+        """
+        staged = take_apart(
+            self.pipeline, read_pipeline(self.pipeline, index=self.index, embedding_model=self.embedding_model)
+        )
+        folder = self.index or kept_index(
+            collection,
+            language=self.language,
+            pipelines=[staged],
+            embedding_model=self.embedding_model,
+            progress=labelled(on_progress, f"Indexing {collection.name}"),
+        )
+        searcher = Searcher(load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model))
+        searcher.warm_up()
+        return FirstStage(searcher)
 
 
 class FirstStage:
     """
-    A pipeline over the documents of a collection. The index is made on first use, and kept (see `evaluation.indexes`).
+    Searches a collection.
 
-    :param collection: The collection.
-    :param pipeline: Name or YAML file; with or without a second stage.
-    :param language: Of the keyword index, such as `en` or `ru`.
-    :param index: Folder of an index of the collection; `None`: one is made.
-    :param embedding_model: Instead of the pipeline's own.
-    :param announce: Called with what is done, how far it is and how much there is.
-    :raises PipelineConfigError: If the pipeline cannot be loaded.
+    :param searcher: The loaded pipeline.
     """
 
-    def __init__(
-        self,
-        collection: Collection,
-        pipeline: str = "bm25",
-        *,
-        language: str = "en",
-        index: Path | None = None,
-        embedding_model: str | None = None,
-        announce: Announce | None = None,
-    ) -> None:
-        staged = take_apart(pipeline, read_pipeline(pipeline, index=index, embedding_model=embedding_model))
-        folder = index or kept_index(
-            collection,
-            language=language,
-            pipelines=[staged],
-            embedding_model=embedding_model,
-            progress=announced(announce, f"Indexing {collection.name}"),
-        )
-        self._searcher = Searcher(load_pipeline(pipeline, index=folder, embedding_model=embedding_model))
-        self._searcher.warm_up()
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
 
     def find(self, query: "BeirQuery", depth: int) -> list[tuple[str, float]]:
         """
@@ -64,26 +98,31 @@ class FirstStage:
         if not query.text.strip():
             return []
         hits = self._searcher.search(query.text, top_k=depth, candidates=depth).hits
-        found: dict[str, float] = {}
-        for hit in hits:
-            found.setdefault(str(hit.document.meta.get("doc_id", hit.document.id)), hit.document.score or 0.0)
-        return list(found.items())
+        scores: dict[str, float] = {}
+        for hit in hits:  # of several passages of one document the first counts
+            scores.setdefault(str(hit.document.meta.get("doc_id", hit.document.id)), hit.document.score or 0.0)
+        return list(scores.items())
 
 
-def fingerprint(pipeline: str, *, language: str, index: Path | None = None, embedding_model: str | None = None) -> str:
-    """
-    Name a first stage so that another one has another name: by its pipeline's content, and what it searches.
-
-    :param pipeline: See `FirstStage`.
-    :param language: See `FirstStage`.
-    :param index: See `FirstStage`.
-    :param embedding_model: See `FirstStage`.
-    """
-    content = read_pipeline(pipeline, index=index, embedding_model=embedding_model)
-    text = json.dumps([content, language, str(index and index.resolve())], sort_keys=True, default=str)
-    return f"{pipeline} {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def _models(content: Any) -> Iterator[str]:
+    """Yield every model that a pipeline names, however deep it stands."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            if name == "model" and isinstance(value, str):
+                yield value
+            yield from _models(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _models(value)
 
 
-def announced(announce: Announce | None, what: str) -> Callable[[int, int], None]:
-    """Give progress a name."""
-    return partial(announce or (lambda _what, _done, _total: None), what)
+def _revision(index: Path) -> str:
+    if not index.is_dir():
+        return "missing"  # opening the pipeline says so
+    from rerank_plugin.store import HybridDocumentStore
+
+    store = HybridDocumentStore(index)
+    try:
+        return store.revision()
+    finally:
+        store.close()

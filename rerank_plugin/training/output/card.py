@@ -1,4 +1,4 @@
-"""The card of a trained model: what it learned from, how, what it gained, and how to use it."""
+"""The card of a trained model: what it was trained on and how, what it gains, and how to use it."""
 
 import sys
 from collections.abc import Sequence
@@ -7,18 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from rerank_plugin import __version__
+from rerank_plugin.files import replace_file
 from rerank_plugin.training.data.checks import DataReport
 from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.fitting.dev import FIRST_STAGE, MODEL, measurements
 from rerank_plugin.training.fitting.train import TrainingResult
-from rerank_plugin.training.output.figures import Figure
+from rerank_plugin.training.output.folder import CARD, keep_foreign_card
+from rerank_plugin.training.output.measure import Figure
 from rerank_plugin.training.recipe.request import TrainingRequest
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 SAMPLES, SAMPLE_CHARACTERS = 3, 240
-# Training loss by step, of the models that were published: what their cards say of the first and the last logged step.
+# Training loss of the published models at the first and the last step that their cards show.
 PUBLISHED = {"msmarco-en": {500: 0.1718, 58_000: 0.0522}, "msmarco-ru": {500: 0.4384, 7_500: 0.0894}}
+
+
+def write_card(
+    *,
+    request: TrainingRequest,
+    report: DataReport,
+    samples: Sequence[LabelledPair],
+    result: TrainingResult,
+    figures: Sequence[Figure],
+) -> str | None:
+    """
+    Write the card of a run into the model's folder; for the parameters see `model_card`.
+
+    :returns: The new name of a README.md that no training run had written; `None` where there was none.
+    """
+    text = model_card(request=request, report=report, samples=samples, result=result, figures=figures)
+    kept = keep_foreign_card(request.output)
+    with replace_file(request.output / CARD) as file:
+        file.write(text)
+    return kept
 
 
 def model_card(
@@ -30,13 +52,13 @@ def model_card(
     figures: Sequence[Figure],
 ) -> str:
     """
-    Write a card.
+    Write the text of a card.
 
     :param request: The run.
-    :param report: What its data looks like.
-    :param samples: The pairs; some are shown.
+    :param report: Statistics and problems of its data.
+    :param samples: The pairs, a few of which are shown.
     :param result: Steps and log.
-    :param figures: What was measured.
+    :param figures: The measurements of the finished model.
     :returns: Markdown, with the front matter that the Hub reads.
     """
     from jinja2 import Environment, StrictUndefined
@@ -92,7 +114,7 @@ def _result(figure: Figure) -> dict[str, Any]:
 
 
 def _different(pairs: Sequence[LabelledPair]) -> list[LabelledPair]:
-    """Take a few pairs of different queries, from the beginning, the middle and the end; one of the best label first."""
+    """Take a few pairs of distinct queries from beginning, middle and end, after one with the highest label."""
     best = max(pairs, key=lambda pair: pair.label)
     chosen = [best, *(pairs[position * (len(pairs) - 1) // SAMPLES] for position in range(1, SAMPLES + 1))]
     return list({pair.query: pair for pair in reversed(chosen)}.values())[::-1][:SAMPLES]

@@ -1,8 +1,9 @@
-"""What a training run is asked for: data, recipe, and what is measured."""
+"""A training run as it is asked for: data, recipe, and collections to measure on."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rerank_plugin.checks import check_count
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.training.mining.rules import MiningRules
 from rerank_plugin.training.recipe.config import TrainingConfig
@@ -11,9 +12,9 @@ from rerank_plugin.training.recipe.config import TrainingConfig
 @dataclass(frozen=True)
 class Measured:
     """
-    A collection that is measured, or `None` for none.
+    A collection to measure on.
 
-    :param folder: In BEIR layout, or `irds:ID`.
+    :param folder: A folder in BEIR layout, or `irds:ID`.
     :param split: Which judgements.
     :param queries: Most queries; `None`: all.
     """
@@ -28,7 +29,7 @@ class Measured:
         Read `FOLDER` or `FOLDER:SPLIT`.
 
         :param text: From the command line.
-        :param split: Where it names none.
+        :param split: The split where the text names none.
         :param queries: Most queries.
         """
         if text.startswith("irds:"):
@@ -48,19 +49,20 @@ class TrainingRequest:
     :param preset: Name of the recipe, for the card; `None`: none.
     :param split: Which judgements of BEIR folders.
     :param language: Language of BM25's stemmer, such as `en` or `ru`.
-    :param first_stage: Pipeline that finds negatives, and candidates of the collections that are measured.
-    :param rules: Which negatives BEIR folders get.
+    :param first_stage: Pipeline that finds negatives, and the candidates of the collections that are measured.
+    :param rules: How negatives are mined from BEIR folders.
     :param limit: Most queries of each BEIR folder; `None`: all.
     :param drop: Leave out pairs with problems instead of stopping.
     :param repair: Repair mojibake in the texts.
-    :param teacher: A cross-encoder, or a file of scores; see `teacher.teach`.
-    :param dev: What is measured while training, and at the end.
-    :param dev_candidates: Candidates of a query while training.
-    :param test: What is measured at the end.
-    :param candidates: Candidates of a query at the end.
+    :param teacher: A cross-encoder, or a file of scores; see `data.teacher.add_teacher_scores`.
+    :param dev: Measured while training and at the end; `None`: nothing is.
+    :param dev_candidates: Candidates of each query while training.
+    :param test: Collections that are measured at the end.
+    :param candidates: Candidates of each query at the end.
     :param licence: Licence of the training data, for the card.
-    :param stop_after: See `train.train`.
-    :param dry_run: Check the data, and stop.
+    :param stop_after: See `fitting.train.train`.
+    :param dry_run: Check the data and stop.
+    :raises InvalidValueError: If a number is below 1, or `eval_steps` is set without a dev collection.
     """
 
     data: tuple[Path, ...]
@@ -86,7 +88,7 @@ class TrainingRequest:
     def __post_init__(self) -> None:
         for name in ("limit", "stop_after", "dev_candidates", "candidates"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidValueError(f"{name} must be at least 1, got {value}")
+            if value is not None:
+                check_count(name, value)
         if self.config.eval_steps is not None and self.dev is None:
             raise InvalidValueError("eval_steps needs a dev collection to measure on: give --dev, or --eval-steps 0")

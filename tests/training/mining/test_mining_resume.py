@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_where_it_broke_off(seven, whole, output, int
     interrupt(2)
     interrupt(3)
     finder, told = SharedWords(seven), []
-    counts = run(seven, output, finder=finder, progress=lambda *numbers: told.append(numbers))
+    counts = run(seven, output, finder=finder, on_progress=lambda *numbers: told.append(numbers))
     assert contents(output.parent) == whole
     assert ([id_ for id_, _ in finder.asked], told) == (["q5", "q6"], [(6, 7), (7, 7)])
     assert (counts.queries, counts.negatives["random"]) == (7, 7)
@@ -114,7 +114,7 @@ def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
             raise KilledError
 
     with pytest.raises(KilledError):
-        run(seven, output, finder=Interrupted(seven, queries), progress=stop)
+        run(seven, output, finder=Interrupted(seven, queries), on_progress=stop)
     if journal.exists():
         noted, written = journal.read_bytes(), output.read_bytes()
         noted = noted[: round(len(noted) * journal_part)]
@@ -143,7 +143,7 @@ def test_a_run_that_was_killed_while_it_put_its_state_away_is_finished(seven, wh
     def keep_journal(_number: int, _total: int) -> None:
         shutil.copy(journal, journal.with_name("kept"))
 
-    run(seven, output, progress=keep_journal)
+    run(seven, output, on_progress=keep_journal)
     journal.with_name("kept").rename(journal)
     finder = SharedWords(seven)
     counts = run(seven, output, finder=finder)
