@@ -157,5 +157,6 @@ def _save(result: TrainingResult, pairs: list[LabelledPair], request: TrainingRe
     removed = save_half(result.model, request.output, base=resolve_model(config.model))
     if config.early_exit_layer is not None:
         head = fit_early_exit(result.model, pairs, layer=config.early_exit_layer, seed=config.seed)
-        removed = [name for name in removed if name != head.save(request.output).name]
+        saved = head.save(request.output)
+        removed = [name for name in removed if name != saved.name]
     return removed
