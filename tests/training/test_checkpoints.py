@@ -126,15 +126,37 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(base, whole, tmp
 
 
 def test_a_run_whose_folder_was_moved_still_keeps_its_best_model(base, tmp_path):
-    texts = {noun: f"the old {noun}" for noun in NOUNS}
-    ranked = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
-    dev = DevCollection("animals", "bm25", {"q": "animal"}, {"q": ranked}, texts, {"q": dict.fromkeys(NOUNS[:4], 1)})
+    dev = dev_collection()
     settings = config(base, eval_steps=4, learning_rate=1e-3)
     train(PAIRS, settings, tmp_path / "before", dev=dev, stop_after=9)
     shutil.move(tmp_path / "before", tmp_path / "after")
     result = train(PAIRS, settings, tmp_path / "after", dev=dev)
     best = max(entry["eval_dev_ndcg@10"] for entry in result.log if "eval_dev_ndcg@10" in entry)
     assert dev.evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
+
+
+def dev_collection() -> DevCollection:
+    """Eight passages, whose order a model that hardly learns does not change."""
+    texts = {noun: f"the old {noun}" for noun in NOUNS}
+    ranked = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
+    return DevCollection("animals", "bm25", {"q": "animal"}, {"q": ranked}, texts, {"q": dict.fromkeys(NOUNS[:4], 1)})
+
+
+def test_a_run_that_goes_on_is_no_more_patient_than_an_uninterrupted_one(base, tmp_path):
+    settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
+    whole = train(PAIRS, settings, tmp_path / "whole", dev=dev_collection())
+    assert whole.steps == 12, "the first measurement is the best, and two more are not better"
+    train(PAIRS, settings, tmp_path / "cut", dev=dev_collection(), stop_after=9)
+    assert train(PAIRS, settings, tmp_path / "cut", dev=dev_collection()).steps == 12
+
+
+def test_a_run_that_lost_patience_is_not_trained_further_when_it_is_started_again(base, tmp_path):
+    settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
+    first = train(PAIRS, settings, tmp_path, dev=dev_collection())
+    again = train(PAIRS, settings, tmp_path, dev=dev_collection())
+    assert scores(again.model) == scores(first.model)
+    assert again.steps <= first.steps + 1
+    assert last_checkpoint(tmp_path / "checkpoints").name == "checkpoint-12"
 
 
 # No file may get larger than so many bytes: what a full disk does, for this process alone.

@@ -95,6 +95,18 @@ def last_checkpoint(folder: Path) -> Path | None:
     return last
 
 
+def measurements_since_best(checkpoint: Path, metric: str) -> int:
+    """
+    Count the measurements after the best one: a run that goes on has been as patient as one that was never interrupted.
+
+    :param checkpoint: The checkpoint that it goes on from.
+    :param metric: Name of the measure in the trainer's log; higher is better.
+    """
+    log = (_read_json(checkpoint / STATE) or {}).get("log_history", [])
+    values = [entry[metric] for entry in log if metric in entry]
+    return len(values) - 1 - values.index(max(values)) if values else 0
+
+
 def _is_whole(checkpoint: Path) -> bool:
     hashes = _read_json(checkpoint / SEAL)
     if not hashes or STATE not in hashes:

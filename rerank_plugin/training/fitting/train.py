@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.fingerprints import fingerprint_model
-from rerank_plugin.training.fitting.checkpoints import check_same_run, last_checkpoint
+from rerank_plugin.training.fitting.checkpoints import check_same_run, last_checkpoint, measurements_since_best
 from rerank_plugin.training.fitting.load import load_for_training
 from rerank_plugin.training.fitting.losses import make_dataset, make_loss
 from rerank_plugin.training.fitting.processes import main_process_first, on_cpu
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rerank_plugin.training.fitting.dev import DevCollection
 
 CHECKPOINTS = "checkpoints"
+METRIC = "eval_dev_ndcg@10"  # as the trainer logs the measure of `dev.NdcgEvaluator`
 REMEDY = "free some space, and start the same command again: it goes on from the last whole checkpoint"
 
 
@@ -94,9 +95,14 @@ def train(
         check_same_run(checkpoints, pairs, config, fingerprints=fingerprints)
         last = last_checkpoint(checkpoints)
     model = load_for_training(config)
-    callbacks: list[Any] = [StepCallback(checkpoints, stop_after=stop_after, on_progress=on_progress)]
+    callbacks: list[Any] = []
+    is_over = False
     if config.patience is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=config.patience))
+        patience = EarlyStoppingCallback(early_stopping_patience=config.patience)
+        patience.early_stopping_patience_counter = measurements_since_best(last, METRIC) if last else 0
+        is_over = patience.early_stopping_patience_counter >= config.patience
+        callbacks.append(patience)
+    callbacks.append(StepCallback(checkpoints, stop_after=stop_after, is_over=is_over, on_progress=on_progress))
     trainer = CrossEncoderTrainer(
         model=model,
         args=_arguments(config, checkpoints, has_dev=dev is not None),
@@ -144,7 +150,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> A
             "eval_strategy": "steps",
             "eval_steps": config.eval_steps,
             "load_best_model_at_end": True,
-            "metric_for_best_model": "eval_dev_ndcg@10",
+            "metric_for_best_model": METRIC,
             "greater_is_better": True,
         }
     return CrossEncoderTrainingArguments(
