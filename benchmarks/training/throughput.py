@@ -62,7 +62,7 @@ def ours(pairs: Sequence[LabelledPair], config: TrainingConfig, steps: int) -> f
             config,
             Path(folder),
             stop_after=WARM_UP + steps,
-            progress=lambda done, _total: times.setdefault(done, time.perf_counter()),
+            on_progress=lambda done, _total: times.setdefault(done, time.perf_counter()),
         )
     return steps * BATCH / (times[WARM_UP + steps] - times[WARM_UP])
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.indexing.text_repair import TextRepair
-from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
+from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.training.data.checks import DataReport, check_pairs, with_cut
 from rerank_plugin.training.data.gather import gather, held_out_queries
 from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.data.teacher import add_teacher_scores
 from rerank_plugin.training.fitting.dev import candidates_of
+from rerank_plugin.training.fitting.load import load_tokenizer, reading_limit
 from rerank_plugin.training.fitting.losses import labels_are_bounded, needs_teacher
 from rerank_plugin.training.fitting.processes import is_main_process, main_process_first
 from rerank_plugin.training.fitting.train import TrainingResult, check_installed, train
@@ -113,16 +113,9 @@ def _check(pairs: list[LabelledPair], request: TrainingRequest) -> tuple[list[La
         drop=request.drop,
         repaired=repair.changed if repair else 0,
     )
-    return pairs, with_cut(report, pairs, _tokenizer(request.config.model), request.config.max_length)
-
-
-def _tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(resolve_model(model))
-    except (OSError, ValueError) as error:
-        raise not_loaded(model, error) from error
+    base = resolve_model(request.config.model)
+    max_length = min(request.config.max_length, reading_limit(base))
+    return pairs, with_cut(report, pairs, load_tokenizer(base), max_length)
 
 
 def _teach(pairs: list[LabelledPair], request: TrainingRequest, on_progress: ProgressCallback | None) -> list[LabelledPair]:

@@ -98,6 +98,7 @@ def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
     return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tmp_path):
     settings = config(base, epochs=40, save_steps=5, logging_steps=1)
     running = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments(tmp_path, settings)], stdout=subprocess.DEVNULL)
@@ -149,6 +150,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
     assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
     # What `accelerate launch` starts; on CPUs it would want MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]

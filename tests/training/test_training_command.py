@@ -85,8 +85,14 @@ def test_a_run_can_be_stopped_and_goes_on(rerank, base, judged, tmp_path):
     first = rerank("train", judged, "-o", tmp_path / "model", *options, "--stop-after", 3)
     assert "3 of " in first.stdout
     assert "stopped before its end" in (tmp_path / "model" / "README.md").read_text()
+    (tmp_path / "model" / "calibration.json").write_text("{}")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
     second = rerank("train", judged, "-o", tmp_path / "model", *options)
-    assert " of " not in second.stdout.splitlines()[-1].split("steps")[0]
+    assert "removed or renamed, as they belonged to an earlier model: calibration.json" in second.stdout
+    assert not (tmp_path / "model" / "calibration.json").exists()
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+    done = next(line for line in second.stdout.splitlines() if " steps on " in line)
+    assert " of " not in done.split("steps")[0]
     card = (tmp_path / "model" / "README.md").read_text()
     assert "| 500 | | | 0.1718 |" in card.replace("|  |", "| |").replace("|  |", "| |")
 

@@ -65,6 +65,21 @@ def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
         )
 
 
+def load_tokenizer(source: str) -> Any:
+    """
+    Load the tokenizer of a model.
+
+    :param source: Folder or Hub id.
+    :raises ModelError: If it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise not_loaded(source, error) from error
+
+
 def reading_limit(source: str) -> int:
     """
     Return how many tokens a model reads: what its tokenizer says, and not more than it has positions for.
@@ -72,13 +87,13 @@ def reading_limit(source: str) -> int:
     :param source: Folder or Hub id.
     :raises ModelError: If it cannot be read.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
     try:
-        config, tokenizer = AutoConfig.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise not_loaded(source, error) from error
-    limit = int(tokenizer.model_max_length)  # about 1e30 where the tokenizer says nothing
+    limit = int(load_tokenizer(source).model_max_length)  # about 1e30 where the tokenizer says nothing
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         if config.model_type in OFFSET_POSITIONS:
