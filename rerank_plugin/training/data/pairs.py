@@ -146,12 +146,13 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise InputFileError(f"{path} is no {kind}: {' '.join(str(error).split())}") from error
     if not isinstance(data, Dataset):
         raise InputFileError(f"{path} holds several splits, {', '.join(data)}: give the folder of one of them")
-    for number in range(1, len(data) + 1):
-        try:
-            row = dict(data[number - 1])
-        except ValueError as error:  # such as bytes that are not UTF-8
-            raise InputFileError(f"{path}, line {number}: cannot be read: {' '.join(str(error).split())}") from error
-        yield number, row
+    number = 0
+    try:
+        for number, row in enumerate(data, start=1):
+            yield number, dict(row)
+    except ValueError as error:  # such as bytes that are not UTF-8; rows are read in blocks
+        reason = " ".join(str(error).split())
+        raise InputFileError(f"{path}, after line {number}: cannot be read, write the file anew: {reason}") from error
 
 
 def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:
