@@ -42,5 +42,9 @@ class ScoreCacheError(RerankError):
     """A score cache on disk cannot be opened, read or written."""
 
 
+class OutputError(RerankError):
+    """A result cannot be written: the disk is full, or the folder may not be written."""
+
+
 class MissingDependencyError(RerankError, ImportError):
     """An optional package is needed for what was asked."""

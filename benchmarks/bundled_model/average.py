@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION
-from rerank_plugin.training.save import WEIGHTS
+from rerank_plugin.training.output.save import WEIGHTS
 
 
 def main() -> None:

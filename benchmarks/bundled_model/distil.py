@@ -13,7 +13,7 @@ from candidate_lists import LIST_SIZE
 from encoders import DEVICE, HALF, Pairs
 from torch.nn import functional
 
-from rerank_plugin.training.packed_encoder import can_speed_up, speed_up
+from rerank_plugin.training.cpu.packed_encoder import can_speed_up, speed_up
 
 PULL = 0.15
 BEST = 3.0  # the logit of the best candidate of a list: a probability of 0.95

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from train import read
 
 from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION
-from rerank_plugin.training.save import CONFIG, WEIGHTS
+from rerank_plugin.training.output.save import CONFIG, WEIGHTS
 
 LAYER = re.compile(r"(bert\.encoder\.layer\.)(\d+)(\..*)")
 EMBEDDINGS = "bert.embeddings.word_embeddings.weight"

@@ -35,7 +35,7 @@ from encoders import DEVICE, HALF, Encoder, Pairs, Texts
 from sentence_transformers import CrossEncoder
 from transformers import AutoTokenizer
 
-from rerank_plugin.training.save import save_half
+from rerank_plugin.training.output.save import save_half
 
 ENGLISH = {
     "squad11_train": Share(40_000, 1, 22_000),

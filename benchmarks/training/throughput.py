@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from sentence_transformers import CrossEncoder
 
-from rerank_plugin.training.config import FAST, TrainingConfig, make_config
-from rerank_plugin.training.data import LabelledPair, read_pairs
-from rerank_plugin.training.train import train
+from rerank_plugin.training.data.pairs import LabelledPair, read_pairs
+from rerank_plugin.training.fitting.train import train
+from rerank_plugin.training.recipe.config import FAST, TrainingConfig, make_config
 
 BATCH = 16
 WARM_UP = 2
@@ -62,7 +62,7 @@ def ours(pairs: Sequence[LabelledPair], config: TrainingConfig, steps: int) -> f
             config,
             Path(folder),
             stop_after=WARM_UP + steps,
-            progress=lambda done, _total: times.setdefault(done, time.perf_counter()),
+            on_progress=lambda done, _total: times.setdefault(done, time.perf_counter()),
         )
     return steps * BATCH / (times[WARM_UP + steps] - times[WARM_UP])
 

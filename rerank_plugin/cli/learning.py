@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,13 @@ from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
 from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 
+if TYPE_CHECKING:
+    from rerank_plugin.training.data.checks import DataReport
+    from rerank_plugin.training.mining.draw import MiningCounts
+    from rerank_plugin.training.mining.rules import MiningRules, RankWindow
+    from rerank_plugin.training.run import TrainingSummary
+
 DATA, MEASURE = "Data", "Measuring"
-MAY_BE_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
 
 LanguageOption = Annotated[str, typer.Option(help="Language of BM25's stemmer, such as en or ru.", rich_help_panel=DATA)]
 SplitOption = Annotated[str, typer.Option(help="Which judgements of BEIR folders: qrels/SPLIT.tsv.", rich_help_panel=DATA)]
@@ -22,12 +27,12 @@ LimitOption = Annotated[
 RanksOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="FIRST-LAST:COUNT: so many negatives of each positive from these ranks; repeat it. By default 1-10:2, 11-60:1.",
+        help="FIRST-LAST:COUNT, negatives of each positive from these ranks; repeatable. Default: 1-10:2, 11-60:1.",
         rich_help_panel=DATA,
     ),
 ]
 RandomOption = Annotated[
-    int, typer.Option("--random", help="Negatives of each positive from the whole corpus.", rich_help_panel=DATA)
+    int, typer.Option("--random", help="Random negatives of each positive, from the whole corpus.", rich_help_panel=DATA)
 ]
 
 
@@ -36,7 +41,7 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Pairs or triples (.jsonl .tsv .csv .parquet, a folder of datasets), or folders in BEIR layout."
+            help="Pairs or triples (.jsonl .tsv .csv .parquet, or a folder saved by datasets), or folders in BEIR layout."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model.")],
@@ -70,7 +75,7 @@ def train(
     split: SplitOption = "train",
     language: LanguageOption = "en",
     first_stage: Annotated[
-        str, typer.Option(help="Pipeline that finds negatives and candidates: name or YAML.", rich_help_panel=DATA)
+        str, typer.Option(help="Pipeline that finds negatives and candidates: a name or a YAML file.", rich_help_panel=DATA)
     ] = "bm25",
     ranks: RanksOption = None,
     random_negatives: RandomOption = 1,
@@ -88,52 +93,72 @@ def train(
     licence: Annotated[
         str | None, typer.Option(help="Licence of the data, for the card, such as cc-by-sa-4.0.", rich_help_panel=DATA)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, and stop.", rich_help_panel=DATA)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data and stop.", rich_help_panel=DATA)] = False,
     dev: Annotated[
         str | None,
         typer.Option(
-            help="BEIR folder, or FOLDER:SPLIT (dev), that decides which checkpoint is best.", rich_help_panel=MEASURE
+            help="BEIR folder, or FOLDER:SPLIT (default: dev), that decides which checkpoint is best.",
+            rich_help_panel=MEASURE,
         ),
     ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="BEIR folder, or FOLDER:SPLIT (test), that is measured at the end; repeat it.", rich_help_panel=MEASURE
+            help="BEIR folder, or FOLDER:SPLIT (default: test), to measure at the end; repeatable.", rich_help_panel=MEASURE
         ),
     ] = None,
     dev_queries: Annotated[int, typer.Option(help="Most queries of --dev.", rich_help_panel=MEASURE)] = 100,
-    dev_candidates: Annotated[int, typer.Option(help="Candidates of a query while training.", rich_help_panel=MEASURE)] = 30,
+    dev_candidates: Annotated[
+        int, typer.Option(help="Candidates of each query while training.", rich_help_panel=MEASURE)
+    ] = 30,
     test_queries: Annotated[
-        int | None, typer.Option(help="Most queries of each --test; by default all.", rich_help_panel=MEASURE)
+        int | None, typer.Option(help="Most queries of each --test; default: all.", rich_help_panel=MEASURE)
     ] = None,
-    candidates: Annotated[int, typer.Option(help="Candidates of a query at the end.", rich_help_panel=MEASURE)] = 100,
+    candidates: Annotated[int, typer.Option(help="Candidates of each query at the end.", rich_help_panel=MEASURE)] = 100,
     stop_after: Annotated[
-        int | None, typer.Option(help="Stop at this step as if interrupted; the next start goes on.")
+        int | None, typer.Option(help="Stop at this step as if interrupted; the same command goes on from there.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
     Fine-tune a cross-encoder.
 
-    The data is checked first. BEIR folders get their negatives from a first stage.
+    The data is checked first. For BEIR folders, negatives are mined with a first stage.
 
-    An interrupted run goes on where it broke off when it is started again.
+    An interrupted run goes on where it broke off when the same command is started again.
 
     On several GPUs: accelerate launch -m rerank_plugin train ...
     """
-    from rerank_plugin.training.config import FAST, TrainingConfig, make_config
+    from rerank_plugin.training.recipe.config import make_config
 
-    given = locals()
-    chosen = {name: given[name] for name in TrainingConfig.__dataclass_fields__ if given[name] is not None}
-    fields = (FAST if fast else {}) | {
-        name: None if name in MAY_BE_NONE and value == 0 else value for name, value in chosen.items()
-    }
-    if fields.get("eval_steps", 0) is None:
-        fields.setdefault("patience", None)  # it counts measurements
-    recipe = make_config(preset, file=config, overrides=fields)
-    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
+    given = options.RecipeOptions(
+        model=model,
+        loss=loss,
+        pos_weight=pos_weight,
+        list_size=list_size,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_ratio=warmup_ratio,
+        weight_decay=weight_decay,
+        max_grad_norm=max_grad_norm,
+        max_length=max_length,
+        seed=seed,
+        precision=precision,
+        freeze_embeddings=freeze_embeddings,
+        dropout=dropout,
+        group_by_length=group_by_length,
+        logging_steps=logging_steps,
+        save_steps=save_steps,
+        eval_steps=eval_steps,
+        patience=patience,
+        early_exit_layer=early_exit_layer,
+        report_to=report_to,
+    )
+    recipe = make_config(preset, file=config, overrides=given.overrides(fast=fast))
+    with quiet_libraries(), progress_bars(hidden=as_json) as on_progress:
         from rerank_plugin.training.mining.rules import MiningRules
-        from rerank_plugin.training.request import Measured, TrainingRequest
+        from rerank_plugin.training.recipe.request import Measured, TrainingRequest
         from rerank_plugin.training.run import run_training
 
         request = TrainingRequest(
@@ -144,7 +169,7 @@ def train(
             split=split,
             language=language,
             first_stage=first_stage,
-            rules=MiningRules(**_windows(ranks), random=random_negatives, seed=recipe.seed),
+            rules=MiningRules(windows=_windows(ranks), random=random_negatives, seed=recipe.seed),
             limit=limit,
             drop=drop,
             repair=repair_text,
@@ -157,20 +182,13 @@ def train(
             stop_after=stop_after,
             dry_run=dry_run,
         )
-        summary = run_training(request, announce=announce, tell=None if as_json else _show_report)
+        summary = run_training(request, on_progress=on_progress, on_report=None if as_json else _show_report)
     if summary is None:
         return
     if as_json:
         echo(to_json(asdict(summary)))
         return
-    steps = (
-        f"{summary.steps} of {summary.total_steps} steps"
-        if summary.steps < summary.total_steps
-        else f"{summary.steps} steps"
-    )
-    echo(f"{steps} on {summary.pairs} pairs, last loss {summary.loss}: {output}")
-    for name, values in summary.figures.items():
-        echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
+    _show_summary(summary)
 
 
 @app.command()
@@ -178,7 +196,7 @@ def mine(
     collection: Annotated[str, typer.Argument(help="Judged collection: folder in BEIR layout, or irds:ID.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, JSON Lines.")],
     pipeline: Annotated[
-        str, typer.Option(help="What searches: bm25, dense, hybrid, another name, or a YAML file.")
+        str, typer.Option(help="Pipeline that searches: bm25, dense, hybrid, another name, or a YAML file.")
     ] = "bm25",
     ranks: RanksOption = None,
     random_negatives: RandomOption = 1,
@@ -191,23 +209,24 @@ def mine(
     ] = None,
     guard_model: Annotated[
         str | None,
-        typer.Option(help="Cross-encoder whose probabilities the margins go by, instead of the pipeline's scores."),
+        typer.Option(help="Cross-encoder whose probabilities the margins compare, instead of the pipeline's scores."),
     ] = None,
     answers: Annotated[bool, typer.Option(help="Leave out passages that contain an answer of the query.")] = True,
     near_duplicates: Annotated[
-        float, typer.Option(help="Leave out passages that share this part of their trigrams with a relevant one; 0: none.")
+        float,
+        typer.Option(help="Leave out passages that share this part of their trigrams with a relevant one; 0: keep them."),
     ] = 0.8,
     form: Annotated[str, typer.Option("--format", help="pairs, or triples (each positive with its negatives).")] = "pairs",
-    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 42,
     split: SplitOption = "train",
     language: LanguageOption = "en",
     limit: LimitOption = None,
-    index: Annotated[Path | None, typer.Option(help="An index of the collection; by default one is made, and kept.")] = None,
+    index: Annotated[Path | None, typer.Option(help="An index of the collection; default: one is made, and kept.")] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Find hard negatives: what a first stage finds for judged queries, and nobody judged relevant.
+    Find hard negatives: passages that a first stage finds for judged queries and that nobody judged relevant.
 
     Writes what `rerank train` reads. The same seed gives the same file; an interrupted run goes on where it broke off.
     """
@@ -215,7 +234,7 @@ def mine(
     from rerank_plugin.training.mining.rules import MiningRules
 
     rules = MiningRules(
-        **_windows(ranks),
+        windows=_windows(ranks),
         random=random_negatives,
         relative_margin=relative_margin,
         absolute_margin=absolute_margin,
@@ -223,44 +242,56 @@ def mine(
         near_duplicates=near_duplicates or None,
         seed=seed,
     )
-    with quiet_libraries(), progress_bars(hidden=as_json) as announce:
-        from rerank_plugin.training.first_stage import FirstStage, announced, fingerprint
-        from rerank_plugin.training.mining.guard_model import probabilities
+    with quiet_libraries(), progress_bars(hidden=as_json) as on_progress:
+        from rerank_plugin.progress import counts_of
+        from rerank_plugin.training.mining.first_stage import FirstStageSpec
+        from rerank_plugin.training.mining.guards import cross_encoder_probabilities
         from rerank_plugin.training.mining.mine import MiningJob
         from rerank_plugin.training.mining.mine import mine as run
 
         source = open_collection(collection, split=split)
-        stage = fingerprint(pipeline, language=language, index=index, embedding_model=embedding_model)
-        job = MiningJob(source, output, rules, stage, guard_model, limit, form)
+        stage = FirstStageSpec(pipeline, language, index, embedding_model)
         counts = run(
-            job,
-            lambda: FirstStage(
-                source, pipeline, language=language, index=index, embedding_model=embedding_model, announce=announce
-            ),
-            rescore=None if guard_model is None else probabilities(guard_model),
-            progress=announced(announce, "Mining"),
+            MiningJob(source, output, rules, stage.key(), guard_model, limit, form),
+            lambda: stage.open(source, on_progress),
+            rescore=None if guard_model is None else cross_encoder_probabilities(guard_model),
+            on_progress=counts_of(on_progress, "Mining"),
         )
     if as_json:
         echo(to_json(counts.as_dict() | {"file": str(output)}))
         return
-    from rerank_plugin.cli.tables import show_facts
-
-    facts: dict[str, Any] = {"queries": counts.queries, "positives": counts.positives}
-    facts |= {f"negatives, {source_name}": number for source_name, number in counts.negatives.items()}
-    facts |= {f"left out by the guard: {guard}": number for guard, number in counts.left_out.items()}
-    facts |= {"queries without a margin: no relevant passage was found": counts.without_margin} if rules.has_margin else {}
-    facts["queries with fewer negatives than wanted"] = counts.short
-    show_facts({f"{source.name}, {split}": facts})
+    _show_counts(counts, rules, title=f"{source.name}, {split}")
     echo(f"written to {output}")
 
 
-def _windows(ranks: list[str] | None) -> dict[str, Any]:
-    from rerank_plugin.training.mining.rules import RankWindow
+def _windows(ranks: list[str] | None) -> "tuple[RankWindow, ...]":
+    from rerank_plugin.training.mining.rules import DEFAULT_WINDOWS, RankWindow
 
-    return {} if not ranks else {"windows": tuple(RankWindow.parse(text) for text in ranks)}
+    return tuple(RankWindow.parse(text) for text in ranks) if ranks else DEFAULT_WINDOWS
 
 
-def _show_report(report: Any) -> None:
+def _show_report(report: "DataReport") -> None:
     from rerank_plugin.cli.tables import show_facts
 
     show_facts({"training data": report.lines()})
+
+
+def _show_summary(summary: "TrainingSummary") -> None:
+    total = f" of {summary.total_steps}" if summary.steps < summary.total_steps else ""
+    echo(f"{summary.steps}{total} steps on {summary.pairs} pairs, last loss {summary.loss}: {summary.model}")
+    if summary.replaced:
+        echo(f"removed or renamed, as they belonged to an earlier model: {', '.join(summary.replaced)}")
+    for name, values in summary.figures.items():
+        echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
+
+
+def _show_counts(counts: "MiningCounts", rules: "MiningRules", *, title: str) -> None:
+    from rerank_plugin.cli.tables import show_facts
+
+    facts: dict[str, Any] = {"queries": counts.queries, "positives": counts.positives}
+    facts |= {f"negatives, {source}": number for source, number in counts.negatives.items()}
+    facts |= {f"left out by the guard: {guard}": number for guard, number in counts.left_out.items()}
+    if rules.has_margin:
+        facts["queries without a margin: no relevant passage was found"] = counts.without_margin
+    facts["queries with fewer negatives than wanted"] = counts.short
+    show_facts({title: facts})

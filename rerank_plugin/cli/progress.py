@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.cli.printing import printable
 
 if TYPE_CHECKING:
-    from rerank_plugin.evaluation.progress import ProgressCallback
+    from rerank_plugin.progress import CountCallback, ProgressCallback
 
 # What a user has set already stays.
 ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}

@@ -1,14 +1,17 @@
-"""The options of `rerank train` that stand for the fields of a recipe; each is left to the preset where it is not given."""
+"""The options of `rerank train` that set the fields of a recipe; what is not given stays as the preset has it."""
 
-from typing import Annotated
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
 import typer
 
-PANEL = "Recipe (by default the preset's, else that of the published models)"
+# Options whose 0 switches off what a preset has switched on.
+ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
+PANEL = "Recipe (default: as the preset says, or else as the published models were trained)"
 
 Model = Annotated[
     str | None,
-    typer.Option(help="What to start from: bundled name, folder or Hub id.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(help="Model to start from: bundled name, folder or Hub id.", rich_help_panel=PANEL, show_default=False),
 ]
 Loss = Annotated[
     str | None,
@@ -32,32 +35,31 @@ LearningRate = Annotated[
 ]
 WarmupRatio = Annotated[
     float | None,
-    typer.Option(help="Share of the steps over which the learning rate climbs.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(help="Share of the steps over which the learning rate rises.", rich_help_panel=PANEL, show_default=False),
 ]
-WeightDecay = Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=PANEL, show_default=False)]
+WeightDecay = Annotated[float | None, typer.Option(help="Weight decay of AdamW.", rich_help_panel=PANEL, show_default=False)]
 MaxGradNorm = Annotated[
     float | None, typer.Option(help="Gradients are clipped at this norm.", rich_help_panel=PANEL, show_default=False)
 ]
 MaxLength = Annotated[
-    int | None, typer.Option(help="Tokens of a pair while training.", rich_help_panel=PANEL, show_default=False)
+    int | None,
+    typer.Option(help="Tokens of a pair while training; longer ones are cut.", rich_help_panel=PANEL, show_default=False),
 ]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed of everything that is drawn.", rich_help_panel=PANEL, show_default=False)
-]
+Seed = Annotated[int | None, typer.Option(help="Seed of all random draws.", rich_help_panel=PANEL, show_default=False)]
 Precision = Annotated[
     str | None, typer.Option(help="fp32, or bf16 (matrix products only).", rich_help_panel=PANEL, show_default=False)
 ]
 FreezeEmbeddings = Annotated[
-    bool | None, typer.Option(help="Leave the embeddings as they are.", rich_help_panel=PANEL, show_default=False)
+    bool | None, typer.Option(help="Do not train the embeddings.", rich_help_panel=PANEL, show_default=False)
 ]
 Dropout = Annotated[
     float | None,
     typer.Option(
-        help="Of hidden states and attention; by default the model's own.", rich_help_panel=PANEL, show_default=False
+        help="Dropout of hidden states and attention; default: the model's own.", rich_help_panel=PANEL, show_default=False
     ),
 ]
 GroupByLength = Annotated[
-    bool | None, typer.Option(help="Batches of like length.", rich_help_panel=PANEL, show_default=False)
+    bool | None, typer.Option(help="Make batches of pairs of similar length.", rich_help_panel=PANEL, show_default=False)
 ]
 LoggingSteps = Annotated[
     int | None, typer.Option(help="Steps between two logged losses.", rich_help_panel=PANEL, show_default=False)
@@ -72,7 +74,7 @@ EvalSteps = Annotated[
 Patience = Annotated[
     int | None,
     typer.Option(
-        help="Stop after so many measurements without a new best; 0: never.", rich_help_panel=PANEL, show_default=False
+        help="Stop after this many measurements without a new best; 0: never.", rich_help_panel=PANEL, show_default=False
     ),
 ]
 EarlyExitLayer = Annotated[
@@ -85,6 +87,53 @@ ReportTo = Annotated[
 Fast = Annotated[
     bool,
     typer.Option(
-        "--fast", help="Fast on a CPU: bf16, batches of like length, frozen embeddings, no dropout.", rich_help_panel=PANEL
+        "--fast",
+        help="Fast on a CPU: bf16, batches of similar length, frozen embeddings, no dropout.",
+        rich_help_panel=PANEL,
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """The values of these options, named as the fields of `TrainingConfig`; `None`: the option was not given."""
+
+    model: str | None
+    loss: str | None
+    pos_weight: float | None
+    list_size: int | None
+    epochs: float | None
+    batch_size: int | None
+    learning_rate: float | None
+    warmup_ratio: float | None
+    weight_decay: float | None
+    max_grad_norm: float | None
+    max_length: int | None
+    seed: int | None
+    precision: str | None
+    freeze_embeddings: bool | None
+    dropout: float | None
+    group_by_length: bool | None
+    logging_steps: int | None
+    save_steps: int | None
+    eval_steps: int | None
+    patience: int | None
+    early_exit_layer: int | None
+    report_to: str | None
+
+    def overrides(self, *, fast: bool) -> dict[str, Any]:
+        """
+        Return what the options change in a recipe.
+
+        :param fast: Whether `--fast` was given; single options override what it stands for.
+        """
+        from rerank_plugin.training.recipe.config import FAST
+
+        changes: dict[str, Any] = dict(FAST) if fast else {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                changes[field.name] = None if value == 0 and field.name in ZERO_MEANS_NONE else value
+        if changes.get("eval_steps", 0) is None:
+            changes.setdefault("patience", None)  # it counts measurements
+        return changes

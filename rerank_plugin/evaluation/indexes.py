@@ -11,10 +11,10 @@ from pathlib import Path
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import IndexBusyError, InvalidValueError, StoreError
 from rerank_plugin.evaluation.collection import Collection
-from rerank_plugin.evaluation.progress import CountCallback
 from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
 from rerank_plugin.files import cache_folder, replace_file
 from rerank_plugin.indexing import index_paths, is_up_to_date
+from rerank_plugin.progress import CountCallback
 
 logger = logging.getLogger(__name__)
 

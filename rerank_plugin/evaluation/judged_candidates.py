@@ -11,9 +11,9 @@ from rerank_plugin.collections.runs import document_key
 from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError
 from rerank_plugin.evaluation.candidates import ScoredCandidates, scored_candidates
-from rerank_plugin.evaluation.progress import CountCallback
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
 from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
+from rerank_plugin.progress import CountCallback
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from rerank_plugin.collections.trec import Qrels, read_qrels, read_run
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import Collection, by_language, open_collection
 from rerank_plugin.evaluation.indexes import kept_index
-from rerank_plugin.evaluation.progress import ProgressCallback, counts_of
 from rerank_plugin.evaluation.request import EvalRequest, check_request, pipeline_name
 from rerank_plugin.evaluation.stages import StagedPipeline, split_stages
 from rerank_plugin.pipelines import read_pipeline
+from rerank_plugin.progress import ProgressCallback, counts_of
 
 DEFAULT_LANGUAGE = "en"
 

@@ -11,10 +11,10 @@ from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.measures import Evaluation, evaluate
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.plan import EvaluationPlan, fit_to_index, indexed_groups, plan_evaluation
-from rerank_plugin.evaluation.progress import ProgressCallback, counts_of
 from rerank_plugin.evaluation.request import EvalRequest
 from rerank_plugin.evaluation.result import EvalResult
 from rerank_plugin.evaluation.stages import StagedPipeline
+from rerank_plugin.progress import ProgressCallback, counts_of
 
 # Folder of the kept answers in the output folder.
 ANSWERS = "answers"

@@ -15,11 +15,11 @@ from rerank_plugin.evaluation.measures import parse_measures
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.pareto import SweepResult, choose
 from rerank_plugin.evaluation.plan import EvaluationPlan, IndexedGroup, fit_to_index, indexed_groups, plan_evaluation
-from rerank_plugin.evaluation.progress import CountCallback, ProgressCallback, counts_of
 from rerank_plugin.evaluation.request import EvalRequest
 from rerank_plugin.evaluation.run import ANSWERS
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
 from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
+from rerank_plugin.progress import CountCallback, ProgressCallback, counts_of
 
 TIMED = 10  # queries; each is timed at every depth in every variant
 

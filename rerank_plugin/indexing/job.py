@@ -1,17 +1,15 @@
 """What the parts of one indexing run share: where passages go, what was indexed before, and what has been done so far."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from rerank_plugin.indexing.content import SourceFile
 from rerank_plugin.indexing.pipeline import IndexingPipeline
 from rerank_plugin.indexing.text_repair import TextRepair
+from rerank_plugin.progress import CountCallback
 from rerank_plugin.store.indexed_files import IndexedFiles, IndexedFilesSnapshot
 from rerank_plugin.store.sqlite.indexed_files import IndexedFile
-
-# Called with the units done and the units in all; a unit is a passage of a corpus, or another file.
-ProgressCallback = Callable[[int, int], None]
 
 
 @dataclass
@@ -52,7 +50,7 @@ class IndexingJob:
     pipeline: IndexingPipeline
     known: IndexedFilesSnapshot
     report: IndexReport
-    on_progress: ProgressCallback | None = None
+    on_progress: CountCallback | None = None
     repair: TextRepair | None = None
     _done: int = 0
     _total: int = 0

@@ -8,10 +8,11 @@ from rerank_plugin.errors import InputFileError
 from rerank_plugin.indexing.content import SourceFile
 from rerank_plugin.indexing.corpora import CorpusPlan, index_corpus, plan_corpus
 from rerank_plugin.indexing.documents import index_files
-from rerank_plugin.indexing.job import IndexingJob, IndexReport, ProgressCallback
+from rerank_plugin.indexing.job import IndexingJob, IndexReport
 from rerank_plugin.indexing.pipeline import IndexingPipeline
 from rerank_plugin.indexing.sources import absolute, find_sources
 from rerank_plugin.indexing.text_repair import TextRepair
+from rerank_plugin.progress import CountCallback
 from rerank_plugin.store.indexing_lock import indexing_lock
 
 # How long a run waits for another one on the same index, unless it is told otherwise.
@@ -30,7 +31,7 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
     embedding_model: str | None = None,
     prune: bool = False,
     repair: bool = False,
-    progress: ProgressCallback | None = None,
+    progress: CountCallback | None = None,
     wait: float = WAIT_SECONDS,
     on_report: Callable[[str], None] | None = None,
 ) -> IndexReport:

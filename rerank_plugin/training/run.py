@@ -1,34 +1,36 @@
-"""A training run from its request to a model folder with its card."""
+"""A training run, from its request to a model folder with its card: gather, check, teach, train, save, measure, card."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from rerank_plugin.collections.beir import is_beir_folder
-from rerank_plugin.errors import InputFileError, InvalidValueError
-from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.indexing.text_repair import TextRepair
-from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
-from rerank_plugin.training.checks import DataReport, check_pairs, with_cut
-from rerank_plugin.training.data import LabelledPair, read_pairs
-from rerank_plugin.training.dev import DevCollection, find_candidates
-from rerank_plugin.training.first_stage import Announce, FirstStage, announced, fingerprint
-from rerank_plugin.training.losses import labels_are_bounded, needs_teacher
-from rerank_plugin.training.mining.mine import MiningJob, mine
-from rerank_plugin.training.processes import is_main_process, main_process_first
-from rerank_plugin.training.request import Measured, TrainingRequest
-from rerank_plugin.training.teacher import teach
-from rerank_plugin.training.train import TrainingResult, check_installed, train
+from rerank_plugin.progress import ProgressCallback, counts_of
+from rerank_plugin.scoring.loading.spec import resolve_model
+from rerank_plugin.training.data.checks import DataReport, check_pairs, with_cut
+from rerank_plugin.training.data.gather import gather, held_out_queries
+from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.data.teacher import add_teacher_scores
+from rerank_plugin.training.fitting.dev import candidates_of
+from rerank_plugin.training.fitting.load import load_tokenizer, reading_limit
+from rerank_plugin.training.fitting.losses import labels_are_bounded, needs_teacher
+from rerank_plugin.training.fitting.processes import is_main_process, main_process_first
+from rerank_plugin.training.fitting.train import TrainingResult, check_installed, train
+from rerank_plugin.training.output.card import write_card
+from rerank_plugin.training.output.fit_early_exit import fit_early_exit
+from rerank_plugin.training.output.folder import check_output
+from rerank_plugin.training.output.measure import measure
+from rerank_plugin.training.output.save import save_half
+from rerank_plugin.training.recipe.request import TrainingRequest
+from rerank_plugin.training.writing import writing_to
 
-HELD_OUT_SPLITS = ("dev", "test", "validation")
+REMEDY = "free some space, and start the same command again: it goes on where it broke off"
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
     """
-    What a run did.
+    The result of a run.
 
     :param model: The model's folder.
     :param steps: Optimiser steps done.
@@ -36,6 +38,8 @@ class TrainingSummary:
     :param pairs: Training pairs.
     :param loss: The last training loss that was logged.
     :param figures: For each collection that was measured, nDCG@10 of the first stage and of the model.
+    :param replaced: Files of an earlier model that were removed from the folder, and the new name of a README.md that no
+        training run had written.
     """
 
     model: str
@@ -44,70 +48,49 @@ class TrainingSummary:
     pairs: int
     loss: float | None
     figures: dict[str, dict[str, float]]
+    replaced: list[str]
 
 
 def run_training(
-    request: TrainingRequest, *, announce: Announce | None = None, tell: Callable[[DataReport], None] | None = None
+    request: TrainingRequest,
+    *,
+    on_progress: ProgressCallback | None = None,
+    on_report: Callable[[DataReport], None] | None = None,
 ) -> TrainingSummary | None:
     """
-    Gather the pairs, check them, train, save, measure, and write the card.
+    Gather the pairs, check them, ask the teacher, train, save, measure, and write the card.
 
-    An interrupted run goes on where it broke off: in mining, in asking the teacher, or at the last checkpoint.
+    An interrupted run goes on where it broke off: in mining, in asking the teacher, or at the last whole checkpoint.
 
-    :param request: What.
-    :param announce: Called with what is being done, how far it is, and how much there is.
-    :param tell: Called with the report on the data before training starts.
-    :returns: What was done; `None` after a dry run, and in all but the main process of several.
+    :param request: The run.
+    :param on_progress: Called with what is being done, how far it is, and how much there is.
+    :param on_report: Called with the report on the data before training starts.
+    :returns: The result; `None` after a dry run, and in all but the main process of several.
     :raises InputFileError: If a file is missing or malformed.
     :raises InvalidValueError: If the data has problems, or the request makes no sense.
     :raises MissingDependencyError: If a package is not installed.
     :raises ModelError: If a model cannot be loaded.
+    :raises OutputError: If checkpoints or model cannot be written.
     """
     check_installed(request.config)
+    check_output(request)
     if not is_main_process():
-        announce = tell = None
-    pairs, report = _gather(request, announce)
-    if tell:
-        tell(report)
+        on_progress = on_report = None
+    with main_process_first(), writing_to(request.output, remedy=REMEDY):
+        pairs = gather(request, on_progress)
+    pairs, report = _check(pairs, request)
+    if on_report:
+        on_report(report)
     if request.dry_run:
         return None
-    dev = None
-    if request.dev is not None and request.config.eval_steps is not None:
-        with main_process_first():
-            dev = _candidates(request, request.dev, request.dev_candidates, announce)
-    result = train(
-        pairs,
-        request.config,
-        request.output,
-        dev=dev,
-        stop_after=request.stop_after,
-        progress=announced(announce, "Training"),
-    )
-    return _finish(request, pairs, report, result, announce) if result.is_main else None
-
-
-def _finish(
-    request: TrainingRequest,
-    pairs: list[LabelledPair],
-    report: DataReport,
-    result: TrainingResult,
-    announce: Announce | None,
-) -> TrainingSummary:
-    from rerank_plugin.training.exit_head import add_exit_head
-    from rerank_plugin.training.figures import Figure, measure_model
-    from rerank_plugin.training.model_card import model_card
-    from rerank_plugin.training.save import save_half
-
-    config = request.config
-    save_half(result.model, request.output, base=resolve_model(config.model))
-    if config.early_exit_layer is not None:
-        add_exit_head(result.model, pairs, request.output, layer=config.early_exit_layer, seed=config.seed)
-    figures: list[Figure] = []
-    for measured in (*([request.dev] if request.dev else []), *request.test):
-        candidates = _candidates(request, measured, request.candidates, announce)
-        figures.append(measure_model(request.output, candidates, announced(announce, f"Measuring on {candidates.name}")))
-    card = model_card(request=request, report=report, samples=pairs, result=result, figures=figures)
-    (request.output / "README.md").write_text(card, encoding="utf-8")
+    with main_process_first(), writing_to(request.output, remedy=REMEDY):
+        pairs = _teach(pairs, request, on_progress)
+    result = _train(pairs, request, on_progress)
+    if not result.is_main:
+        return None
+    replaced = _save(result, pairs, request)
+    figures = measure(request, on_progress)
+    kept = write_card(request=request, report=report, samples=pairs, result=result, figures=figures)
     return TrainingSummary(
         model=str(request.output),
         steps=result.steps,
@@ -115,86 +98,58 @@ def _finish(
         pairs=len(pairs),
         loss=result.losses[-1]["loss"] if result.losses else None,
         figures={figure.name: {name: value.mean for name, value in figure.ndcg.items()} for figure in figures},
+        replaced=[*replaced, *([kept] if kept else [])],
     )
 
 
-def _gather(request: TrainingRequest, announce: Announce | None) -> tuple[list[LabelledPair], DataReport]:
-    with main_process_first():
-        pairs = [pair for path in request.data for pair in _read(path, request, announce)]
+def _check(pairs: list[LabelledPair], request: TrainingRequest) -> tuple[list[LabelledPair], DataReport]:
     repair = TextRepair() if request.repair else None
     if repair is not None:
         pairs = [replace(pair, query=repair(pair.query), passage=repair(pair.passage)) for pair in pairs]
     pairs, report = check_pairs(
         pairs,
         bounded_labels=labels_are_bounded(request.config),
-        held_out=_held_out(request),
+        held_out=held_out_queries(request),
         drop=request.drop,
         repaired=repair.changed if repair else 0,
     )
-    report = with_cut(report, pairs, _tokenizer(request.config.model), request.config.max_length)
-    if request.dry_run:
-        return pairs, report
+    base = resolve_model(request.config.model)
+    max_length = min(request.config.max_length, reading_limit(base))
+    return pairs, with_cut(report, pairs, load_tokenizer(base), max_length)
+
+
+def _teach(pairs: list[LabelledPair], request: TrainingRequest, on_progress: ProgressCallback | None) -> list[LabelledPair]:
     if request.teacher is not None:
-        with main_process_first():
-            pairs = teach(pairs, request.teacher, request.output, progress=announced(announce, "Asking the teacher"))
-    elif needs_teacher(request.config) and any(pair.teacher_score is None for pair in pairs):
+        progress = counts_of(on_progress, "Asking the teacher")
+        return add_teacher_scores(pairs, request.teacher, request.output, on_progress=progress)
+    if needs_teacher(request.config) and any(pair.teacher_score is None for pair in pairs):
         raise InvalidValueError(
             f"loss {request.config.loss} needs teacher scores: give --teacher (a cross-encoder, or a file of scores), or a "
             "column teacher_score"
         )
-    return pairs, report
+    return pairs
 
 
-def _read(path: Path, request: TrainingRequest, announce: Announce | None) -> list[LabelledPair]:
-    if not path.exists():
-        raise InputFileError(f"{path} does not exist: check the path")
-    if not is_beir_folder(path):
-        return read_pairs(path)
-    collection = open_collection(path, split=request.split)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]  # two folders may have one name
-    output = request.output / "mined" / f"{collection.name}-{request.split}-{key}.jsonl"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    stage = fingerprint(request.first_stage, language=request.language)
-    job = MiningJob(collection, output, request.rules, stage, limit=request.limit)
-    mine(
-        job,
-        lambda: FirstStage(collection, request.first_stage, language=request.language, announce=announce),
-        progress=announced(announce, f"Mining {collection.name}"),
-    )
-    return read_pairs(output)
-
-
-def _held_out(request: TrainingRequest) -> dict[str, str]:
-    """Queries that must not be trained on: those that are measured, and the other splits of what is trained on."""
-    measured = [*([request.dev] if request.dev else []), *request.test]
-    for path in request.data:
-        if is_beir_folder(path):
-            there = {file.stem for file in (path / "qrels").glob("*.tsv")}
-            measured += [Measured(str(path), split) for split in HELD_OUT_SPLITS if split in there - {request.split}]
-    held_out: dict[str, str] = {}
-    for one in measured:
-        collection = open_collection(one.folder, split=one.split)
-        queries = collection.dataset.queries(collection.split)
-        held_out |= {query.text: f"{collection.name}, {collection.split}" for query in queries.values()}
-    return held_out
-
-
-def _candidates(request: TrainingRequest, measured: Measured, depth: int, announce: Announce | None) -> DevCollection:
-    collection = open_collection(measured.folder, split=measured.split)
-    return find_candidates(
-        collection,
-        FirstStage(collection, request.first_stage, language=request.language, announce=announce),
-        name=request.first_stage,
-        depth=depth,
-        limit=measured.queries,
-        progress=announced(announce, f"Searching {collection.name}"),
+def _train(pairs: list[LabelledPair], request: TrainingRequest, on_progress: ProgressCallback | None) -> TrainingResult:
+    dev = None
+    if request.dev is not None and request.config.eval_steps is not None:
+        with main_process_first():
+            dev = candidates_of(request.dev, request, depth=request.dev_candidates, on_progress=on_progress)
+    return train(
+        pairs,
+        request.config,
+        request.output,
+        dev=dev,
+        stop_after=request.stop_after,
+        on_progress=counts_of(on_progress, "Training"),
     )
 
 
-def _tokenizer(model: str) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(resolve_model(model))
-    except (OSError, ValueError) as error:
-        raise not_loaded(model, error) from error
+def _save(result: TrainingResult, pairs: list[LabelledPair], request: TrainingRequest) -> list[str]:
+    config = request.config
+    removed = save_half(result.model, request.output, base=resolve_model(config.model))
+    if config.early_exit_layer is not None:
+        head = fit_early_exit(result.model, pairs, layer=config.early_exit_layer, seed=config.seed)
+        saved = head.save(request.output)
+        removed = [name for name in removed if name != saved.name]
+    return removed

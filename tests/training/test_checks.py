@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.checks import (
+from rerank_plugin.training.data.checks import (
     CONTRADICTION,
     DUPLICATE,
     EMPTY,
@@ -20,7 +20,7 @@ from rerank_plugin.training.checks import (
     describe,
     with_cut,
 )
-from rerank_plugin.training.data import LabelledPair
+from rerank_plugin.training.data.pairs import LabelledPair
 
 HELD_OUT = {"Where is  the Sea?": "dev"}
 GOOD = LabelledPair("red fox", "a red fox", 1.0, source="f, line 1")
@@ -57,7 +57,7 @@ def test_what_would_spoil_the_training_stops_it(problem, pairs):
     with pytest.raises(InvalidValueError) as error:
         check_pairs([GOOD, *at(pairs)], held_out=HELD_OUT)
     assert f"1 x {problem} (f, line 2)" in str(error.value)
-    assert "Mend them, or leave them out with --drop" in str(error.value)
+    assert "Fix them, or leave them out with --drop" in str(error.value)
 
 
 @pytest.mark.parametrize(("problem", "pairs"), REPORTED)

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.training.dropout import ByteDropout, draw_kept, drop, scale_of
+from rerank_plugin.training.cpu.dropout import ByteDropout, drop, kept_mask, scale_of
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
@@ -19,23 +19,23 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
 @settings(deadline=None)
 def test_masks_have_the_shape_that_was_asked_for_and_repeat_with_the_seed(count, probability):
     torch.manual_seed(count)
-    first = draw_kept((count, 3), probability)
+    first = kept_mask((count, 3), probability)
     torch.manual_seed(count)
-    assert torch.equal(first, draw_kept((count, 3), probability))
+    assert torch.equal(first, kept_mask((count, 3), probability))
     assert first.shape == (count, 3)
     assert set(first.unique().tolist()) <= {0, -1}
     assert scale_of(probability) == pytest.approx(1 / (1 - probability), rel=0.03)
 
 
 def test_nothing_is_dropped_with_probability_0_and_never_everything():
-    assert draw_kept((999,), 0.0).eq(-1).all()
+    assert kept_mask((999,), 0.0).eq(-1).all()
     torch.manual_seed(0)
-    assert 0 < draw_kept((9999,), 0.999).eq(-1).sum() < 200
+    assert 0 < kept_mask((9999,), 0.999).eq(-1).sum() < 200
 
 
 def test_every_byte_of_the_random_numbers_is_used_alike():
     torch.manual_seed(2)
-    shares = draw_kept((80_000,), 0.5).view(-1, 8).eq(-1).float().mean(0)
+    shares = kept_mask((80_000,), 0.5).view(-1, 8).eq(-1).float().mean(0)
     assert shares.min() > 0.48
     assert shares.max() < 0.52
 
@@ -48,5 +48,5 @@ def test_every_byte_of_the_random_numbers_is_used_alike():
 def test_what_is_kept_stays_as_it_is_and_the_rest_is_0(dtype, numbers, seed):
     torch.manual_seed(seed)
     values = torch.tensor(numbers, dtype=dtype)
-    kept = draw_kept(values.shape, 0.5)
+    kept = kept_mask(values.shape, 0.5)
     assert torch.equal(drop(values, kept), torch.where(kept.bool(), values, torch.zeros((), dtype=dtype)))

@@ -4,10 +4,10 @@ import pytest
 from conftest import write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.training.config import LOSSES, TrainingConfig
-from rerank_plugin.training.data import LabelledPair
-from rerank_plugin.training.losses import labels_are_bounded, make_dataset
-from rerank_plugin.training.train import train
+from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.fitting.losses import labels_are_bounded, make_dataset
+from rerank_plugin.training.fitting.train import train
+from rerank_plugin.training.recipe.config import LOSSES, TrainingConfig
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
 PLACES = ["rome", "paris", "france", "italy", "germany", "berlin"]

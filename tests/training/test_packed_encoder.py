@@ -19,17 +19,17 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from rerank_plugin.training.packed_encoder import (
+from rerank_plugin.training.cpu.packed_encoder import (
     ATTENTION,
-    LARGEST,
-    SHORTEST,
+    MOST_ATTENTION_WEIGHTS,
+    SHORTEST_IN_GROUP,
     can_speed_up,
     make_groups,
     share_out,
     speed_up,
 )
-from rerank_plugin.training.packed_layer import STEP, Group, LayerPlan
-from rerank_plugin.training.packed_pass import PackedPass, Shard, in_threads
+from rerank_plugin.training.cpu.packed_layer import WIDTH_STEP, Group, LayerPlan
+from rerank_plugin.training.cpu.packed_pass import PackedPass, Shard, in_threads
 
 SIZE, HEADS, INNER = 8, 2, 12
 ARCHITECTURES = {
@@ -204,9 +204,9 @@ def test_groups_hold_every_pair_once_with_little_padding_and_bounded_size(length
     for group, after in pairwise(groups):
         assert group.end == after.start
     for group in groups:
-        assert min(group.lengths) >= SHORTEST * max(group.lengths)
-        assert max(group.lengths) <= group.width < max(group.lengths) + STEP
-        assert len(group.lengths) == 1 or len(group.lengths) * max(group.lengths) ** 2 <= LARGEST
+        assert min(group.lengths) >= SHORTEST_IN_GROUP * max(group.lengths)
+        assert max(group.lengths) <= group.width < max(group.lengths) + WIDTH_STEP
+        assert len(group.lengths) == 1 or len(group.lengths) * max(group.lengths) ** 2 <= MOST_ATTENTION_WEIGHTS
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.integers(1, 8))

@@ -11,11 +11,11 @@ import pytest
 from conftest import WORDS, write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError, ModelError
-from rerank_plugin.training.batches import LengthGroupedBatchSampler
-from rerank_plugin.training.config import FAST, TrainingConfig
-from rerank_plugin.training.data import LabelledPair, write_pairs
-from rerank_plugin.training.dev import DevCollection, measurements
-from rerank_plugin.training.train import train
+from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
+from rerank_plugin.training.data.pairs import LabelledPair, write_pairs
+from rerank_plugin.training.fitting.dev import DevCollection, measurements
+from rerank_plugin.training.fitting.train import train
+from rerank_plugin.training.recipe.config import FAST, TrainingConfig
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
 # Something to learn: a passage answers where it names an animal.
@@ -40,8 +40,8 @@ def config(base: Path, **changes) -> TrainingConfig:
 
 def dev() -> DevCollection:
     texts = {noun: f"the old {noun} of rome" for noun in ANIMALS + THINGS}
-    found = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
-    return DevCollection("animals, dev", "bm25", {"q": "animal"}, {"q": found}, texts, {"q": dict.fromkeys(ANIMALS, 1)})
+    candidates = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
+    return DevCollection("animals, dev", "bm25", {"q": "animal"}, {"q": candidates}, texts, {"q": dict.fromkeys(ANIMALS, 1)})
 
 
 def predictions(model) -> list[float]:
@@ -82,9 +82,9 @@ def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log
 SCRIPT = """
 import sys
 from pathlib import Path
-from rerank_plugin.training.config import make_config
-from rerank_plugin.training.data import read_pairs
-from rerank_plugin.training.train import train
+from rerank_plugin.training.recipe.config import make_config
+from rerank_plugin.training.data.pairs import read_pairs
+from rerank_plugin.training.fitting.train import train
 data, recipe, output = map(Path, sys.argv[1:])
 result = train(read_pairs(data), make_config(file=recipe), output)
 print(result.is_main, result.steps, result.total_steps)
@@ -98,6 +98,7 @@ def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
     return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tmp_path):
     settings = config(base, epochs=40, save_steps=5, logging_steps=1)
     running = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments(tmp_path, settings)], stdout=subprocess.DEVNULL)
@@ -149,6 +150,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
     assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
     # What `accelerate launch` starts; on CPUs it would want MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]

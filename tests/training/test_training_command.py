@@ -8,7 +8,7 @@ from conftest import QUERIES, SENTENCES, write_cross_encoder
 from haystack import Document
 
 from rerank_plugin import CrossEncoderRanker
-from rerank_plugin.training.data import read_pairs
+from rerank_plugin.training.data.pairs import read_pairs
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,14 @@ def test_a_run_can_be_stopped_and_goes_on(rerank, base, judged, tmp_path):
     first = rerank("train", judged, "-o", tmp_path / "model", *options, "--stop-after", 3)
     assert "3 of " in first.stdout
     assert "stopped before its end" in (tmp_path / "model" / "README.md").read_text()
+    (tmp_path / "model" / "calibration.json").write_text("{}")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
     second = rerank("train", judged, "-o", tmp_path / "model", *options)
-    assert " of " not in second.stdout.splitlines()[-1].split("steps")[0]
+    assert "removed or renamed, as they belonged to an earlier model: calibration.json" in second.stdout
+    assert not (tmp_path / "model" / "calibration.json").exists()
+    assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
+    done = next(line for line in second.stdout.splitlines() if " steps on " in line)
+    assert " of " not in done.split("steps")[0]
     card = (tmp_path / "model" / "README.md").read_text()
     assert "| 500 | | | 0.1718 |" in card.replace("|  |", "| |").replace("|  |", "| |")
 
@@ -120,7 +126,7 @@ def test_queries_of_the_test_split_are_not_trained_on(rerank, base, judged, tmp_
 def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
     options = ["--model", base, "--epochs", 1, "--loss", "margin_mse", "--teacher", cross_encoder, "--random", 2]
     assert rerank("train", judged, "-o", tmp_path / "model", *options).returncode == 0
-    scores = next((tmp_path / "model").glob("*teacher_scores.jsonl"))
+    scores = next((tmp_path / "model" / "teacher").glob("*.jsonl"))
     whole = scores.read_text()
     ranker = CrossEncoderRanker(model=cross_encoder)
     for row in map(json.loads, whole.splitlines()):
@@ -140,8 +146,8 @@ def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
         (["--loss", "hinge"], "loss must be one of bce"),
         (["--loss", "margin_mse"], "needs teacher scores: give --teacher"),
         (["--eval-steps", "5"], "eval_steps needs a dev collection"),
-        (["--learning-rate", "0"], "learning_rate must be above 0, got 0"),
-        (["--stop-after", "0"], "stop_after must be at least 1"),
+        (["--learning-rate", "0"], "learning_rate must be a finite number above 0, got 0"),
+        (["--stop-after", "0"], "stop_after must be a whole number of at least 1, got 0"),
         (["--early-exit-layer", "2", "--epochs", "1"], "early_exit_layer must be from 1 to 1 for this model, got 2"),
         (["--teacher", "none.jsonl"], "none.jsonl does not exist"),
         (["--ranks", "10-1:2"], "must be FIRST-LAST:COUNT"),

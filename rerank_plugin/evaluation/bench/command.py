@@ -13,7 +13,7 @@ from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
 from rerank_plugin.evaluation.bench.run import BenchResult, BenchSettings, run_bench
 from rerank_plugin.evaluation.bench.systems import default_systems
-from rerank_plugin.evaluation.progress import CountCallback
+from rerank_plugin.progress import CountCallback
 from rerank_plugin.scoring.loading.spec import resolve_model
 
 DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")

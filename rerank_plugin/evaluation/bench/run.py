@@ -18,7 +18,7 @@ from rerank_plugin.evaluation.bench.systems import System, check_system, load_sy
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.plan import check_relevant
-from rerank_plugin.evaluation.progress import CountCallback
+from rerank_plugin.progress import CountCallback
 
 WORDS = 200_000
 P95 = 18  # of the 19 cuts between twentieths

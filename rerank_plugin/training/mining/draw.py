@@ -10,19 +10,19 @@ from rerank_plugin.collections.beir import BeirDocument, BeirQuery
 from rerank_plugin.training.mining.guards import answers_of, contains_answer, is_near_duplicate, margin_limit
 from rerank_plugin.training.mining.rules import MiningRules
 
-# Random draws that may miss (the query's own passages, guarded ones) before fewer negatives are accepted.
-TRIES = 10
+# Random draws for each negative that is wanted: some hit relevant or guarded passages, and are in vain.
+DRAWS_PER_NEGATIVE = 10
 
 
 @dataclass
 class MiningCounts:
     """
-    What happened while mining.
+    Counts of a mining run.
 
     :param queries: Queries that have a relevant document.
     :param positives: Their relevant documents.
-    :param negatives: By where they came from.
-    :param left_out: By the guard that left them out.
+    :param negatives: Negatives, by where they came from.
+    :param left_out: Passages that a guard left out, by guard.
     :param without_margin: Queries whose relevant documents have no score, so that no margin was applied.
     :param short: Queries that got fewer negatives than the rules ask for.
     """
@@ -38,14 +38,20 @@ class MiningCounts:
         """Return the counts by name."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "MiningCounts":
+        """Return the counts that `as_dict` gave."""
+        values: dict[str, Any] = {name: Counter(value) if isinstance(value, dict) else value for name, value in data.items()}
+        return cls(**values)
+
 
 @dataclass(frozen=True)
 class Negative:
     """
-    A passage that was chosen.
+    A passage that was chosen as a negative.
 
-    :param id: Of the document.
-    :param rank: In the first stage's list, from 1; `None`: drawn from the whole corpus.
+    :param id: Id of the document.
+    :param rank: Its rank in the first stage's list, from 1; `None`: it was drawn from the whole corpus.
     """
 
     id: str
@@ -55,7 +61,7 @@ class Negative:
 def draw_negatives(
     query: BeirQuery,
     relevant: Sequence[str],
-    found: Sequence[tuple[str, float]],
+    ranked: Sequence[tuple[str, float]],
     scores: Mapping[str, float],
     corpus: Mapping[str, BeirDocument],
     ids: Sequence[str],
@@ -63,47 +69,47 @@ def draw_negatives(
     counts: MiningCounts,
 ) -> list[Negative]:
     """
-    Draw. The same query, list and rules give the same negatives, whatever was drawn for others before.
+    Draw the negatives of a query. They depend on query, list and rules alone, not on what was drawn for other queries.
 
     :param query: The query.
     :param relevant: Its relevant documents.
-    :param found: What the first stage found, best first, with scores.
-    :param scores: The scores that the margin goes by.
-    :param corpus: All documents.
+    :param ranked: Ids and scores of the first stage, best first.
+    :param scores: The scores that the margin is measured in, by id.
+    :param corpus: All documents, by id.
     :param ids: Their ids, in file order.
-    :param rules: What is wanted.
-    :param counts: Counted on.
+    :param rules: How many negatives from which ranks, and what may not be one.
+    :param counts: Updated.
     :returns: The negatives, in the order of the rules.
     """
-    draw = random.Random(f"{rules.seed} {query.id}")  # noqa: S311 - reproducible draws, not secrets
-    judge = _Judge(query, relevant, scores, corpus, rules, counts)
+    rng = random.Random(f"{rules.seed} {query.id}")  # noqa: S311 - reproducible draws, not secrets
+    candidates = _Candidates(query, relevant, scores, corpus, rules, counts)
     chosen: list[Negative] = []
     for window in rules.windows:
-        ranked = list(enumerate(found, start=1))[window.first - 1 : window.last]
-        draw.shuffle(ranked)
+        ranks = list(enumerate(ranked, start=1))[window.first - 1 : window.last]
+        rng.shuffle(ranks)
         wanted = window.count * len(relevant)
-        fitting = (Negative(id_, rank) for rank, (id_, _) in ranked if judge.allows(id_))
-        chosen += _take(fitting, wanted, counts, f"ranks {window.first}-{window.last}")
-    listed = {id_ for id_, _ in found}
+        allowed = (Negative(id_, rank) for rank, (id_, _) in ranks if candidates.allows(id_))
+        chosen += _take(allowed, wanted, counts, f"ranks {window.first}-{window.last}")
+    listed = {id_ for id_, _ in ranked}
     wanted = rules.random * len(relevant)
-    tries = (ids[draw.randrange(len(ids))] for _ in range(wanted * TRIES))
-    fitting = (Negative(id_, None) for id_ in tries if id_ not in listed and judge.allows(id_))
-    chosen += _take(fitting, wanted, counts, "random")
-    counts.without_margin += rules.has_margin and judge.limit is None
+    drawn = (ids[rng.randrange(len(ids))] for _ in range(wanted * DRAWS_PER_NEGATIVE))
+    allowed = (Negative(id_, None) for id_ in drawn if id_ not in listed and candidates.allows(id_))
+    chosen += _take(allowed, wanted, counts, "random")
+    counts.without_margin += rules.has_margin and candidates.limit is None
     counts.short += len(chosen) < len(relevant) * (rules.random + sum(window.count for window in rules.windows))
     return chosen
 
 
-def _take(fitting: Iterator[Negative], wanted: int, counts: MiningCounts, source: str) -> list[Negative]:
+def _take(allowed: Iterator[Negative], wanted: int, counts: MiningCounts, source: str) -> list[Negative]:
     taken: list[Negative] = []
-    while len(taken) < wanted and (negative := next(fitting, None)):
+    while len(taken) < wanted and (negative := next(allowed, None)):
         taken.append(negative)
     counts.negatives[source] += len(taken)
     return taken
 
 
-class _Judge:
-    """Says of a document whether it may be a negative; each document is allowed once."""
+class _Candidates:
+    """Decides which documents may be negatives of a query; each document is allowed once."""
 
     def __init__(
         self,
@@ -124,12 +130,12 @@ class _Judge:
         if id_ in self._seen or id_ not in self._corpus or not self._corpus[id_].full_text.strip():
             return False
         self._seen.add(id_)
-        guard = self._objection(id_)
+        guard = self._guard_against(id_)
         if guard:
             self._counts.left_out[guard] += 1
         return guard is None
 
-    def _objection(self, id_: str) -> str | None:
+    def _guard_against(self, id_: str) -> str | None:
         text = self._corpus[id_].full_text
         if self.limit is not None and self._scores.get(id_, float("-inf")) > self.limit:
             return "margin"

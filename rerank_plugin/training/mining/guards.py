@@ -1,35 +1,35 @@
 """Guards against false negatives: passages that nobody judged, and that are likely to answer the query all the same."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.training.mining.rules import MiningRules
 
 WORD = re.compile(r"\w+")
-SHINGLE = 3
+SHINGLE_WORDS = 3
 
 
 def answers_of(query: BeirQuery) -> list[str]:
-    """Return the answers that stand beside a query: `metadata.answers`, a list, or `metadata.answer`."""
-    found = query.metadata.get("answers", query.metadata.get("answer"))
-    texts = [found] if isinstance(found, str) else found if isinstance(found, list) else []
+    """Return the answers in a query's metadata: `answers`, a list, or `answer`."""
+    answers = query.metadata.get("answers", query.metadata.get("answer"))
+    texts = [answers] if isinstance(answers, str) else answers if isinstance(answers, list) else []
     return [text for text in texts if isinstance(text, str) and WORD.search(text)]
 
 
 def contains_answer(text: str, answers: Iterable[str]) -> bool:
-    """Tell whether the words of one of the answers stand in a text, in their order and side by side."""
+    """Tell whether a text contains the words of one of the answers, in this order and with nothing between them."""
     words = f" {_normalised(text)} "
     return any(f" {_normalised(answer)} " in words for answer in answers)
 
 
 def is_near_duplicate(text: str, others: Iterable[str], share: float) -> bool:
     """
-    Tell whether a text is nearly one of some others.
+    Tell whether a text is nearly the same as one of some others.
 
     :param text: The text.
-    :param others: Those that it must not repeat.
-    :param share: From which Jaccard similarity of the sets of word trigrams on.
+    :param others: The others.
+    :param share: Jaccard similarity of the sets of word trigrams from which on two texts count as nearly the same.
     """
     own = _shingles(text)
     for other in others:
@@ -41,11 +41,11 @@ def is_near_duplicate(text: str, others: Iterable[str], share: float) -> bool:
 
 def margin_limit(rules: MiningRules, scores: Mapping[str, float], relevant: Sequence[str]) -> float | None:
     """
-    Say up to which score a passage may be taken as a negative.
+    Return the highest score that a negative may have.
 
     :param rules: The margins.
-    :param scores: By document, of those that have one.
-    :param relevant: The relevant documents.
+    :param scores: Scores by document id, of those that have one.
+    :param relevant: Ids of the relevant documents.
     :returns: The limit; `None` where no relevant document has a score, or there is no margin.
     """
     known = [scores[id_] for id_ in relevant if id_ in scores]
@@ -62,4 +62,27 @@ def _normalised(text: str) -> str:
 
 def _shingles(text: str) -> set[tuple[str, ...]]:
     words = WORD.findall(text.casefold())
-    return {tuple(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))}
+    return {tuple(words[i : i + SHINGLE_WORDS]) for i in range(max(1, len(words) - SHINGLE_WORDS + 1))}
+
+
+def cross_encoder_probabilities(model: str) -> Callable[[str, Sequence[str]], list[float]]:
+    """
+    Load a cross-encoder whose opinion of the candidates the margins are measured in.
+
+    :param model: Bundled name, folder or Hub id.
+    :returns: A function from query and passages to the sigmoid of the logits: a margin then means the same for every model,
+        whatever the scale of its logits.
+    :raises ModelError: If it cannot be loaded.
+    """
+    import numpy as np
+
+    from rerank_plugin.components import CrossEncoderRanker
+
+    ranker = CrossEncoderRanker(model=model)
+    ranker.warm_up()
+
+    def score(query: str, passages: Sequence[str]) -> list[float]:
+        logits = np.asarray(ranker.logits(query, passages), dtype=np.float64)
+        return [float(value) for value in 1 / (1 + np.exp(-logits))]
+
+    return score

@@ -1,9 +1,10 @@
-"""Which negatives a positive gets."""
+"""The rules that negatives are drawn by."""
 
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rerank_plugin.checks import check_count, check_number
 from rerank_plugin.errors import InvalidValueError
 
 RANGE = re.compile(r"(\d+)-(\d+):(\d+)")
@@ -12,11 +13,11 @@ RANGE = re.compile(r"(\d+)-(\d+):(\d+)")
 @dataclass(frozen=True)
 class RankWindow:
     """
-    A stretch of the first stage's list, and how many negatives are drawn from it for each positive.
+    A range of ranks in the first stage's list, and how many negatives are drawn from it for each positive.
 
     :param first: First rank, from 1.
     :param last: Last rank.
-    :param count: Negatives.
+    :param count: Negatives of each positive.
     """
 
     first: int
@@ -42,19 +43,19 @@ class RankWindow:
         return cls(*map(int, match.groups()))
 
 
-USUAL_WINDOWS = (RankWindow(1, 10, 2), RankWindow(11, 60, 1))
+DEFAULT_WINDOWS = (RankWindow(1, 10, 2), RankWindow(11, 60, 1))
 
 
 @dataclass(frozen=True)
 class MiningRules:
     """
-    What a positive gets beside it, and what is never taken.
+    How many negatives each positive gets from where, and which passages are never taken for one.
 
     :param windows: How many negatives come from which ranks.
-    :param random: Negatives from the whole corpus: without them a reranker forgets what is off the topic.
+    :param random: Negatives from the whole corpus: without them a reranker forgets what lies off the topic.
     :param relative_margin: A negative must score at least this share below the lowest relevant passage: 0.05 leaves out
         what scores above 95 % of it (the `TopK-PercPos` of NV-Retriever, arXiv:2407.15831). `None`: no such guard.
-    :param absolute_margin: A negative must score at least so much below the lowest relevant passage. `None`: no such guard.
+    :param absolute_margin: A negative must score this much below the lowest relevant passage. `None`: no such guard.
     :param answers: Leave out passages that contain an answer of the query (`metadata.answers` or `metadata.answer` of its
         line in queries.jsonl).
     :param near_duplicates: Leave out passages that share this part of their word trigrams (Jaccard) with a relevant one;
@@ -62,7 +63,7 @@ class MiningRules:
     :param seed: Seed of all draws.
     """
 
-    windows: tuple[RankWindow, ...] = USUAL_WINDOWS
+    windows: tuple[RankWindow, ...] = DEFAULT_WINDOWS
     random: int = 1
     relative_margin: float | None = None
     absolute_margin: float | None = None
@@ -71,25 +72,24 @@ class MiningRules:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.random < 0:
-            raise InvalidValueError(f"random must not be negative, got {self.random}")
+        check_count("random", self.random, least=0)
         if self.random + sum(window.count for window in self.windows) == 0:
             raise InvalidValueError("the rules ask for no negatives: give --ranks, such as 1-10:2, or --random")
         for name in ("relative_margin", "near_duplicates"):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
+            if value is not None and not 0 < check_number(name, value) <= 1:
                 raise InvalidValueError(f"{name} must be above 0 and at most 1, got {value}")
-        if self.absolute_margin is not None and self.absolute_margin < 0:
-            raise InvalidValueError(f"absolute_margin must not be negative, got {self.absolute_margin}")
+        if self.absolute_margin is not None:
+            check_number("absolute_margin", self.absolute_margin, least=0)
 
     @property
     def depth(self) -> int:
-        """How far down the list the rules look."""
+        """The lowest rank that a negative may come from."""
         return max((window.last for window in self.windows), default=1)
 
     @property
     def has_margin(self) -> bool:
-        """Whether scores decide."""
+        """Whether a guard compares scores."""
         return self.relative_margin is not None or self.absolute_margin is not None
 
     def as_dict(self) -> dict[str, Any]:

@@ -58,9 +58,9 @@ class SharedWords:
         return sorted(((id_, score) for id_, score in scores.items() if score), key=lambda pair: -pair[1])[:depth]
 
 
-def draw(
+def draw_from(
     texts: Mapping[str, str],
-    found: list[tuple[str, float]],
+    ranked: list[tuple[str, float]],
     *,
     relevant: list[str],
     query: BeirQuery | None = None,
@@ -73,8 +73,8 @@ def draw(
     return draw_negatives(
         query or BeirQuery("q", "query"),
         relevant,
-        found,
-        dict(found) if scores is None else scores,
+        ranked,
+        dict(ranked) if scores is None else scores,
         {id_: BeirDocument(id_, text) for id_, text in texts.items()},
         list(texts),
         MiningRules(**wanted),
@@ -89,9 +89,9 @@ def windows(*texts: str) -> tuple[RankWindow, ...]:
 RULES = MiningRules(windows=windows("1-5:2", "6-10:1"), random=1)
 
 
-def run(collection: Collection, output: Path, *, finder=None, rescore=None, progress=None, **job) -> MiningCounts:
+def run(collection: Collection, output: Path, *, finder=None, rescore=None, on_progress=None, **job) -> MiningCounts:
     job = MiningJob(collection, output, **{"rules": RULES, **job})
-    return mine(job, lambda: finder or SharedWords(collection), rescore=rescore, progress=progress)
+    return mine(job, lambda: finder or SharedWords(collection), rescore=rescore, on_progress=on_progress)
 
 
 def rows(output: Path) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from mining_helpers import SharedWords, foxes_and_skies, rows, run, windows, wri
 
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import Collection, open_collection
-from rerank_plugin.training.data import read_pairs
-from rerank_plugin.training.first_stage import FirstStage
+from rerank_plugin.training.data.pairs import read_pairs
+from rerank_plugin.training.mining.first_stage import FirstStageSpec
 from rerank_plugin.training.mining.mine import MiningJob
 from rerank_plugin.training.mining.rules import MiningRules
 
@@ -111,7 +111,7 @@ def test_a_guard_model_without_a_margin_is_an_error(foxes, output):
         MiningJob(foxes, output, guard_model="m")
 
 
-def labelled(path: Path) -> list[tuple]:
+def counts_of(path: Path) -> list[tuple]:
     return [(pair.query, pair.passage, pair.label) for pair in read_pairs(path)]
 
 
@@ -120,8 +120,8 @@ def test_both_forms_are_read_as_the_same_training_pairs(foxes, output):
     run(foxes, pairs)
     run(foxes, triples, form="triples")
     assert len(rows(triples)) == 4
-    assert labelled(triples) == labelled(pairs)
-    assert Counter(label for _, _, label in labelled(pairs)) == {1.0: 4, 0.0: 16}
+    assert counts_of(triples) == counts_of(pairs)
+    assert Counter(label for _, _, label in counts_of(pairs)) == {1.0: 4, 0.0: 16}
 
 
 def test_each_triple_has_negatives_of_its_own(foxes, output):
@@ -129,7 +129,7 @@ def test_each_triple_has_negatives_of_its_own(foxes, output):
     pairs, triples = output, output.with_name("triples.jsonl")
     run(foxes, pairs)
     run(foxes, triples, form="triples")
-    assert sorted(labelled(triples)) == sorted(labelled(pairs))
+    assert sorted(counts_of(triples)) == sorted(counts_of(pairs))
     assert [len(row["negatives"]) for row in rows(triples)] == [4, 4]
 
 
@@ -165,7 +165,7 @@ def test_the_order_of_the_queries_changes_only_the_order_of_the_lines(foxes, tmp
 
 def test_progress_is_told_after_each_query(foxes, output):
     told = []
-    run(foxes, output, progress=lambda *numbers: told.append(numbers))
+    run(foxes, output, on_progress=lambda *numbers: told.append(numbers))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -228,7 +228,7 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 def test_bm25_mines_what_it_finds(foxes, output, cache):
     told = []
-    first_stage = FirstStage(foxes, "bm25", announce=lambda *facts: told.append(facts))
+    first_stage = FirstStageSpec("bm25").open(foxes, lambda *facts: told.append(facts))
     counts = run(foxes, output, finder=first_stage)
     query = foxes.judged()[0]["q2"]
     found = first_stage.find(query, 10)
@@ -240,14 +240,14 @@ def test_bm25_mines_what_it_finds(foxes, output, cache):
     assert counts.negatives == {"ranks 1-5": 8, "ranks 6-10": 4, "random": 4}
     assert {what for what, _, _ in told} == {"Indexing foxes"}
     told.clear()
-    assert FirstStage(foxes, "bm25", announce=lambda *facts: told.append(facts)).find(query, 10) == found
+    assert FirstStageSpec("bm25").open(foxes, lambda *facts: told.append(facts)).find(query, 10) == found
     assert told == []
 
 
 def test_a_pipeline_file_mines_as_deep_as_it_is_asked(foxes, output, cache, tmp_path, repository):
     own = tmp_path / "own.yaml"
     own.write_text((repository / "pipelines" / "bm25.yaml").read_text(encoding="utf-8").replace("top_k: 10", "top_k: 2"))
-    first_stage = FirstStage(foxes, str(own), language="simple")
+    first_stage = FirstStageSpec(str(own), language="simple").open(foxes)
     query = foxes.judged()[0]["q1"]
     assert [len(first_stage.find(query, depth)) for depth in (1, 2, 9)] == [1, 2, 9]
     assert run(foxes, output, finder=first_stage, first_stage=str(own)).short == 0

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rerank_plugin.collections.beir import BeirQuery
-from rerank_plugin.training.mining.guards import answers_of, contains_answer, is_near_duplicate, margin_limit
+from rerank_plugin.training.mining.guards import (
+    answers_of,
+    contains_answer,
+    cross_encoder_probabilities,
+    is_near_duplicate,
+    margin_limit,
+)
 from rerank_plugin.training.mining.rules import MiningRules
 
 
@@ -124,3 +130,12 @@ def test_the_limit_lies_a_margin_below_the_lowest_relevant_passage(margins, rele
 
 def test_below_zero_the_limit_lies_lower_too():
     assert margin_limit(MiningRules(relative_margin=0.1), {"d": -10.0}, ["d"]) == pytest.approx(-11.0)
+
+
+def test_a_cross_encoder_guards_with_probabilities(cross_encoder):
+    score = cross_encoder_probabilities(str(cross_encoder))
+    passages = ["a red fox", "the sky is blue", "where are the books"]
+    values = score("red fox", passages)
+    assert len(set(values)) == 3
+    assert all(0 < value < 1 for value in values)
+    assert score("red fox", passages[::-1]) == pytest.approx(values[::-1], abs=1e-4)

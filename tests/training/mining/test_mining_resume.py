@@ -1,11 +1,13 @@
 """An interrupted run goes on and ends in the same files; a finished one, or one of other settings, is left alone."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from haystack import Document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mining_helpers import (
@@ -22,6 +24,8 @@ from mining_helpers import (
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.collection import Collection
+from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.training.mining.first_stage import FirstStageSpec
 from rerank_plugin.training.mining.mine import MiningJob, mine
 from rerank_plugin.training.mining.rules import MiningRules
 
@@ -82,7 +86,7 @@ def test_an_interrupted_run_goes_on_where_it_broke_off(seven, whole, output, int
     interrupt(2)
     interrupt(3)
     finder, told = SharedWords(seven), []
-    counts = run(seven, output, finder=finder, progress=lambda *numbers: told.append(numbers))
+    counts = run(seven, output, finder=finder, on_progress=lambda *numbers: told.append(numbers))
     assert contents(output.parent) == whole
     assert ([id_ for id_, _ in finder.asked], told) == (["q5", "q6"], [(6, 7), (7, 7)])
     assert (counts.queries, counts.negatives["random"]) == (7, 7)
@@ -114,7 +118,7 @@ def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
             raise KilledError
 
     with pytest.raises(KilledError):
-        run(seven, output, finder=Interrupted(seven, queries), progress=stop)
+        run(seven, output, finder=Interrupted(seven, queries), on_progress=stop)
     if journal.exists():
         noted, written = journal.read_bytes(), output.read_bytes()
         noted = noted[: round(len(noted) * journal_part)]
@@ -143,7 +147,7 @@ def test_a_run_that_was_killed_while_it_put_its_state_away_is_finished(seven, wh
     def keep_journal(_number: int, _total: int) -> None:
         shutil.copy(journal, journal.with_name("kept"))
 
-    run(seven, output, progress=keep_journal)
+    run(seven, output, on_progress=keep_journal)
     journal.with_name("kept").rename(journal)
     finder = SharedWords(seven)
     counts = run(seven, output, finder=finder)
@@ -208,6 +212,73 @@ def test_another_corpus_for_the_same_file_is_an_error(foxes, output):
     with foxes.dataset.corpus_file.open("a") as file:
         file.write('{"_id": "new", "text": "fox number 77"}\n')
     with pytest.raises(InvalidValueError, match="mined with other settings"):
+        run(foxes, output)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "changed"),
+    [
+        ("corpus.jsonl", "fox number 3", "fox number 4", "corpus"),
+        ("queries.jsonl", "fox 3", "fox 4", "queries"),
+        ("qrels/train.tsv", "d3", "d4", "judgements"),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_l9_an_edit_that_changes_neither_size_nor_date_is_noticed(foxes, output, finished, name, old, new, changed):
+    if finished:
+        run(foxes, output)
+    else:
+        with pytest.raises(KilledError):
+            run(foxes, output, finder=Interrupted(foxes, 2))
+    before = contents(output.parent)
+    path = foxes.dataset.folder / name
+    dates = path.stat()
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    assert path.stat().st_size == dates.st_size
+    with pytest.raises(InvalidValueError, match=f"mined with other settings .*: {changed} changed; choose another name"):
+        run(foxes, output)
+    assert contents(output.parent) == before
+
+
+def test_l9_a_guard_whose_files_changed_is_another_guard(foxes, output, tmp_path):
+    guard = tmp_path / "guard"
+    guard.mkdir()
+    (guard / "config.json").write_text("{}")
+    settings = {"rules": MiningRules(absolute_margin=0.1), "guard_model": str(guard)}
+    run(foxes, output, rescore=lambda _query, passages: [0.5] * len(passages), **settings)
+    (guard / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(InvalidValueError, match="guard_model changed"):
+        run(foxes, output, **settings)
+
+
+def test_l9_the_key_of_a_first_stage_follows_pipeline_models_and_index(tmp_path, repository):
+    own, model = tmp_path / "own.yaml", tmp_path / "encoder"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    dense = (repository / "pipelines" / "dense.yaml").read_text(encoding="utf-8")
+    own.write_text(dense, encoding="utf-8")
+    keys = [FirstStageSpec(str(own), embedding_model=str(model)).key()]
+    assert FirstStageSpec(str(own), embedding_model=str(model)).key() == keys[0]
+    (model / "model.safetensors").write_bytes(b"other weights")
+    keys.append(FirstStageSpec(str(own), embedding_model=str(model)).key())
+    keys.append(FirstStageSpec(str(own), "ru", embedding_model=str(model)).key())
+    own.write_text(dense.replace("top_k: 10", "top_k: 11"), encoding="utf-8")
+    keys.append(FirstStageSpec(str(own), embedding_model=str(model)).key())
+    index = tmp_path / "index"
+    for text in ("a fox", "the sea"):
+        store = HybridDocumentStore(index)
+        store.write_documents([Document(content=text)])
+        store.close()
+        keys.append(FirstStageSpec(str(own), index=index, embedding_model=str(model)).key())
+    assert len(set(keys)) == len(keys) == 6
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"settings": 5}'])
+def test_a_damaged_state_says_what_to_do(foxes, output, content):
+    run(foxes, output)
+    output.with_name("pairs.jsonl.state.json").write_text(content)
+    with pytest.raises(InvalidValueError, match=r"state\.json is damaged: delete it and pairs\.jsonl to mine anew"):
         run(foxes, output)
 
 

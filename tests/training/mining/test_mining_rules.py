@@ -58,13 +58,13 @@ def test_either_margin_is_a_margin(margin, value):
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ({"random": -1}, "random must not be negative, got -1"),
+        ({"random": -1}, "random must be a whole number of at least 0, got -1"),
         ({"random": 0, "windows": ()}, "the rules ask for no negatives: give --ranks, such as 1-10:2, or --random"),
         ({"random": 0, "windows": (RankWindow(1, 10, 0),)}, "the rules ask for no negatives"),
         ({"relative_margin": 0.0}, "relative_margin must be above 0 and at most 1, got 0.0"),
         ({"relative_margin": 1.5}, "relative_margin must be above 0 and at most 1, got 1.5"),
-        ({"relative_margin": float("nan")}, "relative_margin must be above 0 and at most 1, got nan"),
-        ({"absolute_margin": -0.1}, "absolute_margin must not be negative, got -0.1"),
+        ({"relative_margin": float("nan")}, "relative_margin must be a finite number, got nan"),
+        ({"absolute_margin": -0.1}, "absolute_margin must be a finite number of at least 0, got -0.1"),
         ({"near_duplicates": 0.0}, "near_duplicates must be above 0 and at most 1, got 0.0"),
         ({"near_duplicates": 2}, "near_duplicates must be above 0 and at most 1, got 2"),
     ],

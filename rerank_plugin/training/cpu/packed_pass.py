@@ -1,0 +1,115 @@
+"""
+All layers of an encoder as one step of autograd, with the pairs of a batch shared out among threads.
+
+Each thread takes its pairs through the whole encoder and back. torch would share out each of the hundreds of small
+operations of a layer instead, and spend much of the time on waking threads and waiting for them.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from rerank_plugin.training.cpu import packed_layer
+from rerank_plugin.training.cpu.packed_layer import LayerPlan, LayerWeights
+
+WEIGHTS_OF_A_LAYER = 16
+
+
+@dataclass(frozen=True)
+class Shard:
+    """
+    The share of a thread.
+
+    :param start: Position of its first token among the packed ones.
+    :param end: Position after its last token.
+    :param plans: How each layer is computed; positions in them count from `start`.
+    """
+
+    start: int
+    end: int
+    plans: tuple[LayerPlan, ...]
+
+
+class PackedPass(torch.autograd.Function):
+    """
+    All layers of an encoder: `PackedPass.apply(x, shards, *weights)`.
+
+    `x` has the shape (packed tokens, size), `weights` are those of `LayerWeights`, layer by layer. The result has what the
+    last layer returns of each shard, one after another.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, shards: Sequence[Shard], *weights: torch.Tensor) -> torch.Tensor:
+        """Compute the layers; keep what the backward pass needs."""
+        own = [weights[i : i + WEIGHTS_OF_A_LAYER] for i in range(0, len(weights), WEIGHTS_OF_A_LAYER)]
+        with torch.autocast("cpu", enabled=False):
+            layers = [LayerWeights(w, plan.heads, plan.dtype) for w, plan in zip(own, shards[0].plans, strict=True)]
+        # A generator for each thread: one that they shared would be drawn from in another order each time.
+        seeds = torch.randint(2**62, (len(shards),)).tolist()
+
+        def run(shard: Shard, seed: int) -> tuple[torch.Tensor, list[Any]]:
+            generator = torch.Generator().manual_seed(seed)
+            states, saved = x[shard.start : shard.end], []
+            for layer, plan in zip(layers, shard.plans, strict=True):
+                states, kept = packed_layer.forward(states, layer, plan, generator)
+                saved.append(kept)
+            return states, saved
+
+        results = in_threads(run, list(zip(shards, seeds, strict=True)))
+        ctx.shards, ctx.layers, ctx.saved = shards, layers, [saved for _, saved in results]
+        ctx.rows = [len(states) for states, _ in results]
+        return torch.cat([states for states, _ in results])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Return the gradients of `x` (`None` where it needs none) and of the weights."""
+        needs_input = ctx.needs_input_grad[0]
+
+        def run(shard: Shard, saved: list[Any], gradient: torch.Tensor) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+            of_weights: list[torch.Tensor] = []
+            for i in reversed(range(len(shard.plans))):
+                wanted = needs_input or i > 0
+                d_input, own = packed_layer.backward(gradient, saved[i], ctx.layers[i], shard.plans[i], needs_input=wanted)
+                gradient = gradient if d_input is None else d_input
+                of_weights[:0] = own
+            return (gradient if needs_input else None), of_weights
+
+        results = in_threads(run, list(zip(ctx.shards, ctx.saved, torch.split(gradients[0], ctx.rows), strict=True)))
+        total = results[0][1]
+        for _, more in results[1:]:
+            torch._foreach_add_(total, more)
+        return (torch.cat([d_input for d_input, _ in results]) if needs_input else None, None, *total)
+
+
+def in_threads(run: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """
+    Call a function once in each of some threads, whose operations use no other threads.
+
+    :param run: The function; it must not need autograd.
+    :param arguments: Of each call.
+    :returns: What the calls returned, in order.
+    """
+    if len(arguments) == 1:
+        return [run(*arguments[0])]
+    threads = torch.get_num_threads()
+
+    def alone(values: tuple[Any, ...]) -> Any:
+        torch.set_num_threads(1)  # of this thread
+        with torch.no_grad():
+            return run(*values)
+
+    try:
+        return list(_pool(len(arguments)).map(alone, arguments))
+    finally:
+        torch.set_num_threads(threads)  # what threads that are yet to come begin with
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="training")

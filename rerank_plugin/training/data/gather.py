@@ -1,0 +1,70 @@
+"""The training pairs of a request: read from its files, or mined from its judged collections."""
+
+import re
+from pathlib import Path
+
+from rerank_plugin.collections.beir import is_beir_folder
+from rerank_plugin.errors import InputFileError
+from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.progress import ProgressCallback, counts_of
+from rerank_plugin.training.data.pairs import LabelledPair, read_pairs
+from rerank_plugin.training.mining.first_stage import FirstStageSpec
+from rerank_plugin.training.mining.mine import MiningJob, mine
+from rerank_plugin.training.recipe.request import Measured, TrainingRequest
+
+FOLDER = "mined"
+HELD_OUT_SPLITS = ("dev", "test", "validation")
+
+
+def gather(request: TrainingRequest, on_progress: ProgressCallback | None) -> list[LabelledPair]:
+    """
+    Read the pairs of all files, and mine those of the collections.
+
+    :param request: The run. What is mined is kept in the subfolder `mined` of its output, in a file for each collection and
+        its settings: it is mined once, and anew where collection, pipeline, models or rules have changed.
+    :param on_progress: Called while mining.
+    :returns: The pairs, file by file.
+    :raises InputFileError: If a file is missing, malformed or empty.
+    :raises PipelineConfigError: If the first stage cannot be loaded.
+    """
+    pairs: list[LabelledPair] = []
+    for path in request.data:
+        if not path.exists():
+            raise InputFileError(f"{path} does not exist: check the path")
+        file = _mined(path, request, on_progress) if is_beir_folder(path) else path
+        read = read_pairs(file)
+        if not read:
+            raise InputFileError(f"{file} holds no pairs: check that it is the right file")
+        pairs += read
+    return pairs
+
+
+def held_out_queries(request: TrainingRequest) -> dict[str, str]:
+    """
+    Collect the queries that must not be trained on: those that are measured, and those of the other splits of the
+    collections that are trained on.
+
+    :param request: The run.
+    :returns: Collection and split by query text.
+    """
+    measured = [*([request.dev] if request.dev else []), *request.test]
+    for path in request.data:
+        if is_beir_folder(path):
+            splits = {file.stem for file in (path / "qrels").glob("*.tsv")} - {request.split}
+            measured += [Measured(str(path), split) for split in HELD_OUT_SPLITS if split in splits]
+    held_out: dict[str, str] = {}
+    for one in measured:
+        collection = open_collection(one.folder, split=one.split)
+        queries = collection.dataset.queries(collection.split)
+        held_out |= {query.text: f"{collection.name}, {collection.split}" for query in queries.values()}
+    return held_out
+
+
+def _mined(path: Path, request: TrainingRequest, on_progress: ProgressCallback | None) -> Path:
+    collection = open_collection(path, split=request.split)
+    stage = FirstStageSpec(request.first_stage, language=request.language)
+    job = MiningJob(collection, request.output, request.rules, stage.key(), limit=request.limit)
+    name = re.sub(r"[^\w.-]+", "-", collection.name)
+    job = job.into(request.output / FOLDER / f"{name}-{request.split}-{job.key()[:12]}.jsonl")
+    mine(job, lambda: stage.open(collection, on_progress), on_progress=counts_of(on_progress, f"Mining {collection.name}"))
+    return job.output

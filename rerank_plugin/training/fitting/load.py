@@ -1,0 +1,111 @@
+"""Load the model that training starts from: its head, its dropout, how much it reads, and the fast encoder for a CPU."""
+
+from typing import TYPE_CHECKING, Any
+
+from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
+from rerank_plugin.training.fitting.processes import on_cpu
+from rerank_plugin.training.recipe.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+# Their positions are counted from the one after the padding token's.
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer")
+
+
+def load_for_training(config: TrainingConfig) -> "CrossEncoder":
+    """
+    Load what training starts from; an encoder gets a head with one output and random weights.
+
+    :param config: The hyperparameters.
+    :returns: The model, on a GPU if there is one.
+    :raises ModelError: If it cannot be found or read.
+    :raises InvalidValueError: If it has no layer for the early-exit head that was asked for.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoConfig, set_seed
+
+    from rerank_plugin.training.cpu.packed_encoder import ATTENTION, can_speed_up, speed_up
+
+    source = resolve_model(config.model)
+    set_seed(config.seed)  # before loading: the head starts from random weights
+    model_kwargs: dict[str, Any] = {}
+    try:
+        original = AutoConfig.from_pretrained(source)
+        _check_exit_layer(config, original.num_hidden_layers)
+        packed = on_cpu() and can_speed_up(original)
+        if packed:
+            model_kwargs["attn_implementation"] = ATTENTION
+        model: CrossEncoder = CrossEncoder(
+            source,
+            num_labels=1,
+            max_length=min(config.max_length, reading_limit(source)),
+            activation_fn=torch.nn.Sigmoid(),
+            config_kwargs={} if config.dropout is None else _dropout(original.to_dict(), config.dropout),
+            model_kwargs=model_kwargs,
+        )
+    except InvalidValueError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise not_loaded(config.model, error) from error
+    if packed:
+        speed_up(model)
+    if config.freeze_embeddings:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad = ".embeddings." not in name
+    return model
+
+
+def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
+    if config.early_exit_layer is not None and config.early_exit_layer >= layers:
+        raise InvalidValueError(
+            f"early_exit_layer must be from 1 to {layers - 1} for this model, got {config.early_exit_layer}"
+        )
+
+
+def load_tokenizer(source: str) -> Any:
+    """
+    Load the tokenizer of a model.
+
+    :param source: Folder or Hub id.
+    :raises ModelError: If it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise not_loaded(source, error) from error
+
+
+def reading_limit(source: str) -> int:
+    """
+    Return how many tokens a model reads: what its tokenizer says, and not more than it has positions for.
+
+    :param source: Folder or Hub id.
+    :raises ModelError: If it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise not_loaded(source, error) from error
+    limit = int(load_tokenizer(source).model_max_length)  # about 1e30 where the tokenizer says nothing
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        if config.model_type in OFFSET_POSITIONS:
+            positions -= config.pad_token_id + 1
+        limit = min(limit, positions)
+    return limit
+
+
+def dropout_names(config: dict[str, Any]) -> list[str]:
+    """Return the names under which a model's configuration has its dropout."""
+    return [name for name in config if name.endswith(("dropout_prob", "dropout"))]
+
+
+def _dropout(config: dict[str, Any], value: float) -> dict[str, float]:
+    return {name: value for name in dropout_names(config) if config[name] is not None}

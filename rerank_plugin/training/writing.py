@@ -1,0 +1,34 @@
+"""Errors of writing, such as a full disk, as one error that names the folder and says how to go on."""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rerank_plugin.errors import OutputError
+
+WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+# torch and safetensors write from C++ and Rust: the number of the error is lost there, or stands in the text.
+WRITE_MESSAGES = re.compile(
+    r"PytorchStreamWriter failed writing|unexpected pos \d+|iostream error|I/O error|No space left|File too large"
+)
+
+
+@contextmanager
+def writing_to(folder: Path, *, remedy: str) -> Iterator[None]:
+    """
+    Turn what the libraries raise when they cannot write into one error.
+
+    :param folder: Where the block writes.
+    :param remedy: What to do, for the message.
+    :raises OutputError: If the block could not write. Other errors stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        by_number = isinstance(error, OSError) and error.errno in WRITE_ERRORS
+        if not by_number and not WRITE_MESSAGES.search(str(error)):
+            raise
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OutputError(f"{folder} cannot be written: {' '.join(reason.split())[:200]}; {remedy}") from error
