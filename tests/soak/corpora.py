@@ -1,7 +1,6 @@
 """Folders of files to index, small models, and what an index holds."""
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def replace(path: Path, text: str) -> None:
     """Write a file in one step, as an editor does: nobody reads half of it."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def embedding_pipeline(folder: Path, repository: Path) -> Path:

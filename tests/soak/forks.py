@@ -1,5 +1,6 @@
 """Processes that fork with a store open: every write that was acknowledged is there, and no child waits for its parent's locks."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -177,10 +178,8 @@ def _round(scene: str, folder: Path) -> int:
             process.join(_SECONDS)
     finally:
         if process.pid:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         process.join()
     lines = _lines(log)
     if not in_time:
