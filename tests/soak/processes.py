@@ -55,6 +55,8 @@ def is_project_error(error: BaseException) -> bool:
 
 
 def _call(file: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    if "SOAK_VERBOSE" not in os.environ:  # what libraries print about damage that was done on purpose
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         said = {"value": function(*arguments)}
     except BaseException as error:  # noqa: BLE001 - told to the process that asked
