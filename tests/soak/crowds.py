@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from haystack import Document
-
-from rerank_plugin.store import HybridDocumentStore
 from soak.processes import PROCESSES
 from soak.report import Report, Size
+
+from rerank_plugin.store import HybridDocumentStore
 
 
 def signed(writer: int, batch: int, number: int) -> Document:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from haystack import Document
-
-from rerank_plugin import BM25Retriever, CrossEncoderRanker, HybridDocumentStore
 from soak.corpora import paragraph, ranker_model, sentence
 from soak.processes import Outcome, attempt
 from soak.report import Report, Size
+
+from rerank_plugin import BM25Retriever, CrossEncoderRanker, HybridDocumentStore
 
 _GROWTH = 0.05
 # A long candidate list needs memory for its texts, tokens and one batch, not for all batches.

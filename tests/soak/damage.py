@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from haystack import Document
-
-from rerank_plugin.store import HybridDocumentStore
 from soak.corpora import embedding_pipeline, write_files
 from soak.processes import PROCESSES, Running, attempt
 from soak.report import Report, Size
+
+from rerank_plugin.store import HybridDocumentStore
 
 _REPOSITORY = Path(__file__).parents[2]
 _FLIPS = 4

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from haystack import Document
-
-from rerank_plugin.store import HybridDocumentStore
 from soak.processes import PROCESSES, wait_until
 from soak.report import Report, Size
+
+from rerank_plugin.store import HybridDocumentStore
 
 # SQLite waits a minute for a lock: a child that has not written its first batch by then waits for what nobody gives back.
 _SECONDS = 30.0
@@ -142,7 +142,7 @@ def run(size: Size, folder: Path) -> Report:
         scene = list(SCENES)[seed % len(SCENES)]
         report.tried += 1
         try:
-            acknowledged += _round(scene, folder / f"{scene}{seed}")
+            acknowledged += round_of(scene, folder / f"{scene}{seed}")
         except Exception as error:  # noqa: BLE001 - whatever fell, the others are tried all the same
             report.fail(f"seed {seed}", f"{scene}: {type(error).__name__}: {error}")
         shutil.rmtree(folder / f"{scene}{seed}", ignore_errors=True)
@@ -154,7 +154,8 @@ def _lines(log: Path) -> list[str]:
     return log.read_text(encoding="utf-8").split() if log.exists() else []
 
 
-def _round(scene: str, folder: Path) -> int:
+def round_of(scene: str, folder: Path) -> int:
+    """Let a family of processes work, and check what is left. Returns the batches acknowledged."""
     folder.mkdir()
     index, log = folder / "index", folder / "log"
     last = set(SCENES[scene][1])

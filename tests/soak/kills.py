@@ -9,11 +9,11 @@ from pathlib import Path
 
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
+from soak.processes import PROCESSES
+from soak.report import Report, Size
 
 from rerank_plugin.store import HybridDocumentStore
 from rerank_plugin.store.vectors import kinds
-from soak.processes import PROCESSES
-from soak.report import Report, Size
 
 _TRAINED_FROM = 60
 _KINDS = ("flat", "ivf_sq8", "hnsw")

@@ -57,6 +57,7 @@ def is_project_error(error: BaseException) -> bool:
 def _call(file: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     if "SOAK_VERBOSE" not in os.environ:  # what libraries print about damage that was done on purpose
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    answer = os.open(file, os.O_WRONLY)  # opened now: the function may become a user who cannot write it
     try:
         said = {"value": function(*arguments)}
     except BaseException as error:  # noqa: BLE001 - told to the process that asked
@@ -65,7 +66,8 @@ def _call(file: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -
             "project_error": is_project_error(error),
             "trace": traceback.format_exc(),
         }
-    Path(file).write_text(json.dumps(said, default=str), encoding="utf-8")
+    with os.fdopen(answer, "w", encoding="utf-8") as text:
+        text.write(json.dumps(said, default=str))
 
 
 def attempt(function: Callable[..., Any], *arguments: Any, seconds: float = 60.0) -> Outcome:

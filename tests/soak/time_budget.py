@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from haystack import Document
-
-from rerank_plugin import CrossEncoderRanker
 from soak.corpora import paragraph, ranker_model, sentence
 from soak.processes import PROCESSES
 from soak.report import Report, Size
+
+from rerank_plugin import CrossEncoderRanker
 
 _BUDGETS = (100, 200, 500, 1_000, 2_000)
 _CALLERS = (1, 2, 4, 8, 16)

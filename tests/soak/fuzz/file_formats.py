@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 from haystack import Pipeline
-
-from rerank_plugin import HybridDocumentStore, load_pipeline
-from rerank_plugin.evaluation import read_qrels, read_run
 from soak.corpora import KEYWORD
 from soak.fuzz import values
 from soak.processes import command
+
+from rerank_plugin import HybridDocumentStore, load_pipeline
+from rerank_plugin.evaluation import read_qrels, read_run
 
 Input = Callable[[random.Random], None]
 _PIPELINES = Path(__file__).parents[3] / "pipelines"

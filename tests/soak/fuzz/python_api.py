@@ -12,9 +12,9 @@ from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
 from haystack.errors import FilterError
 from haystack.utils.filters import document_matches_filter
+from soak.fuzz import values
 
 from rerank_plugin import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever, HybridDocumentStore
-from soak.fuzz import values
 
 Input = Callable[[random.Random], None]
 
