@@ -40,14 +40,14 @@ test: install
 soak: install
 	PYTHONPATH=tests $(BIN)/python -m soak --scale $(SOAK)
 
-# The oldest versions that pyproject.toml allows. Of torch the one that constraints.txt names: others are not tried.
+# The oldest versions that pyproject.toml allows; their own warnings are theirs. Of torch the one that constraints.txt names.
 test-lowest:
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/pip install --quiet 'uv>=0.5' "$$(grep '^torch==' constraints.txt)"
 	.venv-lowest/bin/pip freeze | grep '^torch==' > .venv-lowest/torch.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--constraint .venv-lowest/torch.txt --editable '.[$(EXTRAS)]'
-	.venv-lowest/bin/pytest tests/components tests/scoring tests/store
+	.venv-lowest/bin/pytest -W default tests/components tests/scoring tests/store
 
 # The newest of everything but torch.
 test-newest:

@@ -39,7 +39,7 @@ def imported(path: Path) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "find_spec")):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             modules |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)}
     names = {module.partition(".")[0] for module in modules}
     return names - set(sys.stdlib_module_names) - {"rerank_plugin"} - UNDECLARED
