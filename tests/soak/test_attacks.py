@@ -36,7 +36,7 @@ def test_damage_to_a_file_is_no_shorter_answer_in_silence(tmp_path):
 
 
 def test_whatever_is_passed_in_is_answered_or_refused_in_words(tmp_path):
-    check(fuzz.run(Size(scale=0.01), tmp_path))
+    check(fuzz.run(Size(scale=0.005), tmp_path))
 
 
 def test_open_files_stay_as_many(tmp_path):

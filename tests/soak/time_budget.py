@@ -100,7 +100,7 @@ def run(size: Size, folder: Path) -> Report:
     for budget in budgets:
         ranker = CrossEncoderRanker(model=model, time_budget_ms=budget)
         cold += _call(ranker, _documents(chance, 100, 50), 1, 100)
-        for words, count in _SHAPES:
+        for words, count in _SHAPES[: size.of(len(_SHAPES), least=3)]:
             documents = _documents(chance, words, max(2, round(count * share)))
             for callers in _CALLERS[: size.of(len(_CALLERS))]:
                 warm += _call(ranker, documents, callers, words)
