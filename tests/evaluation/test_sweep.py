@@ -48,6 +48,7 @@ def test_where_the_first_stage_is_as_good_it_is_chosen():
     assert result.choice.name == "first stage alone"
 
 
+@pytest.mark.slow
 def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository, cross_encoder, tmp_path):
     yaml = tmp_path / "tiny.yaml"
     yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder)))

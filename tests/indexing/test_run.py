@@ -104,6 +104,7 @@ def test_a_long_text_is_split_and_no_word_is_lost(tmp_path):
     assert found == set(words)
 
 
+@pytest.mark.slow
 def test_the_dense_pipeline_stores_embeddings(tmp_path, bi_encoder):
     corpus = write_corpus(tmp_path / "corpus.jsonl", 3)
     index_paths([corpus], tmp_path / "index", embedding_model=str(bi_encoder))
@@ -248,6 +249,7 @@ def test_a_manifest_of_a_newer_format_is_refused(tmp_path):
         Manifest(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up_and_ends_in_the_same_store(tmp_path):
     """A real process, killed in the middle; then the same command again."""
     files = tmp_path / "files"

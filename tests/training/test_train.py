@@ -65,6 +65,7 @@ def test_frozen_embeddings_stay(base, tmp_path):
     assert not any(".embeddings." in name for name in changed)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log(base, tmp_path):
     stop = random.Random(7).randrange(1, 24)
     whole = train(PAIRS, config(base), tmp_path / "whole")
@@ -98,6 +99,7 @@ def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
     return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tmp_path):
     settings = config(base, epochs=40, save_steps=5, logging_steps=1)
     running = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments(tmp_path, settings)], stdout=subprocess.DEVNULL)
@@ -139,6 +141,7 @@ def test_checkpoints_of_another_run_are_not_taken_up(base, tmp_path):
     assert train(PAIRS, config(base, save_steps=5, logging_steps=1), tmp_path).steps == 24
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better(base, tmp_path):
     settings = config(base, epochs=40, eval_steps=4, patience=2)
     result = train(PAIRS, settings, tmp_path, dev=dev())
@@ -149,6 +152,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
     assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
     # What `accelerate launch` starts; on CPUs it would want MPI.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]
@@ -164,6 +168,7 @@ def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, t
     assert "| tiny, dev | 4 |" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_losses_go_to_tensorboard_too(base, tmp_path):
     train(PAIRS, config(base, epochs=1, report_to="tensorboard"), tmp_path)
     assert list(tmp_path.rglob("events.out.tfevents.*"))

@@ -58,6 +58,7 @@ def test_a_folder_that_is_not_whole_is_replaced(cache):
     assert sorted(path.name for path in folder.iterdir()) == [COMPLETE, "model"]
 
 
+@pytest.mark.slow
 def test_of_several_that_convert_at_once_all_get_a_whole_model(cache):
     gate, folders = threading.Barrier(4), []
 
@@ -88,6 +89,7 @@ def test_the_cache_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "rerank_plugin"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 def test_once_converted_a_model_needs_no_torch(cross_encoder, cache, backend):
     expected = scorer(cross_encoder, backend).logits("moon", SENTENCES)
