@@ -1,10 +1,15 @@
-# `make demo` shows the main job, `make test` checks everything. Each does all of its own set-up, and both can be repeated.
+# `make demo` shows the main job, `make check` is the fast loop, `make test` checks everything. Each does all of its own
+# set-up, and all can be repeated. CONTRIBUTING.md says more.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := .demo/index
+EXTRAS := train,eval,repair,ir-datasets,onnx,int8,bench,offline,dev
 
-.PHONY: demo test install clean
+# What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
+SOAK ?= 1
+
+.PHONY: demo check test soak test-lowest test-newest install clean
 
 demo: install
 	$(BIN)/rerank index sample_corpus --index $(INDEX)
@@ -18,19 +23,45 @@ demo: install
 	$(BIN)/rerank eval sample_corpus --pipeline bm25 --pipeline dense --pipeline hybrid \
 		--pipeline bm25_rerank --pipeline hybrid_rerank --output .demo/eval
 
+# Formatting, types, and the tests that take less than a second each.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow" -n 2
+
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# The attacks in full: hours at SOAK=1.
+soak: install
+	PYTHONPATH=tests $(BIN)/python -m soak --scale $(SOAK)
+
+# The oldest versions that pyproject.toml allows; their own warnings are theirs. Of torch the one that constraints.txt names.
+test-lowest:
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet 'uv>=0.5' "$$(grep '^torch==' constraints.txt)"
+	.venv-lowest/bin/pip freeze | grep '^torch==' > .venv-lowest/torch.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
+		--constraint .venv-lowest/torch.txt --editable '.[$(EXTRAS)]'
+	.venv-lowest/bin/pytest -W default tests/components tests/scoring tests/store
+
+# The newest of everything but torch.
+test-newest:
+	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --upgrade "$$(grep '^torch==' constraints.txt)" --editable '.[$(EXTRAS)]'
+	.venv-newest/bin/pytest
+
 install: $(VENV)/installed
 
 # Made anew when what is to be installed has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,eval,ir-datasets,onnx,int8,bench,offline,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .demo
+	rm -rf $(VENV) .venv-lowest .venv-newest .demo

@@ -75,21 +75,14 @@ def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread:
     return folder
 
 
-@pytest.fixture(scope="session")
-def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny cross-encoder."""
-    return write_cross_encoder(tmp_path_factory.mktemp("models") / "cross-encoder")
-
-
-@pytest.fixture(scope="session")
-def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny embedding model of sentence-transformers: no cross-encoder."""
+def write_bi_encoder(folder: Path) -> Path:
+    """A BERT of one layer under mean pooling, all weights random but reproducible."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
-    encoder = tmp_path_factory.mktemp("models") / "encoder"
+    encoder = folder.with_name("encoder")
     write_tokenizer(encoder)
     torch.manual_seed(7)
     config = BertConfig(
@@ -101,10 +94,20 @@ def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
     )
     BertModel(config).save_pretrained(str(encoder))
-    transformer = Transformer(str(encoder))
-    folder = tmp_path_factory.mktemp("models") / "bi-encoder"
-    SentenceTransformer(modules=[transformer, Pooling(32)], device="cpu").save_pretrained(str(folder))
+    SentenceTransformer(modules=[Transformer(str(encoder)), Pooling(32)], device="cpu").save_pretrained(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny cross-encoder."""
+    return write_cross_encoder(tmp_path_factory.mktemp("models") / "cross-encoder")
+
+
+@pytest.fixture(scope="session")
+def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny embedding model of sentence-transformers: no cross-encoder."""
+    return write_bi_encoder(tmp_path_factory.mktemp("models") / "bi-encoder")
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ def options(setting):
     return ["--index", setting / "index", "--pipeline", setting / "pipeline.yaml"]
 
 
+@pytest.mark.slow
 def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, model, tmp_path):
     done = rerank("calibrate", collection, *options(setting), "--output", tmp_path / "c.json", "--json")
     assert done.returncode == 0, done.stderr
@@ -77,6 +78,7 @@ def test_judgements_of_another_collection_are_an_error(rerank, collection, setti
     assert "0 are judged relevant" in done.stderr
 
 
+@pytest.mark.slow
 def test_bench_measures_all_systems_on_the_same_pairs(rerank, collection, model, tmp_path):
     systems = ["--system", "stock", "--system", "torch:fp32", "--system", "openvino:fp32"]
     cases = ["--case", "3x8", "--case", "5x4-40", "--rounds", 2, "--queries", 3]

@@ -123,6 +123,7 @@ def test_a_mistake_gets_one_line_and_status_1(rerank, tmp_path, index, arguments
     assert message in lines[0]
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "rerank_plugin", "--debug", "index", str(tmp_path / "no-such")],

@@ -56,6 +56,7 @@ def test_the_report_has_everything(report):
     assert "p corr" in done.stdout
 
 
+@pytest.mark.slow
 def test_trec_eval_gets_our_figures_from_our_files(report):
     folder, _ = report
     results = json.loads((folder / "results.json").read_text())
@@ -78,6 +79,7 @@ def test_the_page_asks_the_network_for_nothing(report):
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_the_page_without_complaint(report, tmp_path, width):
@@ -96,6 +98,7 @@ def test_a_browser_shows_the_page_without_complaint(report, tmp_path, width):
     assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
 
 
+@pytest.mark.slow
 def test_texts_cannot_break_the_page(rerank, tmp_path, collection):
     folder = tmp_path / "evil"
     shutil.copytree(collection, folder)
@@ -122,6 +125,7 @@ def test_runs_alone_need_no_collection(rerank, tmp_path):
     assert read_run(tmp_path / "out" / "runs" / "two.run")["q1"] == {"b": 2.0}
 
 
+@pytest.mark.slow
 def test_a_failing_pipeline_is_reported_and_the_status_is_1(rerank, collection, tmp_path, repository):
     text = (repository / "pipelines" / "bm25.yaml").read_text()
     filters = "filters: {field: meta.x, operator: nonsense, value: 1}"

@@ -60,6 +60,7 @@ def rankings(outcomes):
     return [(answer.query, answer.documents, answer.first_ranks) for answer in outcomes]
 
 
+@pytest.mark.slow
 def test_pipelines_that_share_a_ranker_rank_as_each_does_alone(index, cross_encoder):
     few = [f"d{i}" for i in range(0, 16, 2)]
     first = pipeline(index, "bm25")

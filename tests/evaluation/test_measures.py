@@ -20,6 +20,7 @@ NAMES = {"nDCG@10": "ndcg_cut_10", "RR": "recip_rank", "AP": "map", "P@10": "P_1
 WANTED = {"ndcg_cut.10", "recip_rank", "map", "P.10", "recall.100", "ndcg"}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(RUNS, QRELS)
 def test_values_are_those_of_pytrec_eval(run, qrels):

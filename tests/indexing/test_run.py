@@ -93,6 +93,7 @@ def test_a_long_text_is_split_and_no_word_is_lost(tmp_path):
     assert found == set(words)
 
 
+@pytest.mark.slow
 def test_the_dense_pipeline_stores_embeddings(tmp_path, bi_encoder):
     corpus = write_corpus(tmp_path / "corpus.jsonl", 3)
     index_paths([corpus], tmp_path / "index", embedding_model=str(bi_encoder))

@@ -46,6 +46,7 @@ def bundled():
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "precision"), SHIPPED)
 def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
     scorer = bundled(backend, precision)
@@ -56,6 +57,7 @@ def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
     np.testing.assert_allclose(together, shared.logits, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "precision", "far", "alike"),
     [
@@ -106,6 +108,7 @@ def test_a_precision_that_a_backend_has_not_is_an_error(cross_encoder, backend, 
         load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend=backend, precision=precision))
 
 
+@pytest.mark.slow
 def test_int8_is_measured_on_real_pairs_of_both_kinds(bundled):
     batches = quantization_batches(bundled("torch", "fp32").tokenizer)
     assert sum(len(batch["input_ids"]) for batch in batches) == 128

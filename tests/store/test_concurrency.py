@@ -60,6 +60,7 @@ def test_what_another_process_writes_is_seen_at_once(index):
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_kill_9_costs_no_acknowledged_document(folder, seed):
     """A process that writes, overwrites, deletes and searches is killed; what it had acknowledged is there, and whole."""

@@ -24,6 +24,7 @@ def index(tmp_path):
     return tmp_path / "index"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 @pytest.mark.parametrize("kilobytes", [1, 20, 60, 110, 200, 333, 500])
 def test_files_that_cannot_grow(tmp_path, kilobytes):

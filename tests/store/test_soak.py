@@ -1,22 +1,29 @@
-"""A short form of the soak test: `python tests/store/soak.py` takes longer."""
+"""Kills and crowds on one store, in short: `make soak` takes longer."""
 
 import sys
 
 import pytest
-import soak
+from soak import crowds, kills
+from soak.report import Size
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_kill_9_at_any_moment_loses_nothing(tmp_path):
-    assert soak.kill_again_and_again(tmp_path, kills=9, longest=0.4, first_seed=1000) > 0
+    report = kills.run(Size(scale=9 / 300, seed=1000), tmp_path)
+    assert report.held, report.failures
+    assert report.tried == 9
+    assert report.figures["steps acknowledged"] > 0
 
 
+@pytest.mark.slow
 def test_readers_and_writers_do_not_disturb_each_other(tmp_path):
-    rounds, batches = soak.read_and_write(tmp_path / "index", seconds=3, readers=4)
+    rounds, batches = crowds.read_and_write(tmp_path / "index", seconds=3, readers=4)
     assert rounds > 0
     assert batches > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(5))
 def test_processes_may_make_an_index_at_once(tmp_path, number):
-    soak.create_together(tmp_path / f"index{number}")
+    crowds.create_together(tmp_path / f"index{number}")

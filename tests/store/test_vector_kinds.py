@@ -40,6 +40,7 @@ def agreement(store, truth, queries, **options):
     return float(np.mean(shares))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["cosine", "dot_product", "l2"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similarity):

@@ -157,6 +157,7 @@ def test_dropout_that_is_rounded_to_0_changes_nothing():
     assert torch.allclose(some(**batch).logits, none(**batch).logits, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_mean_over_many_draws_is_the_layer_without_dropout():
     x, weights = tensors_of_a_layer(16)
     plain = PackedPass.apply(x, [one_layer([3, 3], dropout=0.0)], *weights)

@@ -65,6 +65,7 @@ def test_frozen_embeddings_stay(base, tmp_path):
     assert not any(".embeddings." in name for name in changed)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log(base, tmp_path):
     stop = random.Random(7).randrange(1, 24)
     whole = train(PAIRS, config(base), tmp_path / "whole")
@@ -140,6 +141,7 @@ def test_checkpoints_of_another_run_are_not_taken_up(base, tmp_path):
     assert train(PAIRS, config(base, save_steps=5, logging_steps=1), tmp_path).steps == 24
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better(base, tmp_path):
     settings = config(base, epochs=40, eval_steps=4, patience=2)
     result = train(PAIRS, settings, tmp_path, dev=dev())
@@ -166,6 +168,7 @@ def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, t
     assert "| tiny, dev | 4 |" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_losses_go_to_tensorboard_too(base, tmp_path):
     train(PAIRS, config(base, epochs=1, report_to="tensorboard"), tmp_path)
     assert list(tmp_path.rglob("events.out.tfevents.*"))

@@ -39,6 +39,7 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_collection_becomes_a_model_with_figures_in_its_card(rerank, base, judged, tmp_path):
     output = tmp_path / "my-model"
     options = ["--model", base, "--epochs", 2, "--batch-size", 4, "--logging-steps", 1, "--fast", "--early-exit-layer", 1]
@@ -59,6 +60,7 @@ def test_a_collection_becomes_a_model_with_figures_in_its_card(rerank, base, jud
     assert len(ranker.run(query="dog", documents=[Document(content=text) for text in SENTENCES[:5]])["documents"]) == 2
 
 
+@pytest.mark.slow
 def test_the_model_is_a_plain_cross_encoder_of_sentence_transformers(rerank, base, judged, tmp_path):
     from safetensors import safe_open
     from sentence_transformers import CrossEncoder
@@ -80,6 +82,7 @@ def test_the_model_is_a_plain_cross_encoder_of_sentence_transformers(rerank, bas
     )
 
 
+@pytest.mark.slow
 def test_a_run_can_be_stopped_and_goes_on(rerank, base, judged, tmp_path):
     options = ["--model", base, "--epochs", 4, "--batch-size", 4, "--preset", "msmarco-en"]
     first = rerank("train", judged, "-o", tmp_path / "model", *options, "--stop-after", 3)
@@ -110,6 +113,7 @@ def test_a_dry_run_shows_the_report_and_trains_nothing(rerank, base, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_queries_of_the_test_split_are_not_trained_on(rerank, base, judged, tmp_path):
     rows = [{"query": " Red  FOX", "positive": SENTENCES[2], "negative": SENTENCES[0]}]
     data = write_rows(tmp_path / "pairs.jsonl", [*rows, {"query": "dog", "positive": "dog", "negative": "cat"}])
@@ -123,6 +127,7 @@ def test_queries_of_the_test_split_are_not_trained_on(rerank, base, judged, tmp_
     assert "on 2 pairs" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
     options = ["--model", base, "--epochs", 1, "--loss", "margin_mse", "--teacher", cross_encoder, "--random", 2]
     assert rerank("train", judged, "-o", tmp_path / "model", *options).returncode == 0
@@ -176,6 +181,7 @@ def test_mining_writes_what_training_reads(rerank, judged, tmp_path):
     assert "mined with other settings" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_guard_model_keeps_out_what_it_takes_for_an_answer(rerank, judged, cross_encoder, tmp_path):
     output = tmp_path / "mined.jsonl"
     options = ["--ranks", "1-10:9", "--random", 0, "--guard-model", cross_encoder, "--relative-margin", "0.01"]

@@ -144,6 +144,7 @@ def test_the_cache_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "rerank_plugin"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 def test_once_converted_a_model_needs_no_torch(cross_encoder, cache, backend):
     expected = scorer(cross_encoder, backend).logits("moon", SENTENCES)

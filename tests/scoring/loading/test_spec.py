@@ -32,6 +32,7 @@ def test_a_bundled_model_is_small_and_says_where_it_comes_from(name, megabytes):
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118 - no dict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "answer", "other"),
     [

@@ -164,6 +164,7 @@ def check_matches(store, filters, expected):
         assert not {key for key, matches in expected.items() if matches is False} & found
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(DOCUMENTS, FILTERS)
 @example([Document(id="0", meta={"a": 0.1 + 0.2})], {"field": "a", "operator": "==", "value": 0.30000000000000004})
