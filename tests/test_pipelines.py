@@ -142,7 +142,7 @@ RANKER = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.Cros
     ("text", "reason"),
     [
         (RANKER.format("{topk: 5}"), "unexpected keyword argument 'topk'"),
-        (RANKER.format("{top_k: 0}"), "top_k must be at least 1, got 0"),
+        (RANKER.format("{top_k: 0}"), "top_k must be a whole number of at least 1, got 0"),
         ("components:\n  x:\n    type: haystack.NoSuchThing\n", "haystack.NoSuchThing"),
         ("components:\n  x:\n    type: os.Anything\n", "not on the trusted-module allowlist"),
         ("components: [1\n", "line 2, column 1: not valid YAML"),

@@ -55,7 +55,7 @@ def index(
             repair=repair_text,
             progress=progress,
             wait=wait,
-            on_report=lambda text: typer.echo(text, err=True),
+            on_report=lambda text: echo(printable(text), err=True),
         )
     if as_json:
         echo(to_json(vars(report)))
@@ -67,7 +67,7 @@ def index(
             f"{report.unchanged} files unchanged{pruned}"
         )
     for skipped in report.skipped:
-        typer.echo(f"skipped: {skipped}", err=True)
+        echo(f"skipped: {printable(skipped)}", err=True)
     for failure in report.failed:
         echo(f"error: {printable(failure)}", err=True)
     if report.failed:

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import logging
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +13,6 @@ from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
 from rerank_plugin.files import cache_folder, replace_file
 from rerank_plugin.indexing import index_paths, is_up_to_date
 from rerank_plugin.progress import CountCallback
-
-logger = logging.getLogger(__name__)
 
 DENSE, KEYWORD = "indexing", "indexing_keyword"
 # Characters of a name that are kept in the name of a folder; a hash beside them tells names apart.
@@ -58,10 +54,7 @@ def kept_index(
     folder, model = folders[kind], model if kind == DENSE else None
     try:
         if is_up_to_date([corpus], folder, pipeline=kind, embedding_model=model):
-            if _holds_documents(folder):
-                return folder
-            logger.warning("The kept index in %s has lost its documents and is made again", folder)
-            shutil.rmtree(folder)
+            return folder
         report = index_paths([corpus], folder, pipeline=kind, language=language, embedding_model=model, progress=on_progress)
     except IndexBusyError:
         raise
@@ -72,16 +65,6 @@ def kept_index(
     if report.failed:
         raise InvalidValueError(f"{collection.name} cannot be indexed: {report.failed[0]}")
     return folder
-
-
-def _holds_documents(folder: Path) -> bool:
-    from rerank_plugin.store import HybridDocumentStore
-
-    store = HybridDocumentStore(folder)
-    try:
-        return store.count_documents() > 0
-    finally:
-        store.close()
 
 
 def _documents_in(corpus: Path, lang: str) -> Path:

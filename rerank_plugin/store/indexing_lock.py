@@ -68,6 +68,8 @@ def indexing_lock(folder: Path, *, wait: float, on_report: Callable[[str], None]
         if os.getpid() == owner:  # a child of a fork has given it up already
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
+                # Not only closed: a child that was forked this moment may not have closed its copy yet.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             with _guard:
                 _descriptors.discard(descriptor)
                 os.close(descriptor)

@@ -94,7 +94,7 @@ def test_l12_candidates_rank_as_the_component_does(rows, depth, fusion, rng):
     logits = np.array([logit for _, _, logit in rows], dtype=np.float32)
 
     def component(depth):
-        part = Scored(logits[:depth], [None] * len(logits[:depth]))
+        part = Scored(logits[:depth], [None] * len(logits[:depth]), np.zeros(len(logits[:depth]), dtype=bool))
         rules = RankingRules(100, False, None, fusion.method, fusion.weight, Calibration())
         return rank_documents(documents[:depth], part, rules)
 

@@ -35,7 +35,9 @@ def index(collection, tmp_path_factory):
 def pipeline(index, name, model=None, *, candidates=None, **ranker):
     data = read_pipeline("bm25_rerank" if model else "bm25", index=index)
     if model:
-        data["components"]["ranker"]["init_parameters"].update({"model": str(model), "fusion": "none", **ranker})
+        data["components"]["ranker"]["init_parameters"].update(
+            {"model": str(model), "fusion": "none", "fusion_weight": None, **ranker}
+        )
     if candidates:  # another first stage with the same ranker
         data["components"]["bm25_retriever"]["init_parameters"]["filters"] = {
             "field": "meta.doc_id",

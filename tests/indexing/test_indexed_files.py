@@ -13,6 +13,7 @@ from indexing_rounds import contents, kill_and_resume, two_runs_at_once
 from test_sources import without_privileges
 
 from rerank_plugin import HybridDocumentStore
+from rerank_plugin.errors import StoreError
 from rerank_plugin.indexing import IndexReport, index_paths, is_up_to_date
 
 KEYWORD = "indexing_keyword"
@@ -34,7 +35,12 @@ def index(files: Path, **options) -> IndexReport:
 
 def test_l4_nothing_beside_the_database_says_what_was_indexed(files, tmp_path):
     index(files)
-    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [".indexing.lock", "documents.sqlite", "keywords"]
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [
+        ".indexing.lock",
+        "documents.ledger",
+        "documents.sqlite",
+        "keywords",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["deleted", "emptied"])
@@ -46,7 +52,15 @@ def test_l4_a_database_that_is_gone_is_filled_again(files, tmp_path, damage):
         database.unlink()
     else:
         database.write_bytes(b"")
-    assert not is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
+    with pytest.raises(StoreError, match=r"documents\.sqlite is damaged"):
+        is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
+    with pytest.raises(StoreError, match="is damaged") as error:
+        index(files)
+    # What the message says to do.
+    assert "delete this one" in str(error.value) or "delete everything else" in str(error.value)
+    for path in (tmp_path / "index").iterdir():
+        if damage == "deleted" or path != database:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert index(files).unchanged == 0
     assert contents(tmp_path / "index") == before
     assert index(files).unchanged == 2
@@ -68,6 +82,12 @@ def test_l4_an_older_backup_is_brought_up_to_date(files, tmp_path, how):
     index(files)
     after = contents(tmp_path / "index")
     shutil.copy(tmp_path / "old.sqlite", tmp_path / "index" / "documents.sqlite")
+    if how == "the file":  # of this very index; a backup is an index of its own
+        with pytest.raises(StoreError, match=r"an older copy was put in its place.*delete everything else in the folder"):
+            index(files)
+        for path in (tmp_path / "index").iterdir():
+            if path.name != "documents.sqlite":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert not is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
     report = index(files)
     assert (report.files, report.unchanged) == (1, 1)
@@ -192,8 +212,10 @@ def test_an_index_of_format_2_that_cannot_be_written_can_be_searched():
 def make_format_2(index: Path) -> None:
     with closing(sqlite3.connect(index / "documents.sqlite")) as connection:
         connection.executescript(
-            "DROP INDEX documents_source; DROP TABLE indexed_files; UPDATE settings SET value = 2 WHERE name = 'format'"
+            "DROP INDEX documents_source; DROP TABLE indexed_files; UPDATE settings SET value = 2 WHERE name = 'format';"
+            "ALTER TABLE documents DROP COLUMN checksum; ALTER TABLE documents DROP COLUMN vector_checksum"
         )
+    (index / "documents.ledger").unlink()
 
 
 def test_meta_that_sqlite_cannot_take_apart_can_be_written(tmp_path):

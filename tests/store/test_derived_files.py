@@ -195,12 +195,12 @@ def test_an_interrupted_update_is_replayed_without_a_rebuild(index, caplog, patc
 @pytest.mark.parametrize("where", ["keywords", "vectors/auto"])
 def test_l5_what_others_keep_under_our_names_is_never_deleted(tmp_path, where, patched, caplog):
     """A folder `keywords/en` of the user's was taken for an index and deleted by the first search."""
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(make_documents(0, 30))
     mine = tmp_path / where / "en" / "list.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("my words")
     (tmp_path / where / "state.json").write_text('{"of": "something else"}')
-    store = HybridDocumentStore(tmp_path)
-    store.write_documents(make_documents(0, 30))
     if where == "keywords":
         with pytest.raises(StoreError, match=r"keywords holds 'en', which the keyword index did not make: move it away"):
             store.bm25_retrieval("fox")
@@ -409,4 +409,7 @@ def test_an_index_that_is_ahead_of_the_database_is_built_again(stages, tmp_path,
     """The database of a backup beside newer files."""
     folder = shutil.copytree(stages / "index", tmp_path / "index")
     shutil.copy(stages / "older" / "documents.sqlite", folder / "documents.sqlite")
+    with pytest.raises(StoreError, match="delete everything else in the folder"):
+        answers(HybridDocumentStore(folder))
+    (folder / "documents.ledger").unlink()
     assert answers(HybridDocumentStore(folder)) == fresh_answers(stages / "older", tmp_path)

@@ -107,8 +107,11 @@ def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
         connection.execute("DROP INDEX vectors_row")
         connection.execute("DROP INDEX documents_source")
         connection.execute("DROP TABLE indexed_files")
+        for column in ("checksum", "vector_checksum"):
+            connection.execute(f"ALTER TABLE documents DROP COLUMN {column}")
         connection.execute("UPDATE settings SET value = 1 WHERE name = 'format'")
         connection.commit()
+    (tmp_path / "documents.ledger").unlink()
     migrated = [HybridDocumentStore(tmp_path) for _ in range(2)]
     for each in migrated:
         check_whole(each, ids(make_documents(0, 20)))

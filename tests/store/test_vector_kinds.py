@@ -185,9 +185,9 @@ def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, simil
 
 def test_a_trained_index_that_cannot_be_saved_stays_in_memory(tmp_path, caplog):
     vectors, query = clustered(2500, 13), clustered(1, 14)[0]
-    (tmp_path / "vectors").write_text("in the way")
     store = HybridDocumentStore(tmp_path, vector_index="ivf")
     store.write_documents(documents(vectors))
+    (tmp_path / "vectors").write_text("in the way")
     truth = HybridDocumentStore(vector_index="flat")
     truth.write_documents(documents(vectors))
     assert agreement(store, truth, [query], top_k=10) >= 0.9

@@ -46,7 +46,7 @@ def quiet_datasets(tmp_path, monkeypatch):
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
 
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 scores = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -290,5 +290,5 @@ def test_another_ending_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "pairs.tsv"])
 def test_a_file_that_is_not_utf8_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"caf\xe9")
-    with pytest.raises(InputFileError, match=f"{name} is not UTF-8 text"):
+    with pytest.raises(InputFileError, match=rf"{name}.*not UTF-8 text"):
         read_pairs(tmp_path / name)
