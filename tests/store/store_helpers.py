@@ -1,11 +1,11 @@
 """Foxes by number, for the tests of indexes on disk."""
 
-import subprocess
-import sys
+import functools
 import textwrap
 from pathlib import Path
 
 from haystack import Document
+from zygote import Zygote
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +31,10 @@ def check_whole(store, expected):
         assert store.bm25_retrieval(number, top_k=1)[0].id == expected[-1]
 
 
+@functools.cache
+def zygote():
+    return Zygote(ROOT)
+
+
 def run_python(code, *arguments):
-    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return zygote().run(textwrap.dedent(code), list(map(str, arguments)))
