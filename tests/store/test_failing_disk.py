@@ -160,3 +160,12 @@ def test_a_damaged_database_is_an_error_that_says_what_to_do(index):
     store = HybridDocumentStore(index)
     with pytest.raises(StoreError, match="put a backup in its place, or index the documents again into a new folder"):
         store.filter_documents()
+
+
+def test_whoever_may_read_the_folder_may_read_all_of_the_index(index):
+    store = HybridDocumentStore(index)
+    store.bm25_retrieval("fox")
+    store.write_documents(make_documents(10, 1))
+    store.close()
+    for path in index.rglob("*"):
+        assert path.stat().st_mode & 0o444 == index.stat().st_mode & 0o444, path
