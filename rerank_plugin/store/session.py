@@ -100,7 +100,12 @@ class Session:
                 handle = self._attach(create=create)
                 with handle.use() as is_usable:
                     if is_usable:
-                        yield handle
+                        try:
+                            yield handle
+                        except (sqlite3.Error, StoreError):
+                            handle.database.connection.check_unchanged()
+                            raise
+                        handle.database.connection.check_unchanged()
                         return
                     handle.is_closed = True
         except (sqlite3.Error, OSError) as error:
