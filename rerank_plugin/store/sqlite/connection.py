@@ -224,7 +224,8 @@ def log_file(file: Path) -> Path:
 
     :param file: The database.
     """
-    return file.with_name(f"{file.name}-wal")
+    real = file.resolve()  # a link may stand for the database: the log is beside what it names
+    return real.with_name(f"{real.name}-wal")
 
 
 def _identify(file: Path | None) -> Identity | None:
