@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +41,13 @@ class FingerprintedReader:
     """
     Reads a file and hashes what was read.
 
+    :param path: Its path, for messages.
     :param file: The file, opened in binary mode.
     :param salt: Hashed along: how the file is indexed.
     """
 
-    def __init__(self, file: BinaryIO, salt: str) -> None:
+    def __init__(self, path: Path, file: BinaryIO, salt: str) -> None:
+        self._path = path
         self._file = file
         self._hash = hashlib.sha256(salt.encode())
         self.size = 0
@@ -56,7 +58,7 @@ class FingerprintedReader:
 
         :param size: The most bytes that come back.
         """
-        return self._noted(self._file.readline(size))
+        return self._noted(self._file.readline, size)
 
     def read(self, size: int = -1, /) -> bytes:
         """
@@ -64,14 +66,18 @@ class FingerprintedReader:
 
         :param size: How many at most; -1 for all.
         """
-        return self._noted(self._file.read(size))
+        return self._noted(self._file.read, size)
 
     @property
     def fingerprint(self) -> str:
         """Hash of what was read so far: 64 hexadecimal digits."""
         return self._hash.hexdigest()
 
-    def _noted(self, data: bytes) -> bytes:
+    def _noted(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            data = read(size)
+        except OSError as error:  # only here: what else fails while the file is open is not the file's fault
+            raise _unreadable(self._path, error) from error
         self._hash.update(data)
         self.size += len(data)
         return data
@@ -113,13 +119,14 @@ class SourceFile:
         try:
             # O_NONBLOCK: opening a named pipe would wait for somebody to write into it.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb", buffering=_CHUNK_BYTES) as file:
-                kind = irregular_kind(os.fstat(descriptor).st_mode)
-                if kind:
-                    raise InputFileError(f"{self.path} is {kind}: only regular files can be indexed")
-                yield FingerprintedReader(file, salt)
+            file = os.fdopen(descriptor, "rb", buffering=_CHUNK_BYTES)
         except OSError as error:
-            raise InputFileError(f"{self.path} cannot be read: {error.strerror}") from error
+            raise _unreadable(self.path, error) from error
+        with file:
+            kind = irregular_kind(os.fstat(descriptor).st_mode)
+            if kind:
+                raise InputFileError(f"{self.path} is {kind}: only regular files can be indexed")
+            yield FingerprintedReader(self.path, file, salt)
 
     def size(self) -> int | None:
         """Return the size in bytes, `None` if it cannot be told."""
@@ -182,6 +189,16 @@ class SourceFile:
                 raise InputFileError(
                     f"{self.path} is not UTF-8 text (byte {error.start}): convert it, for example with iconv"
                 ) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputFileError:
+    """
+    Return the error that says that a file cannot be read.
+
+    :param path: The file.
+    :param error: What the system says.
+    """
+    return InputFileError(f"{path} cannot be read: {error.strerror}")
 
 
 def irregular_kind(mode: int) -> str | None:

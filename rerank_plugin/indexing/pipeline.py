@@ -109,8 +109,7 @@ class IndexingPipeline:
 
     def _run(self, data: dict[str, Any]) -> WrittenPassages:
         if self._pipeline is None:
-            self._pipeline = build_pipeline(self._data, name=str(self._file))
-            self._pipeline.warm_up()
+            self._pipeline = self._load()
         try:
             result = self._pipeline.run(data, include_outputs_from={PASSAGES})
         except PipelineRuntimeError as error:
@@ -121,6 +120,17 @@ class IndexingPipeline:
                 f"{self._file} cannot index: a component drops meta['source'], which says what file a passage is from"
             )
         return WrittenPassages(passages, result.get(WRITER, {}).get("documents_written", len(passages)))
+
+    def _load(self) -> "Pipeline":
+        pipeline = build_pipeline(self._data, name=str(self._file))
+        try:
+            pipeline.warm_up()
+        except RerankError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PipelineConfigError(f"a component of {self._file} cannot be loaded ({reason})") from error
+        return pipeline
 
     def _explained(self, error: PipelineRuntimeError) -> RerankError:
         """Return our own error behind a failure of the pipeline, or one that says which component failed."""

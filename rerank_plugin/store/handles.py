@@ -84,8 +84,12 @@ class Handle:
 
         :returns: Whether the index can be used: it was not closed by another thread meanwhile, nor replaced.
         """
-        with FORKS.use(self):
-            yield not self.is_closed and self.database.resume()
+        try:
+            with FORKS.use(self):
+                yield not self.is_closed and self.database.resume()
+        finally:
+            if not self.users:  # this thread gave it back itself meanwhile, and could not close what it was using
+                _registry.close_unused(wait=False)
 
     def suspend(self) -> None:
         """Close the files, until the next use."""
@@ -167,7 +171,10 @@ class _Registry:
                 self._unused.append(handle)
                 continue
             try:
-                handle.close()
+                if handle.uses:  # by this very thread, as the lock is free for it
+                    self._unused.append(handle)
+                else:
+                    handle.close()
             finally:
                 lock.release()
 

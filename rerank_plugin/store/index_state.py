@@ -36,9 +36,14 @@ class IndexState:
             return {**asdict(stored), "search_fields": stored.search_fields and dict(stored.search_fields.weights)}
 
     def revision(self) -> str:
-        """Return a text that is another one after every change of the documents, and in every other index."""
-        with self._session.reading() as handle:
-            return f"{handle.database.settings.index_id}:{handle.database.changes.counter}"
+        """
+        Return a text that is another one after every change of the documents, and in every other index.
+
+        A copy of the folder has the same one until either of the two is changed.
+        """
+        with self._session.reading() as handle, handle.database.snapshot():
+            changes = handle.database.changes
+            return f"{handle.database.settings.index_id}:{changes.counter}:{changes.revision}"
 
     def describe_vectors(self) -> dict[str, Any]:
         """

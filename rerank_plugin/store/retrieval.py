@@ -85,18 +85,30 @@ def retrieve(
             index.sync(database)
             with database.snapshot():
                 allowed = cache.rows(database, filters)
-                hits = _best(database, index, query, allowed, min(top_k, _MOST_HITS))
-                documents = _read(database, hits, embeddings=embeddings)
+                documents = _search(database, index, query, allowed, min(top_k, _MOST_HITS), embeddings=embeddings)
         except DamagedIndexError as error:
             if attempt == _ATTEMPTS:
                 raise
             logger.warning("A derived index is damaged and will be built again: {error}", error=error)
             index.reset()
-            continue
-        # Another process may have deleted a hit between the two steps: look once more, then take what is there.
-        if len(documents) == len(hits):
+        else:
             break
-    return sorted(documents, key=lambda document: (-(document.score or 0.0), document.id))
+    return documents
+
+
+def _search(
+    database: Database, index: DerivedIndex, query: Any, allowed: Rows | None, top_k: int, *, embeddings: bool
+) -> list[Document]:
+    """Return the documents of the best hits that are still there: another process may have deleted some since the `sync`."""
+    wanted = top_k
+    while True:
+        hits = _best(database, index, query, allowed, wanted)
+        documents = _read(database, hits, embeddings=embeddings)
+        gone = len(hits) - len(documents)
+        if not gone or len(documents) >= top_k or len(hits) < wanted or wanted == _MOST_HITS:
+            documents.sort(key=lambda document: (-(document.score or 0.0), document.id))
+            return documents[:top_k]
+        wanted = min(_MOST_HITS, wanted * 2 + gone)
 
 
 def _read(database: Database, hits: list[Hit], *, embeddings: bool) -> list[Document]:

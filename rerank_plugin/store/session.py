@@ -84,10 +84,11 @@ class Session:
             shared = self._shared
             if self._is_behind and shared is not None and shared.is_current and not shared.database.connection.is_inherited:
                 with self._borrow(create=False) as handle:
-                    keywords = self.keywords(handle)
-                    if keywords.persistent:
-                        keywords.sync(handle.database)
-                    self.vectors(handle).complete(handle.database)
+                    if handle.uses == 1:  # not in the middle of a call of this thread's that a signal has interrupted
+                        keywords = self.keywords(handle)
+                        if keywords.persistent:
+                            keywords.sync(handle.database)
+                        self.vectors(handle).complete(handle.database)
         finally:
             self._is_behind = False
             with handles.opening():
@@ -100,7 +101,12 @@ class Session:
                 handle = self._attach(create=create)
                 with handle.use() as is_usable:
                     if is_usable:
-                        yield handle
+                        try:
+                            yield handle
+                        except (sqlite3.Error, StoreError):
+                            handle.database.connection.check_unchanged()
+                            raise
+                        handle.database.connection.check_unchanged()
                         return
                     handle.is_closed = True
         except (sqlite3.Error, OSError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SENTENCES
+from haystack.components.writers import DocumentWriter
 from indexing_rounds import contents
 
 from rerank_plugin import HybridDocumentStore
@@ -358,3 +359,15 @@ def test_progress_ends_at_its_total(folder, tmp_path):
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD, progress=lambda done, total: seen.append((done, total)))
     assert seen[0][0] == 0
     assert seen[-1] == (6, 6)
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "notes.txt"])
+def test_a_model_that_cannot_be_loaded_is_not_blamed_on_the_file(folder, tmp_path, monkeypatch, name):
+    def fail(self):
+        raise OSError("We couldn't connect to the Hub")
+
+    monkeypatch.setattr(DocumentWriter, "warm_up", fail, raising=False)
+    with pytest.raises(PipelineConfigError, match=r"a component of .* cannot be loaded \(OSError: We couldn't connect"):
+        index_paths([folder / name], tmp_path / "index", pipeline=KEYWORD)
+    monkeypatch.undo()
+    assert index_paths([folder / name], tmp_path / "index", pipeline=KEYWORD).files == 1

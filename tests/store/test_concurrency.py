@@ -8,11 +8,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
+import numpy as np
 import pytest
 from haystack.document_stores.types import DuplicatePolicy
 from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.retrieval import FilterCache, retrieve
+from rerank_plugin.store.sqlite.database import Database
 
 
 @pytest.fixture
@@ -178,4 +181,32 @@ def test_an_index_is_made_after_whoever_is_at_work_on_the_file(folder):
     store.write_documents(make_documents(0, 2))
     check_whole(store, ids(make_documents(0, 2)))
     connection.close()
+    store.close()
+
+
+@pytest.mark.parametrize("filters", [None, {"field": "n", "operator": ">=", "value": 0}])
+def test_hits_that_others_delete_during_a_search_do_not_make_the_answer_shorter(folder, filters):
+    store = HybridDocumentStore(folder)
+    store.write_documents(make_documents(0, 100))
+    others = Database(folder / "documents.sqlite")
+
+    class Hurried:
+        """An index of which others delete the best hit each time that it is asked, before the document is read."""
+
+        def __init__(self, index):
+            self.sync, self.reset, self._index = index.sync, index.reset, index
+
+        def search(self, query, limit, allowed):
+            hits = self._index.search(query, limit, allowed)
+            rows = [hit.row for hit in hits if others.documents.ids_of([hit.row])]
+            with others.transaction():
+                others.documents.delete(rows[:1])
+            return hits
+
+    with store._session.reading() as handle:
+        index = Hurried(store._session.vectors(handle))
+        found = retrieve(handle.database, index, FilterCache(), np.array([1.0, 0.0, 0.0]), filters, 10)
+    assert len(found) == 10
+    assert [document.score for document in found] == sorted((document.score for document in found), reverse=True)
+    others.close()
     store.close()

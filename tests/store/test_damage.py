@@ -5,12 +5,14 @@ import shutil
 import signal
 import sqlite3
 import sys
+import zlib
 from contextlib import closing
 
 import pytest
+from haystack import Document
 from store_helpers import check_whole, ids, make_documents, run_python
 
-from rerank_plugin.errors import StoreError
+from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.store import HybridDocumentStore
 
 DOCUMENTS = make_documents(0, 40)
@@ -253,3 +255,15 @@ def test_l5_a_folder_of_the_users_with_our_names_in_it_is_no_index(tmp_path, nam
     store.close()
     assert path.read_text() == "mine"
     assert [each for each in tmp_path.rglob("*") if each.is_file()] == [path]
+
+
+def test_a_write_is_not_reported_as_failed_where_a_newer_version_has_written_the_ledger_meanwhile(index):
+    store = HybridDocumentStore(index)
+    store.count_documents()
+    text = '{"format": 2}'
+    (index / "documents.ledger").write_text(f"{zlib.crc32(text.encode())} {text}")
+    assert store.write_documents([Document(id="new", content="fox")]) == 1
+    assert store.count_documents() == len(IDS) + 1
+    store.close()
+    with pytest.raises(IndexFormatError, match="has format 2"):
+        store.count_documents()

@@ -160,3 +160,57 @@ def test_a_damaged_database_is_an_error_that_says_what_to_do(index):
     store = HybridDocumentStore(index)
     with pytest.raises(StoreError, match="put a backup in its place, or index the documents again into a new folder"):
         store.filter_documents()
+
+
+def test_whoever_may_read_the_folder_may_read_all_of_the_index(index):
+    store = HybridDocumentStore(index)
+    store.bm25_retrieval("fox")
+    store.write_documents(make_documents(10, 1))
+    store.close()
+    for path in index.rglob("*"):
+        assert path.stat().st_mode & 0o444 == index.stat().st_mode & 0o444, path
+
+
+READER_THAT_STAYS = """
+    import os, sys
+    from rerank_plugin.store import HybridDocumentStore
+    store = HybridDocumentStore(sys.argv[1])
+    if os.geteuid() == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+    for line in sys.stdin:
+        hits = store.bm25_retrieval("fox", top_k=10_000)
+        print(store.count_documents(), len(hits), len(store.filter_documents()), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
+def test_a_reader_without_rights_sees_what_others_write_between_its_calls():
+    with tempfile.TemporaryDirectory(prefix="read-only-") as name:
+        folder = Path(name)
+        store = HybridDocumentStore(folder / "index")
+        store.write_documents(make_documents(0, 300))
+        store.bm25_retrieval("fox")
+        store.close()
+        for path in (folder, folder / "index", folder / "index" / "keywords"):
+            path.chmod(0o755 if os.geteuid() == 0 else 0o555)
+        with run_python(READER_THAT_STAYS, folder / "index") as reader:
+
+            def counts():
+                reader.stdin.write("\n")
+                reader.stdin.flush()
+                return reader.stdout.readline().split()
+
+            assert counts() == ["300"] * 3
+            for path in (folder, folder / "index", folder / "index" / "keywords"):
+                path.chmod(0o755)
+            store.write_documents(make_documents(300, 3_000))
+            store.close()
+            assert counts() == ["3300"] * 3
+            store.delete_documents([f"{i:05}" for i in range(250)])
+            store.close()
+            store.compact()
+            store.close()
+            assert counts() == ["3050"] * 3
+            reader.stdin.close()

@@ -13,6 +13,7 @@ from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.sqlite.connection import log_file
 
 
 def open_files():
@@ -199,4 +200,19 @@ def test_a_store_is_a_context_manager(tmp_path):
         assert (tmp_path / "index" / "documents.sqlite-wal").exists()
     assert not (tmp_path / "index" / "documents.sqlite-wal").exists()
     assert store.count_documents() == 5, "a closed store opens again"
+    store.close()
+
+
+def test_the_log_of_a_database_that_is_a_link_is_looked_for_beside_the_database(tmp_path):
+    with HybridDocumentStore(tmp_path / "real") as store:
+        store.write_documents(make_documents(0, 3))
+    (tmp_path / "linked").mkdir()
+    link = tmp_path / "linked" / "documents.sqlite"
+    link.symlink_to(tmp_path / "real" / "documents.sqlite")
+    store = HybridDocumentStore(tmp_path / "linked")
+    store.write_documents(make_documents(3, 3))
+    assert log_file(link).stat().st_size, "a reader that cannot write is told that the index is not closed"
+    store.close()
+    assert not log_file(link).exists()
+    check_whole(store, ids(make_documents(0, 6)))
     store.close()

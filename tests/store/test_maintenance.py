@@ -1,6 +1,7 @@
 """Backups and compaction."""
 
 import contextlib
+import shutil
 import sqlite3
 import sys
 import threading
@@ -164,3 +165,21 @@ def test_l15_what_a_backup_left_behind_that_was_killed_is_removed_by_the_next(tm
     assert (tmp_path / "backups" / ".rerank-backup-mine").exists()
     check_whole(HybridDocumentStore(tmp_path / "backups" / "whole"), ids(make_documents(0, 5)))
     store.close()
+
+
+def test_copies_of_a_folder_that_go_on_apart_have_revisions_of_their_own(tmp_path):
+    store = HybridDocumentStore(tmp_path / "index")
+    store.write_documents([Document(content="old")])
+    store.close()
+    shutil.copytree(tmp_path / "index", tmp_path / "copy")
+    copy = HybridDocumentStore(tmp_path / "copy")
+    assert store.revision() == copy.revision()
+    store.write_documents([Document(content="one")])
+    copy.write_documents([Document(content="another")])
+    assert store.revision() != copy.revision()
+    store.close()
+    copy.close()
+    # Nor does one that was put back find what was kept of another history under the same name.
+    shutil.rmtree(tmp_path / "index")
+    shutil.copytree(tmp_path / "copy", tmp_path / "index")
+    assert store.revision() == copy.revision()

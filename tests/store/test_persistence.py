@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+import signal
 import sqlite3
 
 import pytest
@@ -300,3 +301,18 @@ def test_a_newer_format_is_an_error_that_names_both_versions(index):
     connection.close()
     with pytest.raises(IndexFormatError, match="format 9, this version reads up to 3: upgrade rerank-plugin"):
         HybridDocumentStore(index).count_documents()
+
+
+def test_a_signal_that_closes_the_store_does_not_break_the_call_that_it_interrupts(index):
+    store = HybridDocumentStore(index)
+    before = signal.signal(signal.SIGUSR1, lambda *_: store.close())
+    try:
+        with store._session.writing() as handle:
+            rows = handle.database.documents.rows_of(["00003"])
+            signal.raise_signal(signal.SIGUSR1)
+            handle.database.documents.delete(list(rows.values()))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not (index / "documents.sqlite-wal").exists(), "it is closed when the call is done"
+    check_whole(store, ids(make_documents(0, 3) + make_documents(4, 6)))
+    store.close()

@@ -8,6 +8,8 @@ from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
 
 from rerank_plugin.store import HybridDocumentStore
+from rerank_plugin.store.sqlite.database import Database
+from rerank_plugin.store.vectors import VectorIndex
 
 KINDS = ["hnsw", "hnsw_sq8", "ivf", "ivf_sq8"]
 DIM = 24
@@ -219,3 +221,30 @@ def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
     assert truth.describe_vectors()["reason"] == "as asked: exact"
     assert 0.2 <= recall < 0.95
     assert recall == pytest.approx(agreement(store, truth, vectors[::80], top_k=10), abs=0.1)
+
+
+def test_an_index_is_not_extended_by_what_it_holds_where_others_compacted_meanwhile(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    store.write_documents(documents(clustered(2_100, 1)))
+    store.close()
+    database, others = Database(tmp_path / "documents.sqlite"), Database(tmp_path / "documents.sqlite")
+
+    class Interrupted(VectorIndex):
+        """Others delete documents and compact between the replay and the moment at which the index is extended."""
+
+        def _can_be_extended(self, present):
+            with others.transaction():
+                others.documents.delete(range(1, 301))
+                others.changes.forget_deleted()
+            return super()._can_be_extended(present)
+
+    index = Interrupted("cosine", "ivf", tmp_path / "vectors" / "ivf")
+    index.sync(database)
+    store.write_documents(documents(clustered(2_100, 2), first=3_000))
+    index.complete(database)
+    assert index.describe()["vectors"] == database.vectors.count() == 3_900
+    reopened = VectorIndex("cosine", "ivf", tmp_path / "vectors" / "ivf")
+    reopened.sync(database)
+    assert reopened.describe() == index.describe()
+    for each in (store, database, others):
+        each.close()

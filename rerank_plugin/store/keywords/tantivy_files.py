@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,18 @@ def read_commit(folder: Path) -> Commit:
     :param folder: The folder of the index.
     """
     return _commit((folder / META).read_bytes())
+
+
+def let_others_read(folder: Path) -> None:
+    """
+    Give the lists of files, which tantivy makes for its own user alone, the rights that the folder has.
+
+    :param folder: The folder of the index.
+    """
+    rights = folder.stat().st_mode & 0o666
+    for name in (META, _MANAGED):
+        with suppress(OSError):  # not every file system knows rights
+            (folder / name).chmod(rights)
 
 
 def check(files: DerivedFiles, folder: Path, published: Commit) -> bool:

@@ -306,6 +306,7 @@ class TantivyIndex:
     def _publish(self, database: Database, files: DerivedFiles) -> None:
         assert self._generation is not None
         with self._explained("written"):
+            tantivy_files.let_others_read(files.folder / self._generation)
             state = {
                 "analysis": self._analysis,
                 "commit": tantivy_files.read_commit(files.folder / self._generation),

@@ -6,6 +6,7 @@ tombstone. A derived index that remembers the number up to which it is complete 
 also after a crash.
 """
 
+import uuid
 from collections.abc import Sequence
 
 from rerank_plugin.store.sqlite.connection import Connection
@@ -30,8 +31,14 @@ class Changelog:
         """Number of the last change."""
         return self._settings.number("counter")
 
+    @property
+    def revision(self) -> str:
+        """What tells the last change from every other: copies of an index can go on with the same numbers."""
+        return str(self._settings.get("revision") or "")
+
     def next(self) -> int:
         """Return the number of a new change; belongs into a transaction."""
+        self._settings.set("revision", uuid.uuid4().hex)
         return self._settings.advance("counter")
 
     def replayable(self, since: int) -> int:

@@ -43,8 +43,13 @@ class Connection:
         self._cursors: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
         self._process = os.getpid()
         self._is_inherited = False
-        self._sqlite = _open(file, "rwc")
-        self.identity = _identify(file)
+        self._connect("rwc")
+
+    def _connect(self, mode: str) -> None:
+        # Looked at before: whoever writes meanwhile makes the file another one.
+        self._read_as = _version(self.file) if self.is_read_only else None
+        self._sqlite = _open(self.file, mode)
+        self.identity = _identify(self.file)
 
     @property
     def is_open(self) -> bool:
@@ -58,8 +63,12 @@ class Connection:
 
     @property
     def is_current(self) -> bool:
-        """Whether the path still names the file that was opened."""
-        return _identify(self.file) == self.identity
+        """Whether the path still names the file that was opened and, if that is only read, nobody has written to it."""
+        return _identify(self.file) == self.identity and not self._was_written_by_others
+
+    @property
+    def _was_written_by_others(self) -> bool:
+        return self._read_as is not None and _version(self.file) != self._read_as
 
     @property
     def is_inherited(self) -> bool:
@@ -140,6 +149,18 @@ class Connection:
             else:
                 return
 
+    def check_unchanged(self) -> None:
+        """
+        Check that nobody has written to a file that is only read: SQLite then mixes what it read before and after.
+
+        :raises StoreError: If somebody has. What was read since the last check must not be believed.
+        """
+        if self._was_written_by_others:
+            raise StoreError(
+                f"{self.file} was written to while it was read, in a folder that this process cannot write: try again, or "
+                "let readers of an index that changes write to its folder"
+            )
+
     def suspend(self) -> None:
         """Close SQLite's connection, until `resume`; a database in memory stays as it is."""
         if self.file is not None:
@@ -154,9 +175,8 @@ class Connection:
         """
         if self.is_open or self.is_inherited:
             return False
-        self._sqlite = _open(self.file, "rw")
+        self._connect("rw")
         self._process = os.getpid()
-        self.identity = _identify(self.file)
         return True
 
     def abandon(self) -> None:
@@ -204,7 +224,8 @@ def log_file(file: Path) -> Path:
 
     :param file: The database.
     """
-    return file.with_name(f"{file.name}-wal")
+    real = file.resolve()  # a link may stand for the database: the log is beside what it names
+    return real.with_name(f"{real.name}-wal")
 
 
 def _identify(file: Path | None) -> Identity | None:
@@ -213,6 +234,14 @@ def _identify(file: Path | None) -> Identity | None:
     except OSError:
         return None
     return status and (status.st_dev, status.st_ino)
+
+
+def _version(file: Path | None) -> tuple[int, int] | None:
+    try:
+        status = file.stat() if file else None
+    except OSError:
+        return None
+    return status and (status.st_size, status.st_mtime_ns)
 
 
 def _inherited_error(file: Path | None) -> StoreError:

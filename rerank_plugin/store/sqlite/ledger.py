@@ -89,7 +89,7 @@ class Ledger:
         :param index_id: Which index.
         :param counter: Number of the change.
         """
-        with suppress(OSError):
+        with suppress(OSError, IndexFormatError):  # the change is stored: a newer version's ledger is left to that version
             inode = self._file.stat().st_ino
             known = self.read()
             # Another process may have gone on meanwhile.
@@ -102,7 +102,7 @@ class Ledger:
 
         :param index_id: Which index it held.
         """
-        with suppress(OSError):
+        with suppress(OSError, IndexFormatError):
             if log_file(self._file).exists():
                 return
             known, status = self.read(), self._file.stat()

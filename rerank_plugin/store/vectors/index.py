@@ -159,8 +159,11 @@ class VectorIndex:
             if same is not None and self._can_be_extended(same):
                 # What was written by others since the last replay is in neither part yet.
                 self._replay(database)
-                self._use(self._extend(same, database), database)
             else:
+                same = None
+            if same is not None and self._trained is same:
+                self._use(self._extend(same, database), database)
+            else:  # also where the replay had to start from nothing, and left no trained part to extend
                 self._build(database)
         self._replay(database)
 
