@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rerank_plugin.errors import IndexBusyError, InputFileError
+from rerank_plugin.errors import BusyError, InputFileError
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def reserve_folder(folder: Path) -> Iterator[None]:
 
     :param folder: The folder; made if it is missing, and taken away again if nothing was written to it.
     :raises InputFileError: If it cannot be made or written to.
-    :raises IndexBusyError: If another evaluation is writing to it.
+    :raises BusyError: If another evaluation is writing to it.
     """
     is_new = not folder.exists()
     try:
@@ -48,7 +48,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise IndexBusyError(
+            raise BusyError(
                 f"another evaluation is writing to {folder}: wait until it has ended, or choose another folder with --output"
             ) from None
         except OSError:

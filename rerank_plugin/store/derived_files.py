@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.errors import IndexBusyError, IndexFormatError, StoreError
+from rerank_plugin.errors import BusyError, IndexFormatError, StoreError
 from rerank_plugin.files import replace_file
 from rerank_plugin.store.derived import DamagedIndexError, environment_failure
 from rerank_plugin.store.sqlite.connection import is_writable
@@ -155,7 +155,7 @@ class DerivedFiles:
         """
         Let one process at a time add generations and delete old ones; the lock dies with its process.
 
-        :raises IndexBusyError: If another process has been at it for a quarter of an hour.
+        :raises BusyError: If another process has been at it for a quarter of an hour.
         :raises StoreError: If the folder holds something that is not ours, or cannot be made.
         """
         self._check_ours()
@@ -188,7 +188,7 @@ class DerivedFiles:
                         raise OSError(str(error)) from error
                     (self.folder / LOCK).unlink(missing_ok=True)  # somebody wrote into it
                 if time.monotonic() > deadline:
-                    raise IndexBusyError(
+                    raise BusyError(
                         f"another process has been building {self.what} in {self.folder} for "
                         f"{_PATIENCE_SECONDS / 60:g} minutes: wait until it is done, or end it"
                     ) from error

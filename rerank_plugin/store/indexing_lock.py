@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rerank_plugin.errors import IndexBusyError, StoreError
+from rerank_plugin.errors import BusyError, StoreError
 
 LOCK_FILE = ".indexing.lock"
 _POLL_SECONDS = 0.1
@@ -46,7 +46,7 @@ def indexing_lock(folder: Path, *, wait: float, on_report: Callable[[str], None]
     :param folder: The index; made where it is missing.
     :param wait: How many seconds to wait for another run to end.
     :param on_report: Told who holds the lock, once, if there is something to wait for.
-    :raises IndexBusyError: If another run still holds the lock then; says who.
+    :raises BusyError: If another run still holds the lock then; says who.
     :raises StoreError: If the lock file cannot be written.
     """
     deadline = time.monotonic() + wait
@@ -54,7 +54,7 @@ def indexing_lock(folder: Path, *, wait: float, on_report: Callable[[str], None]
     while (descriptor := _try_to_lock(folder)) is None:
         holder = _holder(folder)
         if time.monotonic() >= deadline:
-            raise IndexBusyError(
+            raise BusyError(
                 f"{folder} is being indexed by {holder}: wait for it to end, give more time with --wait, or end that process"
             )
         if on_report and not has_reported:

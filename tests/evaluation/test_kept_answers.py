@@ -12,7 +12,7 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.errors import IndexBusyError, InputFileError
+from rerank_plugin.errors import BusyError, InputFileError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.outcome_file import OutcomeFile
 from rerank_plugin.evaluation.outcomes import Outcome
@@ -220,7 +220,7 @@ def test_what_was_answered_before_a_kill_is_kept(tmp_path):
 def test_one_evaluation_at_a_time_writes_to_a_folder(rerank, collection, tmp_path):
     out = tmp_path / "out"
     with reserve_folder(out):
-        with pytest.raises(IndexBusyError, match="another evaluation is writing to"), reserve_folder(out):
+        with pytest.raises(BusyError, match="another evaluation is writing to"), reserve_folder(out):
             pass
         done = rerank("eval", collection, "--pipeline", "bm25", "--output", out)
         assert done.returncode == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.errors import IndexBusyError, InvalidValueError
+from rerank_plugin.errors import BusyError, InvalidValueError
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.store.indexing_lock import LOCK_FILE, indexing_lock
 
@@ -51,7 +51,7 @@ def holder(tmp_path):
 
 def test_l1_a_second_run_fails_and_says_who_holds_the_index(tmp_path, holder):
     (tmp_path / "a.txt").write_text("A red fox.")
-    with pytest.raises(IndexBusyError, match=rf"index is being indexed by process {holder.pid} on \S+ since 20\d\d-"):
+    with pytest.raises(BusyError, match=rf"index is being indexed by process {holder.pid} on \S+ since 20\d\d-"):
         index_paths([tmp_path / "a.txt"], tmp_path / "index", pipeline="indexing_keyword", wait=0)
 
 
@@ -72,7 +72,7 @@ def test_l1_searches_and_ordinary_writes_are_not_held_up(tmp_path, holder):
     store.write_documents([Document(content="a red fox")])
     assert len(store.bm25_retrieval("fox")) == 1
     store.close()
-    with pytest.raises(IndexBusyError), indexing_lock(tmp_path / "index", wait=0):
+    with pytest.raises(BusyError), indexing_lock(tmp_path / "index", wait=0):
         pass
 
 
@@ -105,7 +105,7 @@ def test_two_threads_exclude_each_other(tmp_path):
             order.append("second")
 
     with indexing_lock(tmp_path, wait=0):
-        with pytest.raises(IndexBusyError, match=f"process {os.getpid()}"), indexing_lock(tmp_path, wait=0):
+        with pytest.raises(BusyError, match=f"process {os.getpid()}"), indexing_lock(tmp_path, wait=0):
             pass
         thread = threading.Thread(target=second)
         thread.start()
@@ -139,11 +139,11 @@ def test_a_child_of_a_fork_does_not_give_the_lock_of_its_parent_back(tmp_path):
             try:
                 with indexing_lock(tmp_path, wait=0):
                     status = 2
-            except IndexBusyError:
+            except BusyError:
                 status = 0
             os._exit(status)
         assert os.waitpid(child, 0)[1] == 0
-        with pytest.raises(IndexBusyError), indexing_lock(tmp_path, wait=0):
+        with pytest.raises(BusyError), indexing_lock(tmp_path, wait=0):
             pass
 
 
