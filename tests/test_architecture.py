@@ -19,7 +19,7 @@ LAYERS = [
     {"components"},
     {"scoring", "store"},
     {"collections"},
-    {"files", "checks", "progress"},
+    {"files", "checks", "locks", "progress"},
     {"errors"},
 ]
 # Siblings that must not know each other although they share a layer.
