@@ -19,7 +19,8 @@ from typing import Any
 from rerank_plugin.errors import BusyError, IndexFormatError, StoreError
 from rerank_plugin.files import replace_file
 from rerank_plugin.locks import acquire_lock, holder_of
-from rerank_plugin.store.derived import DamagedIndexError, environment_failure
+from rerank_plugin.store.derived import DamagedIndexError
+from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.sqlite.connection import is_writable
 from rerank_plugin.store.sqlite.database import Database
 
