@@ -103,6 +103,8 @@ def acquire_lock(path: Path, *, wait: float = 0.0, keep_file: bool = True) -> He
         is_held = lock._acquire(0.0) or (wait > 0 and lock._acquire(wait))
     except OSError as error:
         if error.errno in _NO_LOCKS:
+            if not keep_file:
+                path.unlink(missing_ok=True)  # it was made all the same, and is nobody's lock
             raise LocksUnavailableError(error.errno, error.strerror, str(path)) from error
         raise
     return lock if is_held else None

@@ -225,7 +225,7 @@ def test_a_holder_that_has_not_signed_is_another_process(file, note):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_system_without_locks_is_said(file, number, monkeypatch):
+def test_a_system_without_locks_is_said(file, keep_file, number, monkeypatch):
     """Such as some network file systems, which cannot be had here."""
 
     def refuse(descriptor, operation):
@@ -235,7 +235,8 @@ def test_a_system_without_locks_is_said(file, number, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(fcntl, "flock", refuse)
         with pytest.raises(LocksUnavailableError, match=os.strerror(number)):
-            acquire_lock(file)
+            acquire_lock(file, keep_file=keep_file)
+    assert file.exists() == keep_file
     assert is_free(file)
 
 
