@@ -34,8 +34,8 @@ class IndexFormatError(StoreError):
     """An index on disk was written by a newer version, or is no index at all."""
 
 
-class IndexBusyError(StoreError):
-    """Another run holds what only one at a time may have, such as the right to index files into an index."""
+class BusyError(StoreError):
+    """Another run holds what only one at a time may have: an index being filled or built, the folder of an evaluation."""
 
 
 class ScoreCacheError(RerankError):

@@ -19,7 +19,7 @@ LAYERS = [
     {"components"},
     {"scoring", "store"},
     {"collections"},
-    {"files", "checks", "progress"},
+    {"files", "checks", "locks", "progress"},
     {"errors"},
 ]
 # Siblings that must not know each other although they share a layer.
@@ -110,6 +110,22 @@ def test_a_heavy_library_stands_in_its_own_file(library):
 def test_scoring_does_not_import_haystack():
     users = [path for path in (PACKAGE / "scoring").rglob("*.py") if any(m.startswith("haystack") for m in imports(path))]
     assert users == []
+
+
+def test_the_package_logs_by_the_standard_library_and_leaves_the_set_up_to_the_program():
+    """Two files silence the logger of another library for what they do with it; the command line alone adds a handler."""
+    others, set_up = [], set()
+    for path in modules():
+        name = str(path.relative_to(PACKAGE))
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "haystack":
+                others += [name for alias in node.names if "logging" in (alias.name, node.module.rpartition(".")[2])]
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Attribute) and called.attr in ("basicConfig", "dictConfig", "setLevel", "addHandler"):
+                set_up.add(name)
+    assert others == []
+    assert set_up == {"cli/progress.py", "evaluation/bench/systems.py", "scoring/backends/int8.py"}
 
 
 def test_no_file_is_too_long():

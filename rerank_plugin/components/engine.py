@@ -4,14 +4,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.forking import keep_forever, renew_after_fork
 from rerank_plugin.scoring.limits import CallLimits
-from rerank_plugin.scoring.loading.spec import resolve_model
 
 if TYPE_CHECKING:
     from rerank_plugin.scoring.calibration import Calibration
@@ -104,10 +102,11 @@ def load_engine(config: RankerConfig) -> Engine:
     :raises ScoreCacheError: If the cache's file cannot be used.
     """
     from rerank_plugin.scoring.cache import ScoreCache
+    from rerank_plugin.scoring.calibration import load_calibration
     from rerank_plugin.scoring.scorer import load_scorer
     from rerank_plugin.scoring.second_stage import SecondStage
 
-    calibration = _load_calibration(config)
+    calibration = load_calibration(config.calibration, config.model)
     depth = None
     if config.adaptive_depth is not None:
         if calibration.depth is None:
@@ -125,14 +124,3 @@ def load_engine(config: RankerConfig) -> Engine:
     if config.score_cache is not None:
         cache = ScoreCache(config.score_cache, size=config.score_cache_size)
     return Engine(SecondStage(scorer, cache, first_look), calibration, depth)
-
-
-def _load_calibration(config: RankerConfig) -> "Calibration":
-    from rerank_plugin.scoring.calibration import FILE_NAME, Calibration
-
-    if config.calibration == "none":
-        return Calibration()
-    if config.calibration != "auto":
-        return Calibration.load(Path(config.calibration).expanduser())
-    own = Path(resolve_model(config.model)) / FILE_NAME
-    return Calibration.load(own) if own.is_file() else Calibration()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rerank_plugin.collections.jsonl import read_jsonl
-from rerank_plugin.errors import IndexBusyError, InvalidValueError, StoreError
+from rerank_plugin.errors import BusyError, InvalidValueError, StoreError
 from rerank_plugin.evaluation.collection import Collection
 from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
 from rerank_plugin.files import cache_folder, replace_file
@@ -56,7 +56,7 @@ def kept_index(
         if is_up_to_date([corpus], folder, pipeline=kind, embedding_model=model):
             return folder
         report = index_paths([corpus], folder, pipeline=kind, language=language, embedding_model=model, progress=on_progress)
-    except IndexBusyError:
+    except BusyError:
         raise
     except StoreError as error:
         raise type(error)(

@@ -7,9 +7,8 @@ from typing import Any
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION_FILE
-from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder
-from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, resolve_model
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 
 def model_fingerprints(data: Any) -> dict[str, str]:
@@ -64,19 +63,3 @@ def _file(path: Path) -> dict[str, str]:
         return {str(path): hashlib.sha256(file.read_bytes()).hexdigest()[:32]}
     except OSError:
         return {}
-
-
-def calibration_of(parameters: Mapping[str, Any]) -> Calibration:
-    """
-    Return the calibration that `CrossEncoderRanker` reads.
-
-    :param parameters: Its init parameters.
-    :raises InputFileError: If it cannot be read.
-    """
-    chosen = str(parameters.get("calibration", "auto"))
-    if chosen == "none":
-        return Calibration()
-    if chosen != "auto":
-        return Calibration.load(Path(chosen).expanduser())
-    own = Path(resolve_model(str(parameters.get("model", DEFAULT_MODEL)))) / CALIBRATION_FILE
-    return Calibration.load(own) if own.is_file() else Calibration()

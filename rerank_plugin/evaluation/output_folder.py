@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from rerank_plugin.errors import IndexBusyError, InputFileError
+from rerank_plugin.errors import BusyError, InputFileError
+from rerank_plugin.locks import HeldLock, LocksUnavailableError, acquire_lock, holder_of
+
+LOCK_FILE = ".evaluation.lock"
 
 
 @contextmanager
@@ -13,12 +16,11 @@ def reserve_folder(folder: Path) -> Iterator[None]:
     """
     Keep other evaluations out of a folder: two at once would mix their reports, and answer every query twice.
 
-    The lock is on the folder itself and ends with the process, however that ends. Where the operating system or the file
-    system has no such locks there is none.
+    Where the operating system or the file system has no locks, nobody is kept out.
 
     :param folder: The folder; made if it is missing, and taken away again if nothing was written to it.
     :raises InputFileError: If it cannot be made or written to.
-    :raises IndexBusyError: If another evaluation is writing to it.
+    :raises BusyError: If another evaluation is writing to it.
     """
     is_new = not folder.exists()
     try:
@@ -28,7 +30,7 @@ def reserve_folder(folder: Path) -> Iterator[None]:
     if not os.access(folder, os.W_OK):
         raise InputFileError(f"{folder} is read-only: choose another folder with --output")
     try:
-        with _locked(folder):
+        with _lock(folder) or nullcontext():
             yield
     finally:
         if is_new:
@@ -36,23 +38,19 @@ def reserve_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> HeldLock | None:
+    file = folder / LOCK_FILE
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise IndexBusyError(
-                f"another evaluation is writing to {folder}: wait until it has ended, or choose another folder with --output"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(descriptor)
+        lock = acquire_lock(file, keep_file=False)
+    except LocksUnavailableError:
+        return None
+    except OSError as error:
+        raise InputFileError(
+            f"{file} cannot be written ({error.strerror}): delete it, or choose another folder with --output"
+        ) from error
+    if lock is None:
+        raise BusyError(
+            f"another evaluation is writing to {folder} ({holder_of(file)}): wait until it has ended, or choose another "
+            "folder with --output"
+        )
+    return lock

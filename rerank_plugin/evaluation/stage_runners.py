@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
-from rerank_plugin.evaluation.model_files import calibration_of
 from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, POINTWISE_RANKERS, RANKER, StagedPipeline
 from rerank_plugin.pipelines import build_pipeline
+from rerank_plugin.scoring.calibration import load_calibration
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.search import Searcher
 
 if TYPE_CHECKING:
@@ -131,5 +132,6 @@ def _fusion(parameters: dict[str, Any]) -> FusionSetting:
         return NO_FUSION
     weight = parameters.get("fusion_weight")
     if weight is None:
-        weight = calibration_of(parameters).fusion_weights.get(method, DEFAULT_FUSION_WEIGHT)
+        chosen, model = str(parameters.get("calibration", "auto")), str(parameters.get("model", DEFAULT_MODEL))
+        weight = load_calibration(chosen, model).fusion_weights.get(method, DEFAULT_FUSION_WEIGHT)
     return FusionSetting(method, float(weight))

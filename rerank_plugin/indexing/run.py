@@ -58,7 +58,7 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
     :raises InvalidValueError: If `wait` is no number of at least 0.
     :raises PipelineConfigError: If the pipeline cannot be loaded or lacks a component that indexing needs.
     :raises StoreError: If the index cannot be written, or was built with other settings, such as another language.
-    :raises IndexBusyError: If another run still works on the index when the time is up.
+    :raises BusyError: If another run still works on the index when the time is up.
     :raises MissingDependencyError: If texts shall be repaired, and ftfy is not installed.
     """
     check_number("wait", wait, least=0)

@@ -1,11 +1,10 @@
 """Which files there are to index: folders are walked, links and whatever is no regular file are looked at closely."""
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from haystack import logging
 
 from rerank_plugin.collections.beir import BeirDataset, is_beir_folder
 from rerank_plugin.errors import InputFileError
@@ -124,7 +123,7 @@ class _Walk:
             subfolders = []
             for entry in ordered:
                 if entry.name.startswith("."):
-                    logger.info("Passed over {path}: hidden", path=entry.path)
+                    logger.info("Passed over %s: hidden", entry.path)
                 elif entry.is_dir(follow_symlinks=False):
                     subfolders.append(folder / entry.name)
                 else:
@@ -149,7 +148,7 @@ class _Walk:
         elif kind is None and path.suffix.lower() in MIME_TYPES:
             self._take(path)
         elif kind is None:
-            logger.info("Passed over {path}: a type that cannot be indexed", path=path)
+            logger.info("Passed over %s: a type that cannot be indexed", path)
 
     def _take(self, path: Path) -> None:
         try:
@@ -167,4 +166,4 @@ class _Walk:
 
     def _skip(self, path: Path, reason: str) -> None:
         self._listing.skipped.append(f"{path} is {reason}")
-        logger.warning("Passed over {path}: {reason}", path=path, reason=reason)
+        logger.warning("Passed over %s: %s", path, reason)

@@ -13,6 +13,7 @@ from rerank_plugin.checks import check_number
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.files import replace_file
 from rerank_plugin.scoring.depth import DepthModel
+from rerank_plugin.scoring.loading.spec import resolve_model
 
 FORMAT = 1
 FILE_NAME = "calibration.json"
@@ -91,6 +92,23 @@ class Calibration:
             raise InputFileError(
                 f"{file} is no calibration ({error}): make one with `rerank calibrate DATASET --output {file}`"
             ) from error
+
+
+def load_calibration(chosen: str, model: str) -> Calibration:
+    """
+    Return the calibration that a ranker reads.
+
+    :param chosen: `none`, `auto` for the one in the model's folder, if there is one, or a file.
+    :param model: A bundled name, a folder, or a Hub id.
+    :raises InputFileError: If it cannot be read.
+    :raises ModelError: If the model is none of the three.
+    """
+    if chosen == "none":
+        return Calibration()
+    if chosen != "auto":
+        return Calibration.load(Path(chosen).expanduser())
+    own = Path(resolve_model(model)) / FILE_NAME
+    return Calibration.load(own) if own.is_file() else Calibration()
 
 
 def fit_probabilities(logits: NDArray[np.floating], relevant: NDArray[np.bool_], *, method: str) -> tuple[float, float]:

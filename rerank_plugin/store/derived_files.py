@@ -9,8 +9,6 @@ what carries one, or is named by a state of ours, is ever deleted.
 import json
 import re
 import shutil
-import sqlite3
-import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,9 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.errors import IndexBusyError, IndexFormatError, StoreError
+from rerank_plugin.errors import BusyError, IndexFormatError, StoreError
 from rerank_plugin.files import replace_file
-from rerank_plugin.store.derived import DamagedIndexError, environment_failure
+from rerank_plugin.locks import acquire_lock, holder_of
+from rerank_plugin.store.derived import DamagedIndexError
+from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.sqlite.connection import is_writable
 from rerank_plugin.store.sqlite.database import Database
 
@@ -29,7 +29,7 @@ MARKER = "rerank-plugin.json"
 LOCK = "build.lock"
 
 _GENERATION = "generation-"
-_LEFT_OVERS = re.compile(rf"{LOCK}(-journal|-wal|-shm)?|\.{STATE}\.[0-9a-f]+\.tmp")
+_LEFT_OVERS = re.compile(rf"{re.escape(LOCK)}|\.{STATE}\.[0-9a-f]+\.tmp")
 _CHUNK = 1 << 20
 # Building an index of ten million passages takes some minutes; whoever needs it meanwhile waits for it.
 _PATIENCE_SECONDS = 900.0
@@ -155,45 +155,26 @@ class DerivedFiles:
         """
         Let one process at a time add generations and delete old ones; the lock dies with its process.
 
-        :raises IndexBusyError: If another process has been at it for a quarter of an hour.
+        :raises BusyError: If another process has been at it for a quarter of an hour.
         :raises StoreError: If the folder holds something that is not ours, or cannot be made.
         """
         self._check_ours()
+        file = self.folder / LOCK
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = self._lock()
+            lock = acquire_lock(file, wait=_PATIENCE_SECONDS)
         except OSError as error:
             self.refuse_environment(error)
             raise StoreError(
                 f"{self.what} cannot be kept in {self.folder} ({error}): make the folder writable, or move the file of that "
                 "name away"
             ) from error
-        try:
+        if lock is None:
+            raise BusyError(
+                f"{holder_of(file)} has been building {self.what} in {self.folder} for more than {_PATIENCE_SECONDS / 60:g} "
+                "minutes: wait until it is done, or end it"
+            )
+        with lock:
             yield
-        finally:
-            lock.close()
-
-    def _lock(self) -> sqlite3.Connection:
-        """Return a connection whose closing frees the lock: SQLite locks files on every system, and not for children."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        while True:
-            # The file stays empty. One second at a time, so that Ctrl-C is heard.
-            connection = sqlite3.connect(self.folder / LOCK, timeout=1.0, isolation_level=None, check_same_thread=False)
-            try:
-                connection.execute("BEGIN EXCLUSIVE")
-            except sqlite3.Error as error:
-                connection.close()
-                if "locked" not in str(error):
-                    if isinstance(error, sqlite3.OperationalError):
-                        raise OSError(str(error)) from error
-                    (self.folder / LOCK).unlink(missing_ok=True)  # somebody wrote into it
-                if time.monotonic() > deadline:
-                    raise IndexBusyError(
-                        f"another process has been building {self.what} in {self.folder} for "
-                        f"{_PATIENCE_SECONDS / 60:g} minutes: wait until it is done, or end it"
-                    ) from error
-            else:
-                return connection
 
     def new_generation(self, database: Database) -> Path:
         """

@@ -19,6 +19,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
+# Hooks before a fork run in the reverse order of their registration, and that of filelock has to come after that of `FORKS`:
+# it stops other threads from taking file locks, and calls that `FORKS` waits for may be about to take one.
+import rerank_plugin.locks  # noqa: F401
+
 # How long a fork waits for calls in other threads. What is still in use then cannot be used by the child.
 _PATIENCE_SECONDS = 30.0
 

@@ -1,13 +1,14 @@
 """Backups of an index, and compaction: the room of deleted documents is given back."""
 
-import os
+import math
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from rerank_plugin.errors import StoreError
+from rerank_plugin.locks import HeldLock, LocksUnavailableError, acquire_lock
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.sqlite.database import Database
 
@@ -44,49 +45,30 @@ def backup(database: Database, folder: Path, file_name: str) -> None:
 def _partial_folder(parent: Path) -> Iterator[Path]:
     """Make a folder for one backup, and hold a lock as long as it is in use: the lock dies with this process."""
     partial = parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}"
-    lock_file = partial.with_name(partial.name + _LOCK)
-    descriptor = _lock(lock_file, create=True)
-    try:
-        partial.mkdir()
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if descriptor is not None:
-            lock_file.unlink(missing_ok=True)
-            os.close(descriptor)
+    # Waiting: a backup that cleans up may have it for a moment.
+    with _lock(partial.with_name(partial.name + _LOCK), wait=math.inf) or nullcontext():
+        try:
+            partial.mkdir()
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_abandoned(parent: Path) -> None:
-    for lock_file in parent.glob(f"{_PARTIAL}*{_LOCK}"):
-        descriptor = _lock(lock_file, create=False)
-        if descriptor is not None:
-            shutil.rmtree(lock_file.with_name(lock_file.name.removesuffix(_LOCK)), ignore_errors=True)
-            lock_file.unlink(missing_ok=True)
-            os.close(descriptor)
+    for file in parent.glob(f"{_PARTIAL}*{_LOCK}"):
+        with suppress(OSError):  # of another user
+            lock = _lock(file, wait=0)
+            if lock is not None:
+                with lock:
+                    shutil.rmtree(file.with_name(file.name.removesuffix(_LOCK)), ignore_errors=True)
 
 
-def _lock(path: Path, *, create: bool) -> int | None:
-    """Return the descriptor of a file that this process has locked, None if it is locked already or cannot be."""
+def _lock(file: Path, *, wait: float) -> HeldLock | None:
+    """Return the lock; None if another backup has it, or where there are no locks: partial folders stay there."""
     try:
-        import fcntl
-    except ImportError:  # not on Windows: partial folders stay there
+        return acquire_lock(file, wait=wait, keep_file=False)
+    except LocksUnavailableError:
         return None
-    flags = os.O_RDWR | (os.O_CREAT if create else 0)
-    while True:
-        try:
-            descriptor = os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if create else fcntl.LOCK_NB))
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        except OSError:
-            os.close(descriptor)
-            return None
-        os.close(descriptor)  # somebody removed the file between the two steps
-        if not create:
-            return None
 
 
 def compact(database: Database, derived: list[DerivedIndex]) -> None:

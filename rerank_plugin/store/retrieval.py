@@ -1,10 +1,10 @@
 """From a query to documents: filter first, search among what it allows, read the documents."""
 
+import logging
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any
 
-from haystack import logging
 from haystack.dataclasses import Document
 
 from rerank_plugin.store.derived import DamagedIndexError, DerivedIndex, Hit, Rows
@@ -89,7 +89,7 @@ def retrieve(
         except DamagedIndexError as error:
             if attempt == _ATTEMPTS:
                 raise
-            logger.warning("A derived index is damaged and will be built again: {error}", error=error)
+            logger.warning("A derived index is damaged and will be built again: %s", error)
             index.reset()
         else:
             break

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -463,11 +464,16 @@ async def test_sixteen_callers_at_once_get_what_one_gets(cross_encoder):
     ranker.close()
 
 
+async def entered(backend):
+    """Until the backend computes; in a thread of its own, as those of the event loop may all be waiting for the backend."""
+    with ThreadPoolExecutor(1) as pool:
+        assert await asyncio.get_running_loop().run_in_executor(pool, backend.entered.wait, 60)
+
+
 async def test_scoring_leaves_the_event_loop_free(make):
     backend = SlowBackend(waits=True)
     task = asyncio.create_task(make(backend).run_async(query="moon", documents=DOCUMENTS))
-    while not backend.entered.is_set():
-        await asyncio.sleep(0.001)
+    await entered(backend)
     assert not task.done()  # the loop runs while the backend computes
     backend.go.set()
     assert (await task)["status"]["state"] == "complete"
@@ -477,8 +483,7 @@ async def test_a_cancelled_call_stops_before_its_next_batch(make):
     backend = SlowBackend(waits=True)
     ranker = make(backend, batch_size=4)
     task = asyncio.create_task(ranker.run_async(query="moon", documents=DOCUMENTS))
-    while not backend.entered.is_set():
-        await asyncio.sleep(0.001)
+    await entered(backend)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -492,8 +497,7 @@ async def test_t11_calls_that_wait_when_the_ranker_is_closed_are_answered(make, 
     backend = SlowBackend(waits=True)
     ranker = make(backend)
     tasks = [asyncio.create_task(ranker.run_async(query="moon", documents=DOCUMENTS)) for _ in range(callers)]
-    while not backend.entered.is_set():
-        await asyncio.sleep(0.001)
+    await entered(backend)
     closing = asyncio.create_task(asyncio.to_thread(ranker.close))
     backend.go.set()
     answers = await asyncio.gather(*tasks)

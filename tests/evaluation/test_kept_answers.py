@@ -12,7 +12,7 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rerank_plugin.errors import IndexBusyError, InputFileError
+from rerank_plugin.errors import BusyError, InputFileError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.outcome_file import OutcomeFile
 from rerank_plugin.evaluation.outcomes import Outcome
@@ -220,7 +220,7 @@ def test_what_was_answered_before_a_kill_is_kept(tmp_path):
 def test_one_evaluation_at_a_time_writes_to_a_folder(rerank, collection, tmp_path):
     out = tmp_path / "out"
     with reserve_folder(out):
-        with pytest.raises(IndexBusyError, match="another evaluation is writing to"), reserve_folder(out):
+        with pytest.raises(BusyError, match=rf"is writing to {out} \(process {os.getpid()} on "), reserve_folder(out):
             pass
         done = rerank("eval", collection, "--pipeline", "bm25", "--output", out)
         assert done.returncode == 1
@@ -228,7 +228,10 @@ def test_one_evaluation_at_a_time_writes_to_a_folder(rerank, collection, tmp_pat
     assert not out.exists()
     with reserve_folder(out):
         (out / "report.md").write_text("x")
-    assert (out / "report.md").exists()
+    assert [path.name for path in out.iterdir()] == ["report.md"], "the lock file is gone"
+    (out / ".evaluation.lock").write_text("left by an evaluation that was killed")
+    with reserve_folder(out):
+        pass
 
 
 def test_a_folder_that_is_a_file_is_an_error_before_any_work(rerank, collection, tmp_path):

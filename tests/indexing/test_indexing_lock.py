@@ -1,16 +1,15 @@
-"""The lock of indexing runs: one at a time on an index, over threads, processes and forks; it dies with its process."""
+"""One indexing run at a time on an index; the lock itself is in test_locks.py."""
 
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.errors import IndexBusyError, InvalidValueError
+from rerank_plugin.errors import BusyError, InvalidValueError, StoreError
 from rerank_plugin.indexing import index_paths
-from rerank_plugin.store.indexing_lock import LOCK_FILE, indexing_lock
+from rerank_plugin.store.indexing_lock import indexing_lock
 
 
 class Holder:
@@ -51,7 +50,7 @@ def holder(tmp_path):
 
 def test_l1_a_second_run_fails_and_says_who_holds_the_index(tmp_path, holder):
     (tmp_path / "a.txt").write_text("A red fox.")
-    with pytest.raises(IndexBusyError, match=rf"index is being indexed by process {holder.pid} on \S+ since 20\d\d-"):
+    with pytest.raises(BusyError, match=rf"index is being indexed by process {holder.pid} on \S+ since 20\d\d-"):
         index_paths([tmp_path / "a.txt"], tmp_path / "index", pipeline="indexing_keyword", wait=0)
 
 
@@ -72,7 +71,7 @@ def test_l1_searches_and_ordinary_writes_are_not_held_up(tmp_path, holder):
     store.write_documents([Document(content="a red fox")])
     assert len(store.bm25_retrieval("fox")) == 1
     store.close()
-    with pytest.raises(IndexBusyError), indexing_lock(tmp_path / "index", wait=0):
+    with pytest.raises(BusyError), indexing_lock(tmp_path / "index", wait=0):
         pass
 
 
@@ -91,74 +90,10 @@ def test_l1_a_second_run_waits_says_so_once_and_goes_on_when_the_first_one_ends(
     assert "waiting up to 600 seconds" in told[0]
 
 
-def test_the_lock_dies_with_its_process(tmp_path, holder):
-    holder.kill()
-    with indexing_lock(tmp_path / "index", wait=0):
-        pass
-
-
-def test_two_threads_exclude_each_other(tmp_path):
-    waiting, order = threading.Event(), []
-
-    def second() -> None:
-        with indexing_lock(tmp_path, wait=600, on_report=lambda text: waiting.set()):
-            order.append("second")
-
-    with indexing_lock(tmp_path, wait=0):
-        with pytest.raises(IndexBusyError, match=f"process {os.getpid()}"), indexing_lock(tmp_path, wait=0):
-            pass
-        thread = threading.Thread(target=second)
-        thread.start()
-        assert waiting.wait(60)
-        order.append("first")
-    thread.join()
-    assert order == ["first", "second"]
-
-
-def test_a_child_of_a_fork_does_not_keep_the_lock(tmp_path):
-    """The child lives on with the descriptor that it inherited; the lock is free as soon as the parent gives it back."""
-    read, write = os.pipe()
-    with indexing_lock(tmp_path, wait=0):
-        child = os.fork()
-        if child == 0:
-            os.close(write)
-            os.read(read, 1)  # until the parent ends it
-            os._exit(0)
-    os.close(read)
-    with indexing_lock(tmp_path, wait=0):
-        pass
-    os.close(write)
-    assert os.waitpid(child, 0)[1] == 0
-
-
-def test_a_child_of_a_fork_does_not_give_the_lock_of_its_parent_back(tmp_path):
-    with indexing_lock(tmp_path, wait=0):
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                with indexing_lock(tmp_path, wait=0):
-                    status = 2
-            except IndexBusyError:
-                status = 0
-            os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
-        with pytest.raises(IndexBusyError), indexing_lock(tmp_path, wait=0):
-            pass
-
-
-def test_a_lock_on_a_folder_that_was_deleted_is_not_a_lock_on_its_successor(tmp_path):
-    index = tmp_path / "index"
-    with indexing_lock(index, wait=0):
-        (index / LOCK_FILE).unlink()
-        with indexing_lock(index, wait=0):
-            pass
-
-
-def test_the_lock_is_given_back_when_the_run_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError), indexing_lock(tmp_path, wait=0):
-        raise ZeroDivisionError
-    with indexing_lock(tmp_path, wait=0):
+def test_an_index_folder_that_cannot_be_written_is_an_error_of_the_store(tmp_path):
+    (tmp_path / "index").write_text("")
+    message = r"indexing.lock cannot be locked: .*check the folder's permissions"
+    with pytest.raises(StoreError, match=message), indexing_lock(tmp_path / "index", wait=0):
         pass
 
 

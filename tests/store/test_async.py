@@ -56,7 +56,7 @@ async def test_the_event_loop_goes_on_while_another_process_writes(tmp_path):
     store.write_documents([Document(id="a", content="fox")])
     with other._session.writing():
         waiting = asyncio.create_task(store.write_documents_async([Document(id="b", content="fox")]))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)  # the task begins; if it blocked the loop, it would be over, with an error, when we are back
         assert not waiting.done()
     assert await asyncio.wait_for(waiting, 30) == 1
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 import sqlite3
 import sys
@@ -16,8 +17,8 @@ from store_helpers import check_whole, ids, make_documents, run_python
 
 from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.store import HybridDocumentStore
-from rerank_plugin.store.derived import environment_failure
 from rerank_plugin.store.derived_files import DerivedFiles
+from rerank_plugin.store.failures import environment_failure, explain
 
 WORDS = ["fox", "number 3", "number 31", "hen", "fox 59"]
 VECTORS = [[1.0, 0.0, 0.0], [0.3, 2.0, 0.5]]
@@ -298,7 +299,27 @@ def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
 )
 def test_t14_what_the_machine_refuses_is_told_from_damage(error, expected):
     remedy = environment_failure(error)
-    assert remedy is None if expected is None else expected in remedy
+    assert remedy is None if expected is None else expected in remedy and remedy.endswith("; the documents are safe")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (
+            sqlite3.OperationalError("database or disk is full"),
+            "cannot be written .*: make room on the disk; nothing of this",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot be written .*: make room on the disk; nothing of this"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "cannot be written .*: give this user the right"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be opened .*: give this user the right"),
+        (OSError(errno.EMFILE, "Too many open files"), "cannot be opened .*too many open files.*ulimit -n"),
+        (sqlite3.OperationalError("database is locked"), "is busy"),
+        (sqlite3.DatabaseError("file is not a database"), "is damaged"),
+        (sqlite3.OperationalError("unable to open database file"), "cannot be used: unable to open"),
+    ],
+)
+def test_what_the_database_refuses_is_explained(error, expected):
+    assert re.match(expected, explain(error))
 
 
 SLOW_BUILDER = """

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
+import math
 import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.files import CACHE_VARIABLE, cache_folder
+from rerank_plugin.locks import LocksUnavailableError, acquire_lock
 
 logger = logging.getLogger(__name__)
 
@@ -155,39 +156,21 @@ def _crc32(file: Path) -> int:
 
 
 @contextmanager
-def _lock(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+def _lock(folder: Path, *, wait: float = math.inf) -> Iterator[bool]:
     """
-    Hold the right to convert into a folder, and to clean up after those who did. The lock dies with its process.
+    Hold the right to convert into a folder, and to clean up after those who did.
 
     :param folder: The folder of the conversion.
-    :param wait: Wait until other processes have released it.
+    :param wait: For how many seconds to wait until other processes have released it.
     :returns: Whether the lock is held. It is not where another process has it (without `wait`), and where the system or the
         file system knows no locks: a conversion may be made twice then, but each is still put in place in one step.
     """
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
-    file, is_held = folder.with_name(f".{folder.name}.lock"), False
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder removes the file: a lock on a removed file is none, as nobody else can see it.
-            is_held = file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
-        except OSError:  # another process has it, or no locks here
-            break
-        if is_held:
-            break
-        os.close(descriptor)
-    try:
-        yield is_held
-    finally:
-        if is_held:
-            file.unlink(missing_ok=True)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing does not do while a forked child has the descriptor too
-        os.close(descriptor)
+        lock = acquire_lock(folder.with_name(f".{folder.name}.lock"), wait=wait, keep_file=False)
+    except LocksUnavailableError:
+        lock = None
+    with lock or nullcontext():
+        yield lock is not None
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -201,6 +184,6 @@ def _remove_leftovers(folder: Path) -> None:
         if owner == folder:
             shutil.rmtree(partial, ignore_errors=True)
             continue
-        with _lock(owner, wait=False) as is_abandoned:
+        with _lock(owner, wait=0) as is_abandoned:
             if is_abandoned:
                 shutil.rmtree(partial, ignore_errors=True)

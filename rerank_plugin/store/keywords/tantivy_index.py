@@ -7,17 +7,20 @@ more, which changes nothing.
 """
 
 import atexit
+import errno
+import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import tantivy
-from haystack import logging
 
 from rerank_plugin.errors import StoreError
-from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows, environment_failure
+from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.derived_files import DerivedFiles
+from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.keywords import tantivy_files
 from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
 from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
@@ -114,7 +117,7 @@ class TantivyIndex:
                     if self._load(database, self._files):
                         return
                 except DamagedIndexError as error:
-                    logger.warning("The keyword index is damaged, and built again in memory: {error}", error=error)
+                    logger.warning("The keyword index is damaged, and built again in memory: %s", error)
                 self._forget()
             since = database.changes.replayable(self._counter)
             if since == 0 or self._frequent.outgrown(database.documents.count(searchable=True)):
@@ -137,7 +140,7 @@ class TantivyIndex:
                     return False
                 self._replay(database, since)
             except DamagedIndexError as error:
-                logger.warning("The keyword index is damaged and will be built again: {error}", error=error)
+                logger.warning("The keyword index is damaged and will be built again: %s", error)
                 self._forget()
                 return False
             self._publish(database, files)
@@ -233,7 +236,7 @@ class TantivyIndex:
             message = f"{self._where} cannot be {verb}: {error}"
             remedy = environment_failure(error)
             if self._files is not None and shutil.disk_usage(self._files.folder.parent).free < _LEAST_ROOM:
-                remedy = "make room on the disk; the documents are safe"
+                remedy = environment_failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
             if remedy is not None:
                 raise StoreError(f"{message}: {remedy}") from error
             raise DamagedIndexError(message) from error

@@ -1,11 +1,10 @@
 """Indexes of SQLite on fields of the meta, made for the fields that are filtered by again and again."""
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
-
-from haystack import logging
 
 from rerank_plugin.store.filtering.lookups import Lookup
 from rerank_plugin.store.sqlite.connection import Connection
@@ -76,9 +75,9 @@ class MetaIndexes:
                 self._connection.execute(_NOT_PLAIN)
                 name = (_PREFIX + path).replace('"', '""')
                 self._connection.execute(f'CREATE INDEX IF NOT EXISTS "{name}" ON documents ({_value(path)})')
-                logger.info("Made an index on the meta field {path}, as filters ask for it again and again", path=path)
+                logger.info("Made an index on the meta field %s, as filters ask for it again and again", path)
             except sqlite3.OperationalError as error:  # somebody is writing, or nothing can be written
-                logger.debug("No index on the meta field {path} now: {error}", path=path, error=error)
+                logger.debug("No index on the meta field %s now: %s", path, error)
                 del self._scans[path]
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {patience}")

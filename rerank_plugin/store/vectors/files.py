@@ -1,16 +1,17 @@
 """A trained index on disk: what FAISS writes, the row of each vector, and which vectors are marked as deleted."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from haystack import logging
 
 from rerank_plugin.errors import StoreError
-from rerank_plugin.store.derived import DamagedIndexError, environment_failure
+from rerank_plugin.store.derived import DamagedIndexError
 from rerank_plugin.store.derived_files import DerivedFiles
+from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors.trained import Trained, TrainedIndex
 
@@ -76,7 +77,7 @@ class VectorFiles:
             except DamagedIndexError as error:
                 if self._files.named() != present:
                     continue  # another process has just replaced it
-                logger.warning("The vector index is damaged and will be built again: {error}", error=error)
+                logger.warning("The vector index is damaged and will be built again: %s", error)
                 self._files.discard(present)
                 return None
         return None

@@ -1,11 +1,11 @@
 """The vector index of a store: a trained index of most vectors where one pays, and a flat one of the rest."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from haystack import logging
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store.derived import Hit, Rows
@@ -128,7 +128,7 @@ class VectorIndex:
     def _build(self, database: Database) -> None:
         """Build a trained index of all vectors; belongs into a snapshot."""
         choice = self._choose(database.vectors.count())
-        logger.info("Building the vector index {kind}: {reason}", kind=choice.kind, reason=choice.reason)
+        logger.info("Building the vector index %s: %s", choice.kind, choice.reason)
         self._use(TrainedIndex.build(database, choice.kind, self._similarity), database)
 
     def _use(self, built: TrainedIndex, database: Database) -> None:
@@ -138,7 +138,7 @@ class VectorIndex:
             try:
                 self._files.save(built, database, counter)
             except StoreError as error:
-                logger.warning("The vector index stays in memory, as it cannot be saved: {error}", error=error)
+                logger.warning("The vector index stays in memory, as it cannot be saved: %s", error)
         self._forget()
         self._trained, self._counter = built, counter
 

@@ -2,12 +2,11 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from haystack import logging
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.files import replace_file
@@ -85,9 +84,9 @@ def last_checkpoint(folder: Path) -> Path | None:
     for step, path in sorted(numbered.items()):
         if step not in usable:
             logger.warning(
-                "Removed {checkpoint}, which is damaged or was not written to its end; training goes on from {last}",
-                checkpoint=path,
-                last=last.name if last else "the beginning",
+                "Removed %s, which is damaged or was not written to its end; training goes on from %s",
+                path,
+                last.name if last else "the beginning",
             )
             shutil.rmtree(path, ignore_errors=True)
     if last is not None:
