@@ -6,6 +6,7 @@ wants a process: what the test gets has its own memory, its own exit status, and
 """
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -84,10 +85,8 @@ class Running:
         os.kill(self.pid, 9)
 
     def _close_input(self):
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
-        except BrokenPipeError:
-            pass
 
 
 def serve(address):
