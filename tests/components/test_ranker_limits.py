@@ -291,7 +291,7 @@ def test_the_cache_answers_the_second_time(make, tmp_path, place):
 
 def test_a_cache_that_cannot_be_used_is_an_error(make, tmp_path):
     (tmp_path / "x").write_text("no database" * 99)
-    with pytest.raises(ScoreCacheError, match="give another file"):
+    with pytest.raises(ScoreCacheError, match="set score_cache to another file"):
         make(score_cache=tmp_path / "x").warm_up()
 
 

@@ -79,7 +79,7 @@ def make(monkeypatch, cross_encoder):
         ({"precision": "fp16", "backend": "openvino"}, "backend 'openvino' does not compute in 'fp16'"),
         ({"num_threads": 0.5}, "num_threads must be a whole number"),
         ({"torch_compile": "no"}, "torch_compile must be true or false"),
-        ({"torch_compile": True, "backend": "openvino"}, "torch_compile is for backend 'torch', not for 'openvino'"),
+        ({"torch_compile": True, "backend": "openvino"}, "torch_compile needs backend 'torch', not 'openvino'"),
         ({"max_length": 0}, "max_length must be a whole number of at least 1"),
         ({"window_aggregation": "sum"}, "unknown window_aggregation 'sum': choose one of"),
         ({"window_overlap": -1}, "window_overlap must be a whole number of at least 0"),
@@ -123,7 +123,7 @@ def test_a_secret_does_not_show_in_the_message():
     [
         ({"max_length": 4}, "max_length is 4, but this model reads 5 to 64 tokens"),
         ({"max_length": 100_000}, "max_length is 100000, but this model reads 5 to 64 tokens"),
-        ({"window_overlap": 600}, r"window_overlap is 600, more than half of what the model reads at once \(64 tokens\)"),
+        ({"window_overlap": 600}, r"window_overlap is 600, more than half of the model's input length \(64 tokens\)"),
         ({"window_overlap": 20, "max_length": 30}, "window_overlap is 20.*choose at most 15"),
     ],
 )
@@ -133,8 +133,8 @@ def test_v_a_length_that_does_not_fit_the_model_is_an_error_when_it_is_loaded(ma
         make(**parameters, on_error=on_error).warm_up()
 
 
-def test_v_torch_compile_is_refused_if_auto_comes_to_another_backend(cross_encoder):
-    with pytest.raises(InvalidValueError, match="torch_compile is for backend 'torch', but the model runs on 'openvino'"):
+def test_v_torch_compile_is_refused_if_auto_resolves_to_another_backend(cross_encoder):
+    with pytest.raises(InvalidValueError, match="torch_compile needs backend 'torch', but the model runs on 'openvino'"):
         CrossEncoderRanker(model=cross_encoder, torch_compile=True, device="cpu").warm_up()
 
 

@@ -160,5 +160,5 @@ def test_a_calibration_with_numbers_that_make_no_sense_is_refused(tmp_path, fact
     file = tmp_path / "calibration.json"
     Calibration().save(file)
     file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
-    with pytest.raises(InputFileError, match="is no calibration"):
+    with pytest.raises(InputFileError, match="is not a calibration"):
         Calibration.load(file)

@@ -36,7 +36,7 @@ def bundled():
 
     def make(backend, precision):
         if precision == "bf16" and not HAS_BF16:
-            pytest.skip("this CPU has no units for bf16")
+            pytest.skip("this CPU does not support bf16")
         if (backend, precision) not in made:
             made[backend, precision] = load_scorer(
                 ModelSpec(DEFAULT_MODEL), ScorerSettings(backend=backend, precision=precision)

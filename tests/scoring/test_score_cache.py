@@ -125,12 +125,12 @@ def test_keys_of_different_scores_differ(other):
 
 def test_a_file_that_is_no_cache_is_an_error(tmp_path):
     (tmp_path / "text").write_text("not a database" * 100)
-    with pytest.raises(ScoreCacheError, match=r"text.*give another file"):
+    with pytest.raises(ScoreCacheError, match=r"text.*set score_cache to another file"):
         ScoreCache(tmp_path / "text", size=10)
     with sqlite3.connect(tmp_path / "other.sqlite") as connection:
         connection.execute("CREATE TABLE documents (id TEXT)")
     connection.close()
-    with pytest.raises(ScoreCacheError, match=r"no score cache.*give another file"):
+    with pytest.raises(ScoreCacheError, match=r"not a score cache.*set score_cache to another file"):
         ScoreCache(tmp_path / "other.sqlite", size=10)
 
 
@@ -148,7 +148,7 @@ def test_l16_half_a_batch_is_not_kept_when_writing_fails(tmp_path, caplog):
 
     scores = cache.get_or_compute([good, bad], compute)
     assert scores[good].logit == 1.0  # the scores are known all the same
-    assert "are not kept" in caplog.text
+    assert "cannot be written to" in caplog.text
     assert len(cache) == 0
     assert len(cache.get_or_compute([good, bad], Counting())) == 2
     assert len(cache) == 2
@@ -174,7 +174,7 @@ def test_l16_a_file_that_is_damaged_while_it_is_open_says_so(tmp_path):
     content = bytearray(file.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     file.write_bytes(content)
-    with pytest.raises(ScoreCacheError, match="delete the file, or give another"):
+    with pytest.raises(ScoreCacheError, match="delete it, or set score_cache to another file"):
         ScoreCache(file, size=10).get_or_compute([n.to_bytes(16, "big") for n in range(1000)], Counting())
 
 
@@ -332,7 +332,7 @@ def test_an_older_cache_is_emptied_and_a_newer_one_refused(tmp_path):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ScoreCacheError, match="no score cache of this version"):
+    with pytest.raises(ScoreCacheError, match="not a score cache of this version"):
         ScoreCache(file, size=10)
 
 
