@@ -1,4 +1,4 @@
-"""The folder that an evaluation writes to: one evaluation at a time, checked before any work is done for it."""
+"""The folder that an evaluation writes to: one evaluation at a time, checked before any work is done."""
 
 import os
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from rerank_plugin.errors import IndexBusyError, InputFileError
 @contextmanager
 def reserve_folder(folder: Path) -> Iterator[None]:
     """
-    Keep other evaluations out of a folder: two at once would mix their reports, and answer every query twice.
+    Reserve a folder for one evaluation: two at once would mix their reports, and answer every query twice.
 
     The lock is on the folder itself and ends with the process, however that ends. Where the operating system or the file
     system has no such locks there is none.
 
-    :param folder: The folder; made if it is missing, and taken away again if nothing was written to it.
-    :raises InputFileError: If it cannot be made or written to.
+    :param folder: The folder; created if it does not exist, and removed again if nothing was written to it.
+    :raises InputFileError: If it cannot be created or written to.
     :raises IndexBusyError: If another evaluation is writing to it.
     """
     is_new = not folder.exists()
@@ -32,7 +32,7 @@ def reserve_folder(folder: Path) -> Iterator[None]:
             yield
     finally:
         if is_new:
-            with suppress(OSError):  # it is not empty: then it stays
+            with suppress(OSError):  # not empty, so it stays
                 folder.rmdir()
 
 

@@ -46,7 +46,7 @@ def test_a_collection_of_ir_datasets_becomes_a_folder_and_is_kept(registered, ca
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tests/unjudged", "has no queries and no qrels"), ("no/such", "knows no collection 'no/such'")],
+    [("tests/unjudged", "has no queries and no qrels"), ("no/such", "has no collection 'no/such'")],
 )
 def test_what_ir_datasets_cannot_give_is_an_error(registered, cache, name, message):
     with pytest.raises(InputFileError, match=message):

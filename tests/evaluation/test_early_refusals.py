@@ -105,7 +105,7 @@ def test_t12_what_a_request_gets_wrong_is_refused_first(collection, broken, chan
 
 def test_t12_a_run_of_other_judgements_is_refused(own, broken, tmp_path):
     (tmp_path / "other.run").write_text("z1 Q0 d0 1 2 x\n")
-    with pytest.raises(InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, only such as 'z1'"):
+    with pytest.raises(InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, but queries such as 'z1'"):
         run_evaluation(EvalRequest(str(own), pipelines=[broken], runs={"peer": tmp_path / "other.run"}))
 
 

@@ -38,7 +38,7 @@ def test_an_index_that_is_gone_is_made_again(collection, cache, gone):
     if gone == "the documents":
         for path in folder.glob("documents*"):
             path.unlink()
-        with pytest.raises(StoreError, match=r"delete .*, and it is made again"):
+        with pytest.raises(StoreError, match=r"delete .*, and it is built again"):
             kept_index(made, language="en", pipelines=PIPELINES)
     shutil.rmtree(folder)
     assert hits(kept_index(made, language="en", pipelines=PIPELINES)) == before
@@ -53,7 +53,7 @@ def test_an_index_that_is_damaged_is_named_with_the_way_out(collection, cache, c
     (folder / "documents.sqlite").write_bytes(content)
     with pytest.raises(StoreError) as error:
         kept_index(made, language="en", pipelines=PIPELINES)
-    assert f"delete {folder}, and it is made again" in str(error.value)
+    assert f"delete {folder}, and it is built again" in str(error.value)
     shutil.rmtree(folder)
     assert hits(kept_index(made, language="en", pipelines=PIPELINES))
 
@@ -79,6 +79,6 @@ def test_s4_langs_that_read_alike_have_indexes_of_their_own(collection, cache):
 
 @pytest.mark.parametrize("identifier", ["", "..", "../x", "/etc", "a//b", "a/../b", "x\x00", ".hidden"])
 def test_s4_an_id_of_ir_datasets_is_no_path(cache, identifier):
-    with pytest.raises(InputFileError, match="is no id of ir_datasets"):
+    with pytest.raises(InputFileError, match="is not an id of ir_datasets"):
         open_collection(f"irds:{identifier}")
     assert not cache.exists()
