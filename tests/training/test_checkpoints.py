@@ -75,7 +75,7 @@ def test_what_is_no_checkpoint_is_left_alone(checkpoints):
 def test_a_damaged_note_of_the_run_says_what_to_do(tmp_path):
     check_same_run(tmp_path, PAIRS, TrainingConfig(), fingerprints={})
     cut(tmp_path / "run.json")
-    with pytest.raises(InvalidValueError, match=r"run\.json is damaged: delete .* to start anew"):
+    with pytest.raises(InvalidValueError, match=r"run\.json is damaged: delete .* to start again"):
         check_same_run(tmp_path, PAIRS, TrainingConfig(), fingerprints={})
 
 
@@ -189,6 +189,6 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_is_one_line(base, whole, tm
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     [line] = done.stdout.splitlines()
     assert line.startswith(f"{tmp_path / 'out' / 'checkpoints'} cannot be written: ")
-    assert "free some space, and start the same command again" in line
+    assert "free some space, and run the same command again" in line
     assert last_checkpoint(tmp_path / "out" / "checkpoints").name == "checkpoint-5"
     assert scores(train(PAIRS, config(base), tmp_path / "out").model) == pytest.approx(whole, abs=1e-5)

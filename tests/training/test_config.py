@@ -122,10 +122,10 @@ def test_whole_numbers_will_do_where_a_fraction_may_stand(recipe):
         ("eval_steps: often", "eval_steps must be a whole number above 0, or null, got 'often'"),
         ("group_by_length: 1", "group_by_length must be true or false, got 1"),
         ("loss: 5", "loss must be one of bce, listnet, lambda, multiple_negatives, margin_mse, got 5"),
-        ("epoch: 3", "has unknown names: epoch; known are model, loss,"),
-        ("3: epochs", "has unknown names: 3; known are"),
-        ("- epochs", "must hold names and values, such as `epochs: 3`"),
-        ("", "must hold names and values"),
+        ("epoch: 3", "has unknown names: epoch; choose from model, loss,"),
+        ("3: epochs", "has unknown names: 3; choose from"),
+        ("- epochs", "must contain names and values, such as `epochs: 3`"),
+        ("", "must contain names and values"),
         ("epochs: [3", "cannot be read as YAML"),
     ],
 )
@@ -213,13 +213,13 @@ def test_a_choice_that_there_is_not_names_those_that_are(fields, message):
 
 @pytest.mark.parametrize("loss", ["listnet", "lambda", "multiple_negatives", "margin_mse"])
 def test_the_weight_of_positives_belongs_to_the_classic_loss(loss):
-    with pytest.raises(InvalidValueError, match=f"pos_weight belongs to the loss bce, not to {loss}: leave it out"):
+    with pytest.raises(InvalidValueError, match=f"pos_weight is for the loss bce, not {loss}: leave it out"):
         TrainingConfig(loss=loss, pos_weight=2.0)
     assert TrainingConfig(pos_weight=2.0).pos_weight == 2.0
 
 
 def test_patience_without_measurements_is_an_error():
-    with pytest.raises(InvalidValueError, match="patience counts measurements on the dev collection: set eval_steps too"):
+    with pytest.raises(InvalidValueError, match="patience counts evaluations on the dev collection: set eval_steps too"):
         TrainingConfig(patience=3)
 
 

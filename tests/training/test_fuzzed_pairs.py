@@ -165,7 +165,7 @@ def test_a_file_without_pairs_is_named(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     (tmp_path / "good.jsonl").write_text('{"query": "q", "passage": "p", "label": 1}')
     request = TrainingRequest(data=(tmp_path / "good.jsonl", tmp_path / name), output=tmp_path / "model")
-    with pytest.raises(RerankError, match=f"{name} holds no pairs: check that it is the right file"):
+    with pytest.raises(RerankError, match=f"{name} has no pairs: check that it is the right file"):
         gather(request, None)
 
 
@@ -173,5 +173,5 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pairs.jsonl")
-    with pytest.raises(InputFileError, match="neither a file nor a folder"):
+    with pytest.raises(InputFileError, match="neither a regular file nor a folder"):
         read_pairs(tmp_path / "pairs.jsonl")

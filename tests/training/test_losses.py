@@ -92,7 +92,7 @@ def test_margins_are_those_of_the_teacher():
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "bce"])
 def test_nothing_to_learn_is_an_error(loss):
-    with pytest.raises(InvalidValueError, match=f"loss {loss} finds nothing to learn.*rerank mine"):
+    with pytest.raises(InvalidValueError, match=f"loss {loss} has nothing to learn.*rerank mine"):
         make_dataset([LabelledPair("q", "good", 1.0), LabelledPair("r", "good", 1.0)], TrainingConfig(loss=loss))
 
 

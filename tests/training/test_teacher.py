@@ -82,7 +82,7 @@ def test_a_damaged_file_of_scores_is_named_with_what_to_do(teachers, kept, tmp_p
     file = scores_file(str(teachers[0]), tmp_path)
     file.parent.mkdir()
     file.write_bytes(kept.replace(b'"score"', b'"sc\x00re"', 1))
-    with pytest.raises(InputFileError, match=r"line 1: .*delete the file: the teacher is asked again"):
+    with pytest.raises(InputFileError, match=r"line 1: .*delete the file, and the pairs are scored again"):
         ask(teachers[0], tmp_path)
 
 

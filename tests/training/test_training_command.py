@@ -87,7 +87,7 @@ def test_a_run_can_be_stopped_and_goes_on(rerank, base, judged, tmp_path):
     options = ["--model", base, "--epochs", 4, "--batch-size", 4, "--preset", "msmarco-en"]
     first = rerank("train", judged, "-o", tmp_path / "model", *options, "--stop-after", 3)
     assert "3 of " in first.stdout
-    assert "stopped before its end" in (tmp_path / "model" / "README.md").read_text()
+    assert "stopped early" in (tmp_path / "model" / "README.md").read_text()
     (tmp_path / "model" / "calibration.json").write_text("{}")
     (tmp_path / "model" / "notes.txt").write_text("mine")
     second = rerank("train", judged, "-o", tmp_path / "model", *options)

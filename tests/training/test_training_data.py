@@ -249,19 +249,19 @@ def test_a_text_that_is_too_long_for_csv_names_file_and_line(tmp_path):
 def test_a_folder_with_several_splits_lists_them(tmp_path, quiet_datasets):
     data = quiet_datasets.Dataset.from_dict({"query": ["q"], "passage": ["p"], "label": [1.0]})
     quiet_datasets.DatasetDict(train=data, dev=data).save_to_disk(tmp_path / "saved")
-    with pytest.raises(InputFileError, match="holds several splits, train, dev: give the folder of one of them"):
+    with pytest.raises(InputFileError, match="has several splits, train, dev: give the folder of one of them"):
         read_pairs(tmp_path / "saved")
     assert facts(read_pairs(tmp_path / "saved" / "dev")) == [("q", "p", 1.0)]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(InputFileError, match="is no BEIR folder, nor one that datasets saved"):
+    with pytest.raises(InputFileError, match="is not a BEIR folder, nor one saved by datasets"):
         read_pairs(tmp_path)
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path, quiet_datasets):
     (tmp_path / "pairs.parquet").write_bytes(b"no such thing")
-    with pytest.raises(InputFileError, match=r"pairs\.parquet is no Parquet file"):
+    with pytest.raises(InputFileError, match=r"pairs\.parquet is not a Parquet file"):
         read_pairs(tmp_path / "pairs.parquet")
 
 
@@ -271,7 +271,7 @@ def test_a_broken_parquet_file_is_refused(tmp_path, quiet_datasets):
     quiet_datasets.Dataset.from_dict(columns).to_parquet(path)
     content = path.read_bytes()
     path.write_bytes(content[:20] + b"x" * 3000 + content[3020:])
-    with pytest.raises(InputFileError, match=r"pairs\.parquet is no Parquet file"):
+    with pytest.raises(InputFileError, match=r"pairs\.parquet is not a Parquet file"):
         read_pairs(path)
 
 
@@ -283,7 +283,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path, name):
 
 def test_another_ending_is_refused(tmp_path):
     (tmp_path / "pairs.json").touch()
-    with pytest.raises(InputFileError, match=r"none of the endings \.jsonl, \.tsv, \.csv, \.parquet: convert it"):
+    with pytest.raises(InputFileError, match=r"none of the extensions \.jsonl, \.tsv, \.csv, \.parquet: convert it"):
         read_pairs(tmp_path / "pairs.json")
 
 

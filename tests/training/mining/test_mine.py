@@ -107,7 +107,7 @@ def test_a_form_that_there_is_not_is_an_error(foxes, output):
 
 
 def test_a_guard_model_without_a_margin_is_an_error(foxes, output):
-    with pytest.raises(InvalidValueError, match="a guard model needs a margin to guard: set relative_margin or absolute"):
+    with pytest.raises(InvalidValueError, match="a guard model needs a margin: set relative_margin or absolute"):
         MiningJob(foxes, output, guard_model="m")
 
 

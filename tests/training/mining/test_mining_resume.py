@@ -278,7 +278,7 @@ def test_l9_the_key_of_a_first_stage_follows_pipeline_models_and_index(tmp_path,
 def test_a_damaged_state_says_what_to_do(foxes, output, content):
     run(foxes, output)
     output.with_name("pairs.jsonl.state.json").write_text(content)
-    with pytest.raises(InvalidValueError, match=r"state\.json is damaged: delete it and pairs\.jsonl to mine anew"):
+    with pytest.raises(InvalidValueError, match=r"state\.json is damaged: delete it and pairs\.jsonl to mine again"):
         run(foxes, output)
 
 
@@ -297,7 +297,7 @@ def test_a_file_of_somebody_else_is_not_touched(foxes, output):
     output.parent.mkdir()
     output.write_text("my notes\n")
     with pytest.raises(
-        InvalidValueError, match=r"pairs\.jsonl exists, and was not mined: choose another name, or delete it"
+        InvalidValueError, match=r"pairs\.jsonl exists, but was not mined: choose another name, or delete it"
     ):
         run(foxes, output)
     assert contents(output.parent) == {"pairs.jsonl": b"my notes\n"}
