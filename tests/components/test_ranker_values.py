@@ -328,7 +328,7 @@ def test_the_configuration_does_not_change(make):
     ranker = make(model_kwargs=keywords)
     keywords["attn_implementation"] = "sdpa"
     assert ranker.config.model_kwargs == {"attn_implementation": "eager"}
-    with pytest.raises(AttributeError, match="make another one"):
+    with pytest.raises(AttributeError, match="make a new one"):
         ranker.top_k = 3
     with pytest.raises(AttributeError):
         ranker.config.top_k = 3

@@ -75,7 +75,7 @@ def test_t12_candidates_that_are_all_relevant_are_refused_too(own, broken, index
     [
         (["q1\tzz\t1"], "none of the 1 documents that are judged relevant, such as 'zz', is in"),
         (["q1\td0\t0", "q2\td1\t-1"], "none of 2 judged queries of own has a relevant document"),
-        (["x1\td0\t1"], "it judges 1 queries, such as 'x1', and none of them is in queries.jsonl"),
+        (["x1\td0\t1"], "it judges 1 queries, such as 'x1', but none of them is in queries.jsonl"),
     ],
 )
 def test_t12_judgements_that_do_not_belong_to_the_collection_are_named(own, broken, lines, message):
@@ -105,7 +105,9 @@ def test_t12_what_a_request_gets_wrong_is_refused_first(collection, broken, chan
 
 def test_t12_a_run_of_other_judgements_is_refused(own, broken, tmp_path):
     (tmp_path / "other.run").write_text("z1 Q0 d0 1 2 x\n")
-    with pytest.raises(InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, but queries such as 'z1'"):
+    with pytest.raises(
+        InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, but queries such as 'z1'"
+    ):
         run_evaluation(EvalRequest(str(own), pipelines=[broken], runs={"peer": tmp_path / "other.run"}))
 
 

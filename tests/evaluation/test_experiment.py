@@ -137,7 +137,7 @@ def test_what_cannot_be_loaded_is_an_error_at_once(index, tmp_path):
 
 
 def test_two_pipelines_of_one_name_are_an_error(index, cross_encoder):
-    with pytest.raises(PipelineConfigError, match=r"several pipelines are called \['p'\]"):
+    with pytest.raises(PipelineConfigError, match=r"several pipelines have the name \['p'\]"):
         run([pipeline(index, "p"), pipeline(index, "p", cross_encoder)])
 
 
