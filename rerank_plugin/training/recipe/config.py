@@ -58,8 +58,8 @@ class TrainingConfig:
 
     :param model: Encoder or cross-encoder to start from: a bundled name, a folder or a Hub id.
     :param loss: `bce` (pointwise, by label), `listnet` or `lambda` (listwise, over the passages of a query; labels may be
-        any numbers, such as a teacher's scores), `multiple_negatives` (positives against the negatives and the other positives
-        of the batch), `margin_mse` (the teacher's score difference between two passages).
+        any numbers, such as a teacher's scores), `multiple_negatives` (positives against the negatives and the other
+        positives of the batch), `margin_mse` (the teacher's score difference between two passages).
     :param pos_weight: Weight of positives in `bce`; `None`: 1.
     :param list_size: Passages per list (`listnet`, `lambda`); negatives per positive, plus one, in `multiple_negatives`.
     :param epochs: Passes over the data.
