@@ -1,4 +1,4 @@
-"""What the ranker says about values that it cannot use: V of the list of faults, one by one."""
+"""The ranker's errors for invalid values (V of the list of faults)."""
 
 import copy
 import pickle
@@ -146,7 +146,7 @@ def test_v_a_device_may_be_a_text(make, device):
 
 
 @pytest.mark.parametrize("query", [None, 5, b"moon", "", " \n", SURROGATE, ["moon"]])
-def test_v_a_query_that_is_no_text_is_an_error(make, query):
+def test_v_a_query_that_is_not_text_is_an_error(make, query):
     ranker = make(on_error="keep_order")
     with pytest.raises(InvalidValueError, match="query"):
         ranker.run(query=query, documents=[Document(content="sea")])
@@ -233,7 +233,7 @@ def test_l13_first_stage_scores_that_are_not_finite(make, score):
         assert all(np.isfinite(document.score) for document in ranked)
 
 
-def test_l13_of_documents_with_one_id_a_score_that_is_no_number_is_the_least(make):
+def test_l13_of_documents_with_the_same_id_nan_is_the_lowest_score(make):
     documents = [Document(id="a", content="nan", score=float("nan")), Document(id="a", content="number", score=-1e9)]
     for order in (documents, documents[::-1]):
         (document,) = make().run(query="moon", documents=order)["documents"]
@@ -316,7 +316,7 @@ def test_a_copy_works_after_the_original_was_used(make):
     assert copy.deepcopy(ranker).run(query="moon", documents=[Document(content="sea")])["documents"] == expected["documents"]
 
 
-def test_from_dict_leaves_what_it_was_given_as_it_is():
+def test_from_dict_does_not_change_its_argument():
     data = CrossEncoderRanker(model_kwargs={"dtype": "torch.float16"}).to_dict()
     before = copy.deepcopy(data)
     CrossEncoderRanker.from_dict(data)
