@@ -121,7 +121,7 @@ def test_int8_is_measured_on_real_pairs_of_both_kinds(bundled):
 
 @pytest.mark.skipif(HAS_BF16, reason="this CPU has bf16")
 def test_bf16_on_a_cpu_without_it_is_an_error(cross_encoder):
-    with pytest.raises(InvalidValueError, match="no units for bf16"):
+    with pytest.raises(InvalidValueError, match="does not support bf16"):
         load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend="openvino", precision="bf16"))
 
 
