@@ -1,10 +1,10 @@
 """
-CrossEncoderRanker beside Haystack's SentenceTransformersSimilarityRanker: same model, same candidates, one run.
+Compare CrossEncoderRanker with Haystack's SentenceTransformersSimilarityRanker: same model, same candidates, one run.
 
     python benchmarks/parity.py BEIR_FOLDER [--split test] [--queries 200] [--candidates 50] [--model minilm-l6-en]
 
-Prints how many rankings are the same, the largest difference of a logit between OpenVINO and torch, and the median time of
-a query.
+Prints how many rankings are identical, the largest difference of a logit between OpenVINO and torch, and the median time per
+query.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rerank_plugin.scoring.loading.spec import resolve_model
 
 
 def candidates_by_query(dataset: BeirDataset, split: str, queries: int, candidates: int) -> dict[str, list[Document]]:
-    """BM25's candidates for the first queries of a split."""
+    """Return BM25's candidates for the first queries of a split."""
     store = HybridDocumentStore()
     store.write_documents([Document(id=d.id, content=d.text, meta={"title": d.title}) for d in dataset.documents()])
     chosen = list(dataset.queries(split).values())[:queries]
@@ -30,7 +30,7 @@ def candidates_by_query(dataset: BeirDataset, split: str, queries: int, candidat
 
 
 def main() -> None:
-    """Rank, compare, print."""
+    """Rank, compare, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("--split", default="test")
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=50)
     parser.add_argument("--model", default="minilm-l6-en")
     options = parser.parse_args()
-    found = candidates_by_query(BeirDataset(options.dataset), options.split, options.queries, options.candidates)
-    pairs = sum(map(len, found.values()))
+    candidates = candidates_by_query(BeirDataset(options.dataset), options.split, options.queries, options.candidates)
+    pairs = sum(map(len, candidates.values()))
 
     common = {
         "model": resolve_model(options.model),
@@ -58,9 +58,9 @@ def main() -> None:
     same = {"torch": 0, "openvino": 0}
     largest = 0.0
     times: dict[str, list[float]] = {name: [] for name in rankers}
-    for query, documents in found.items():
+    for query, documents in candidates.items():
         ranked = {}
-        for name, ranker in rankers.items():  # in turn, so that a change of the machine's speed meets all alike
+        for name, ranker in rankers.items():  # interleaved, so that changes in the machine's speed affect all alike
             start = time.perf_counter()
             ranked[name] = ranker.run(query=query, documents=documents)["documents"]
             times[name].append(time.perf_counter() - start)
@@ -70,9 +70,9 @@ def main() -> None:
         logits = {document.id: document.score for document in ranked["torch"]}
         largest = max([largest, *(abs(logits[document.id] - document.score) for document in ranked["openvino"])])
 
-    print(f"{len(found)} queries, {pairs} pairs, model {options.model}")
+    print(f"{len(candidates)} queries, {pairs} pairs, model {options.model}")
     for name, count in same.items():
-        print(f"same ranking as the stock ranker, {name}: {count} of {len(found)}")
+        print(f"same ranking as the stock ranker, {name}: {count} of {len(candidates)}")
     print(f"largest difference of a logit, openvino to torch: {largest:.2e}")
     for name, values in times.items():
         ratio = median(times["stock"]) / median(values)

@@ -1,8 +1,8 @@
 """
 Two-stage search for Haystack: a fine-tuned cross-encoder reranks what BM25 or FAISS retrieved.
 
-The names below are loaded on first use: importing the package costs nothing, and Haystack (which loads torch) comes in only
-with the component that needs it.
+The names below are imported on first use: importing the package itself is cheap, and Haystack (which loads torch) is
+imported only with a component that needs it.
 """
 
 from importlib import import_module
@@ -25,7 +25,7 @@ __all__ = [
     "load_pipeline",
 ]
 
-_HOMES = {
+_MODULES = {
     "BM25Retriever": "rerank_plugin.components",
     "CrossEncoderRanker": "rerank_plugin.components",
     "EmbeddingRetriever": "rerank_plugin.components",
@@ -36,7 +36,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public name from the module where it lives."""
-    if name not in _HOMES:
+    """Import a public name from the module that defines it."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'rerank_plugin' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

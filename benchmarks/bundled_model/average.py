@@ -1,5 +1,5 @@
 """
-Mean of the weights of two models that were trained from one start: it often keeps what each of them is good at.
+Average the weights of two models trained from the same start; the result often keeps the strengths of both.
 
     python benchmarks/bundled_model/average.py FIRST SECOND --share 0.5 --output FOLDER
 
@@ -18,11 +18,11 @@ from rerank_plugin.training.output.save import WEIGHTS
 
 
 def main() -> None:
-    """Read both, write the mean; everything but the weights is the first one's."""
+    """Read both models and write the mean; all other files are copied from the first one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the second")
+    parser.add_argument("--share", type=float, default=0.5, help="weight of the second model")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     first, second = load_file(options.first / WEIGHTS), load_file(options.second / WEIGHTS)
@@ -30,7 +30,7 @@ def main() -> None:
         parser.error(f"{options.first} and {options.second} do not have the same weights")
     options.output.mkdir(parents=True, exist_ok=True)
     for file in options.first.glob("*.json"):
-        if file.name != CALIBRATION:  # it holds for the first model's scores
+        if file.name != CALIBRATION:  # it is valid for the first model's scores only
             shutil.copyfile(file, options.output / file.name)
     mean = {name: torch.lerp(first[name].float(), second[name].float(), options.share).half() for name in first}
     save_file(mean, options.output / WEIGHTS, metadata={"format": "pt"})

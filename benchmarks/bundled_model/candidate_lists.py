@@ -1,4 +1,4 @@
-"""Queries with twelve candidates each, and what the retrievers think of them."""
+"""Queries with twelve candidates each, and the retrievers' scores of them."""
 
 import random
 import re
@@ -17,19 +17,19 @@ LIST_SIZE = 12
 DEPTH = 100
 QUERIES_AT_ONCE = 1024
 K1, B = 1.2, 0.75
-BONUS = {"squad11_train": 6.0}  # of a passage that was judged relevant; its questions were written for one passage
+BONUS = {"squad11_train": 6.0}  # for relevant passages; each question of SQuAD was written for a single passage
 USUAL_BONUS = 4.0
 
 
 class BM25:
     """
-    Okapi BM25 of all passages at once, as a product of a sparse and a dense matrix.
+    Okapi BM25 over all passages at once, as a product of a sparse and a dense matrix.
 
-    Weight of a term: idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean length)), with Lucene's
+    Term weight: idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean length)), with Lucene's
     idf = ln(1 + (N - df + 0.5) / (df + 0.5)).
 
     :param texts: The passages.
-    :param stems: Stems of the words whose stem is not the word.
+    :param stems: Stems of the words that differ from their stem.
     """
 
     def __init__(self, texts: Sequence[str], stems: Mapping[str, str]) -> None:
@@ -39,8 +39,8 @@ class BM25:
         rows = np.repeat(np.arange(len(texts)), [len(count) for count in counts])
         columns = np.array([self._terms.setdefault(term, len(self._terms)) for count in counts for term in count])
         frequencies = np.array([frequency for count in counts for frequency in count.values()], dtype=float)
-        found_in = np.bincount(columns, minlength=len(self._terms))
-        self._idf = np.log(1 + (len(texts) - found_in + 0.5) / (found_in + 0.5))
+        document_frequencies = np.bincount(columns, minlength=len(self._terms))
+        self._idf = np.log(1 + (len(texts) - document_frequencies + 0.5) / (document_frequencies + 0.5))
         self._mean = lengths.mean()
         weights = self._weights(columns, frequencies, lengths[rows])
         matrix = torch.sparse_coo_tensor(
@@ -55,7 +55,7 @@ class BM25:
         return self._idf[columns] * frequencies * (K1 + 1) / (frequencies + K1 * (1 - B + B * lengths / self._mean))
 
     def scores(self, queries: Sequence[str]) -> torch.Tensor:
-        """Scores of all passages, shape (queries, passages)."""
+        """Return the scores of all passages, shape (queries, passages)."""
         dense = torch.zeros(len(self._terms), len(queries), device=DEVICE)
         known = [(self._terms[t], i) for i, query in enumerate(queries) for t in self._split(query) if t in self._terms]
         if known:
@@ -64,7 +64,7 @@ class BM25:
         return (self._matrix @ dense).T
 
     def score(self, query: str, text: str) -> float:
-        """The score of a text that is not among the passages."""
+        """Return the score of a text that is not one of the passages."""
         counts = Counter(self._split(text))
         length = sum(counts.values())
         terms = [term for term in self._split(query) if term in counts and term in self._terms]
@@ -77,10 +77,10 @@ class Question:
     A query.
 
     :param text: The query.
-    :param relevant: Positions of the passages that answer it; for a pseudo query the one that it was made of.
-    :param rest: That passage without the sentence it was made of, if it is to be read so.
-    :param collection: Where it is from.
-    :param judged: Whether somebody judged it.
+    :param relevant: Positions of relevant passages; for a pseudo query the passage that it was generated from.
+    :param rest: That passage without the source sentence, if the sentence is removed.
+    :param collection: Name of its collection.
+    :param judged: Whether it has judgements.
     """
 
     text: str
@@ -96,11 +96,11 @@ class Lists:
     All lists.
 
     :param queries: Texts.
-    :param passages: Texts; behind those of the collections the ones with a sentence taken out.
+    :param passages: Texts; first those of the collections, then those with a sentence removed.
     :param candidates: Positions of passages, shape (queries, 12).
     :param features: Cosines of each bi-encoder, BM25 / best BM25 of the query, BM25 / 10; shape (queries, 12, features).
-    :param relevant: Whether somebody judged so, shape (queries, 12).
-    :param collections: Of each query.
+    :param relevant: Whether a candidate is judged relevant, shape (queries, 12).
+    :param collections: Name of each query's collection.
     """
 
     queries: list[str]
@@ -111,7 +111,7 @@ class Lists:
     collections: list[str]
 
     def with_cosines(self, encoder: Encoder) -> "Lists":
-        """The lists, with what one more bi-encoder thinks of the candidates as their first feature."""
+        """Return the lists with another bi-encoder's cosines as the first feature."""
         model = encoder.bi_encoder()
         of_queries = vectors(encoder, model, self.queries, encoder.query_prefix, 64)
         of_passages = vectors(encoder, model, self.passages, encoder.passage_prefix)
@@ -123,17 +123,17 @@ class Lists:
 
     def targets(self, weights: Sequence[float], logits: np.ndarray | None = None, share: float = 0.75) -> np.ndarray:
         """
-        What the student shall think of the candidates.
+        Return the student's distillation targets.
 
-        :param weights: Of the features.
-        :param logits: What a cross-encoder thinks of them, shape (queries, 12).
-        :param share: How much that counts.
+        :param weights: Weights of the features.
+        :param logits: A cross-encoder's logits of the candidates, shape (queries, 12).
+        :param share: Weight of these logits.
         """
-        opinion = self.features @ np.asarray(weights)
+        scores = self.features @ np.asarray(weights)
         if logits is not None:
-            opinion = (1 - share) * opinion + share * logits
+            scores = (1 - share) * scores + share * logits
         bonus = np.array([BONUS.get(name, USUAL_BONUS) for name in self.collections])
-        return (opinion + bonus[:, None] * self.relevant).astype(np.float32)
+        return (scores + bonus[:, None] * self.relevant).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ class Share:
     """
     How much of a collection is used.
 
-    :param judged: Judged queries, at most.
-    :param repeats: Lists for each of them.
-    :param pseudo: Pseudo queries.
+    :param judged: Maximum number of judged queries.
+    :param repeats: Lists per judged query.
+    :param pseudo: Number of pseudo queries.
     """
 
     judged: int
@@ -153,7 +153,7 @@ class Share:
 
 def ask(collections: Mapping[str, Any], shares: Mapping[str, Share], lang: str) -> tuple[list[str], list[Question]]:
     """Return the passages of the collections and the questions about them."""
-    draw = random.Random(11)
+    rng = random.Random(11)
     passages: list[str] = []
     questions: list[Question] = []
     for name, share in shares.items():
@@ -161,17 +161,17 @@ def ask(collections: Mapping[str, Any], shares: Mapping[str, Share], lang: str) 
         documents = collection["docs"]
         passages += [f"{title}\n{text}" if title else text for title, text in documents]
         judged = [(text, grades) for text, grades in collection["train"] if grades and text.strip()]
-        for text, grades in draw.sample(judged, min(len(judged), share.judged)):
+        for text, grades in rng.sample(judged, min(len(judged), share.judged)):
             relevant = [base + int(position) for position in grades]
             questions += [Question(text, relevant, None, name, True) for _ in range(share.repeats)]
         held, made = set(collection.get("held_docs", [])), 0
         while made < share.pseudo:
-            position = draw.randrange(len(documents))
+            position = rng.randrange(len(documents))
             title, text = documents[position]
-            found = None if position in held else pseudo_query(title, text, draw, lang)
-            if found is not None and found[0].strip():
-                query, rest = found
-                if rest is not None and title and draw.random() < 0.8:
+            pseudo = None if position in held else pseudo_query(title, text, rng, lang)
+            if pseudo is not None and pseudo[0].strip():
+                query, rest = pseudo
+                if rest is not None and title and rng.random() < 0.8:
                     rest = f"{title}\n{rest}"
                 questions.append(Question(query, [base + position], rest, name, False))
                 made += 1
@@ -182,9 +182,9 @@ def make_lists(
     passages: list[str], questions: list[Question], stems: Mapping[str, str], encoders: Sequence[Encoder]
 ) -> Lists:
     """
-    Choose the candidates: one relevant passage, four of BM25's first ten, three of the bi-encoders' first ten, two and one of the
-    next ninety, and one at random. Passages near the end of the first stage's list matter: a model that has never seen them
-    lifts them.
+    Choose the candidates: one relevant passage, four of BM25's top ten, three of the bi-encoders' top ten, two and one of the
+    next ninety, and one at random. Passages at low ranks of the first stage matter: a model that has never seen any scores them
+    too high.
     """
     bm25 = BM25(passages, stems)
     queries = [question.text for question in questions]
@@ -195,7 +195,7 @@ def make_lists(
         of_queries = vectors(encoder, model, queries, encoder.query_prefix, 64)
         of_passages = vectors(encoder, model, passages, encoder.passage_prefix)
         spaces.append((of_queries, of_passages, vectors(encoder, model, rests, encoder.passage_prefix)))
-    draw = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     candidates = np.zeros((len(queries), LIST_SIZE), dtype=np.int64)
     features = np.zeros((len(queries), LIST_SIZE, len(encoders) + 2), dtype=np.float32)
     relevant = np.zeros((len(queries), LIST_SIZE), dtype=bool)
@@ -207,7 +207,7 @@ def make_lists(
         dense = sum((c - c.mean(1, keepdim=True)) / c.std(1, keepdim=True) for c in (c.float() for c in cosines))
         orders = [scores.topk(DEPTH, 1).indices.cpu().numpy() for scores in (lexical, dense)]
         for row, question in enumerate(questions[block], start=start):
-            candidates[row] = _choose(question, [order[row - start] for order in orders], len(passages), draw)
+            candidates[row] = _choose(question, [order[row - start] for order in orders], len(passages), rng)
             relevant[row] = question.judged & np.isin(candidates[row], question.relevant)
         chosen = torch.from_numpy(candidates[block]).to(DEVICE)
         best = lexical.amax(1, keepdim=True).clamp_min(1e-6)
@@ -225,13 +225,13 @@ def make_lists(
     return Lists(queries, [*passages, *rests], candidates, features, relevant, names)
 
 
-def _choose(question: Question, orders: list[np.ndarray], count: int, draw: np.random.Generator) -> list[int]:
-    taken = [int(draw.choice(question.relevant))]
-    # Of a judged query, another relevant passage may come in, with its bonus; of a pseudo query, the whole passage may not.
+def _choose(question: Question, orders: list[np.ndarray], count: int, rng: np.random.Generator) -> list[int]:
+    taken = [int(rng.choice(question.relevant))]
+    # A judged query may get another relevant passage, with its bonus; a pseudo query must not get its complete source passage.
     seen = set(taken if question.judged else question.relevant)
 
     def take(pool: np.ndarray, wanted: int) -> None:
-        free = [int(position) for position in draw.permutation(pool) if int(position) not in seen]
+        free = [int(position) for position in rng.permutation(pool) if int(position) not in seen]
         for position in free[:wanted]:
             seen.add(position)
             taken.append(position)
@@ -242,5 +242,5 @@ def _choose(question: Question, orders: list[np.ndarray], count: int, draw: np.r
     take(lexical[10:], 2)
     take(dense[10:], 1)
     while len(taken) < LIST_SIZE:
-        take(draw.integers(count, size=4), 1)
+        take(rng.integers(count, size=4), 1)
     return taken

@@ -1,4 +1,4 @@
-"""The training loop: a cross-encoder learns the order, and the size, of a teacher's opinions on lists of candidates."""
+"""The training loop: a cross-encoder learns the ranking and the scale of distillation targets on candidate lists."""
 
 import copy
 import random
@@ -16,7 +16,7 @@ from torch.nn import functional
 from rerank_plugin.training.cpu.packed_encoder import can_speed_up, speed_up
 
 PULL = 0.15
-BEST = 3.0  # the logit of the best candidate of a list: a probability of 0.95
+BEST = 3.0  # target logit of the best candidate of a list: a probability of 0.95
 LOWEST = -7.0
 WARM_UP_STEPS = 150
 SHORT_SHARE = 0.7
@@ -25,12 +25,12 @@ SHORT_SHARE = 0.7
 @dataclass(frozen=True)
 class Lesson:
     """
-    Lists to learn from.
+    Lists to train on.
 
-    :param share: How often a step takes this lesson.
+    :param share: Share of the steps that use this lesson.
     :param pairs: The texts.
     :param candidates: Positions of passages, shape (queries, candidates).
-    :param targets: What the teacher thinks of them, as logits, the same shape.
+    :param targets: Distillation targets (logits), same shape.
     """
 
     share: float
@@ -38,17 +38,17 @@ class Lesson:
     candidates: np.ndarray
     targets: np.ndarray
 
-    def batches(self, lists: int, draw: np.random.Generator) -> Iterator[np.ndarray]:
-        """Positions of queries, lists of like length together, without end."""
+    def batches(self, lists: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield batches of positions of queries, with lists of similar length together, without end."""
         block = lists * 16
         while True:
-            order = draw.permutation(len(self.candidates))
+            order = rng.permutation(len(self.candidates))
             for start in range(0, len(order), block):
-                part = order[start : start + block]
-                size = self.pairs.queries.lengths[part] + self.pairs.passages.lengths[self.candidates[part]].mean(1)
-                part = part[np.argsort(size, kind="stable")]
-                groups = [part[at : at + lists] for at in range(0, len(part), lists)]
-                draw.shuffle(groups)
+                rows = order[start : start + block]
+                size = self.pairs.queries.lengths[rows] + self.pairs.passages.lengths[self.candidates[rows]].mean(1)
+                rows = rows[np.argsort(size, kind="stable")]
+                groups = [rows[at : at + lists] for at in range(0, len(rows), lists)]
+                rng.shuffle(groups)
                 yield from groups
 
 
@@ -57,11 +57,11 @@ class Course:
     """
     Settings of a run.
 
-    :param lists: Queries a step.
-    :param peak: The highest learning rate.
-    :param lengths: Tokens that pairs are cut at, in 70 % of the steps and in the others.
-    :param tokens_at_once: Tokens of a forward pass: what fits into memory.
-    :param candidates: Candidates of a list that a step reads: the first, which is a relevant one, and others at random.
+    :param lists: Queries per step.
+    :param peak: Peak learning rate.
+    :param lengths: Maximum tokens of a pair, in 70 % of the steps and in the others.
+    :param tokens_at_once: Tokens per forward pass, limited by memory.
+    :param candidates: Candidates of a list per step: the first, which is relevant, and others at random.
     """
 
     lists: int
@@ -72,7 +72,7 @@ class Course:
 
 
 def losses(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """KL divergence of the softmax over the list; smooth L1 distance to the targets, moved so that the best one is at 3."""
+    """Return the KL divergence of the softmax over the list, and the smooth L1 distance to the targets, shifted so that the best is 3."""
     order = functional.kl_div(functional.log_softmax(logits, 1), functional.softmax(targets, 1), reduction="batchmean")
     wanted = (targets - targets.amax(1, keepdim=True) + BEST).clamp(LOWEST, BEST + 1)
     return order, functional.smooth_l1_loss(logits, wanted)
@@ -88,20 +88,20 @@ def distil(
     seed: int = 0,
 ) -> None:
     """
-    Train for a time, in bf16 with fp32 copies of the weights; the average of the weights is what remains in the model.
+    Train for a given time, in bf16 with fp32 master weights; the model ends with the average of the weights.
 
     AdamW (betas 0.9 and 0.98, weight decay 0.01), gradients clipped at norm 1, linear warm-up and decay.
 
     :param model: The cross-encoder, in fp32.
-    :param lessons: What it learns from.
-    :param course: How fast, and how much at once.
-    :param seconds: How long.
-    :param frozen: Parts of names of parameters that stay as they are. With its embeddings a model keeps what it knows of words
-        that the lists do not have.
+    :param lessons: The training data.
+    :param course: Learning rate and batch sizes.
+    :param seconds: Training time.
+    :param frozen: Substrings of the names of frozen parameters. With frozen embeddings a model keeps what it knows of words
+        that are not in the lists.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(part in name for part in frozen)
-    fast = copy.deepcopy(model).to(HALF).eval()  # without dropout training is the same, and `eval` spares its kernels
+    fast = copy.deepcopy(model).to(HALF).eval()  # there is no dropout, so training is the same, and `eval` saves its kernels
     if DEVICE == "cpu" and can_speed_up(fast.config):  # not the teacher, an MPNet
         speed_up(fast)
         fast.train()
@@ -111,18 +111,18 @@ def distil(
     for weight in weights:
         weight.grad = torch.zeros_like(weight)
     optimizer = torch.optim.AdamW(weights, lr=course.peak, weight_decay=0.01, betas=(0.9, 0.98), fused=DEVICE == "cuda")
-    pick, draw = random.Random(seed), np.random.default_rng(seed)
-    streams = [lesson.batches(course.lists, draw) for lesson in lessons]
+    choice_rng, rng = random.Random(seed), np.random.default_rng(seed)
+    streams = [lesson.batches(course.lists, rng) for lesson in lessons]
     began, step, seen, sums = time.time(), 0, 0, torch.zeros(2, device=DEVICE)
     while (fraction := (time.time() - began) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = course.peak * min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.02, 1 - fraction)
-        which = pick.choices(range(len(lessons)), [lesson.share for lesson in lessons])[0]
-        lesson, part = lessons[which], next(streams[which])
-        columns = _choose(len(part), lesson.candidates.shape[1], course.candidates, draw)
-        longest = course.lengths[pick.random() >= SHORT_SHARE]
-        logits = _forward(fast, lesson, part, columns, longest, course.tokens_at_once)
-        order, pull = losses(logits, torch.from_numpy(lesson.targets[part[:, None], columns]).to(DEVICE))
+        number = choice_rng.choices(range(len(lessons)), [lesson.share for lesson in lessons])[0]
+        lesson, rows = lessons[number], next(streams[number])
+        columns = _choose(len(rows), lesson.candidates.shape[1], course.candidates, rng)
+        longest = course.lengths[choice_rng.random() >= SHORT_SHARE]
+        logits = _forward(fast, lesson, rows, columns, longest, course.tokens_at_once)
+        order, pull = losses(logits, torch.from_numpy(lesson.targets[rows[:, None], columns]).to(DEVICE))
         (order + PULL * pull).backward()
         torch._foreach_copy_([weight.grad for weight in weights], [half.grad for half in halves])
         for half in halves:
@@ -144,17 +144,17 @@ def distil(
     print(f"{step} steps, {seen} pairs", flush=True)
 
 
-def _choose(lists: int, size: int, wanted: int, draw: np.random.Generator) -> np.ndarray:
-    """Columns of the candidates to read, shape (lists, wanted): the first, and others at random."""
-    others = draw.permuted(np.tile(np.arange(1, size), (lists, 1)), axis=1)[:, : wanted - 1]
+def _choose(lists: int, size: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the columns of the candidates to read, shape (lists, wanted): the first, and others at random."""
+    others = rng.permuted(np.tile(np.arange(1, size), (lists, 1)), axis=1)[:, : wanted - 1]
     return np.concatenate([np.zeros((lists, 1), dtype=np.int64), others], axis=1)
 
 
-def _forward(model: Any, lesson: Lesson, part: np.ndarray, columns: np.ndarray, longest: int, tokens: int) -> torch.Tensor:
-    """Logits of some candidates of the lists, shape of the columns; pairs of like length share a forward pass."""
-    q = np.repeat(part, columns.shape[1])
-    d = lesson.candidates[part[:, None], columns].reshape(-1)
+def _forward(model: Any, lesson: Lesson, rows: np.ndarray, columns: np.ndarray, longest: int, tokens: int) -> torch.Tensor:
+    """Return the logits of the chosen candidates, in the shape of `columns`; pairs of similar length share a forward pass."""
+    q = np.repeat(rows, columns.shape[1])
+    d = lesson.candidates[rows[:, None], columns].reshape(-1)
     chunks = list(lesson.pairs.chunks(q, d, longest, tokens))
-    found = torch.cat([model(**lesson.pairs.inputs(q[c], d[c], longest)).logits.float().view(-1) for c in chunks])
+    logits = torch.cat([model(**lesson.pairs.inputs(q[c], d[c], longest)).logits.float().view(-1) for c in chunks])
     back = np.argsort(np.concatenate(chunks), kind="stable")
-    return found[torch.from_numpy(back).to(DEVICE)].view(columns.shape)
+    return logits[torch.from_numpy(back).to(DEVICE)].view(columns.shape)

@@ -1,4 +1,4 @@
-"""Encoders on the GPU: texts as token ids that stay there, pairs put together there, vectors and logits out."""
+"""Encoders on the GPU: token ids stay there, pairs are built there, and vectors and logits come out."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _masks: list[tuple[Any, Any]] = []
 
 
 def _mask(position_bias, attention_mask, dtype):
-    """Bias and mask as one tensor, which all layers of a forward pass share."""
+    """Return bias and mask as one tensor, shared by all layers of a forward pass."""
     if not _masks or _masks[0][0] is not position_bias:
         mask = position_bias.to(dtype)
         if attention_mask is not None:
@@ -31,19 +31,19 @@ def _mask(position_bias, attention_mask, dtype):
 
 
 def _fused_attention(self, hidden_states, attention_mask=None, position_bias=None, **_):
-    """MPNet's attention with torch's fused kernel: transformers has only the plain one, which is several times slower."""
+    """Compute MPNet's attention with torch's fused kernel, several times faster than the plain one in transformers."""
     shape = (*hidden_states.shape[:-1], -1, self.attention_head_size)
     q, k, v = (layer(hidden_states).view(shape).transpose(1, 2) for layer in (self.q, self.k, self.v))
     mask = _mask(position_bias, attention_mask, q.dtype)
-    found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return (self.o(found.transpose(1, 2).reshape(hidden_states.shape)),)
+    context = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return (self.o(context.transpose(1, 2).reshape(hidden_states.shape)),)
 
 
 modeling_mpnet.MPNetSelfAttention.forward = _fused_attention
 
 
 def chunks(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Positions of texts of like length, so many that their padded tokens fit; shortest first."""
+    """Yield positions of texts of similar length, as many as fit the token budget with padding; shortest first."""
     order = np.argsort(lengths, kind="stable")
     at = 0
     while at < len(order):
@@ -59,8 +59,8 @@ class Encoder:
     A pretrained encoder.
 
     :param source: Hub id or folder.
-    :param query_prefix: What its bi-encoder wants before a query.
-    :param passage_prefix: The same for a passage.
+    :param query_prefix: Prefix of queries for its bi-encoder.
+    :param passage_prefix: Prefix of passages.
     """
 
     source: str
@@ -69,18 +69,18 @@ class Encoder:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Without padding and truncation."""
+        """The tokenizer, without padding and truncation."""
         tokenizer = Tokenizer.from_str(AutoTokenizer.from_pretrained(self.source).backend_tokenizer.to_str())
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
 
     def bi_encoder(self) -> Any:
-        """The encoder in half precision."""
+        """Load the encoder in half precision."""
         return AutoModel.from_pretrained(self.source).eval().to(DEVICE, HALF)
 
     def cross_encoder(self) -> Any:
-        """The encoder under a new head, in fp32, without dropout."""
+        """Load the encoder with a new head, in fp32, without dropout."""
         torch.manual_seed(42)
         config = AutoConfig.from_pretrained(
             self.source, num_labels=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
@@ -90,31 +90,31 @@ class Encoder:
 
 class Texts:
     """
-    Token ids of many texts, one after another, without special tokens.
+    Token ids of many texts, concatenated, without special tokens.
 
-    :param tokenizer: Makes them.
+    :param tokenizer: The tokenizer.
     :param texts: The texts.
-    :param longest: What is beyond so many tokens is cut.
+    :param longest: Maximum tokens of a text; longer texts are cut.
     """
 
     def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], longest: int) -> None:
-        parts = [np.zeros(0, dtype=np.int32)]
+        arrays = [np.zeros(0, dtype=np.int32)]
         for start in range(0, len(texts), 4096):
-            found = tokenizer.encode_batch_fast(list(texts[start : start + 4096]), add_special_tokens=False)
-            parts += [np.asarray(encoding.ids[:longest], dtype=np.int32) for encoding in found]
-        self.lengths = np.array([len(part) for part in parts[1:]], dtype=np.int64)
-        self.flat = torch.from_numpy(np.concatenate([*parts, [0]]).astype(np.int32)).to(DEVICE)
-        self.starts = torch.from_numpy(np.cumsum([len(part) for part in parts[:-1]])).to(DEVICE)
+            encodings = tokenizer.encode_batch_fast(list(texts[start : start + 4096]), add_special_tokens=False)
+            arrays += [np.asarray(encoding.ids[:longest], dtype=np.int32) for encoding in encodings]
+        self.lengths = np.array([len(ids) for ids in arrays[1:]], dtype=np.int64)
+        self.flat = torch.from_numpy(np.concatenate([*arrays, [0]]).astype(np.int32)).to(DEVICE)
+        self.starts = torch.from_numpy(np.cumsum([len(ids) for ids in arrays[:-1]])).to(DEVICE)
         self.size = torch.from_numpy(self.lengths).to(DEVICE)
 
     def at(self, rows: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        """The ids at offsets of texts, shape of the offsets; something or other beyond their ends."""
+        """Return the ids at offsets within texts, in the shape of the offsets; arbitrary ids beyond their ends."""
         return self.flat[(self.starts[rows][:, None] + offsets).clamp(0, len(self.flat) - 1)]
 
 
 class Pairs:
     """
-    Puts queries and passages together, as the tokenizer of the model would.
+    Joins queries and passages, as the tokenizer of the model would.
 
     :param tokenizer: BERT's or XLM-RoBERTa's.
     :param queries: Texts.
@@ -129,11 +129,11 @@ class Pairs:
         self.queries, self.passages = queries, passages
 
     def lengths(self, q: np.ndarray, d: np.ndarray, longest: int) -> np.ndarray:
-        """Tokens of pairs."""
+        """Return the tokens of pairs."""
         return np.minimum(self.queries.lengths[q] + self.passages.lengths[d] + 2 + self.between, longest)
 
     def inputs(self, q: np.ndarray, d: np.ndarray, longest: int) -> dict[str, torch.Tensor]:
-        """Inputs of the model for pairs given as positions."""
+        """Return the inputs of the model for pairs given as positions."""
         width = min(longest, -(-int(self.lengths(q, d, longest).max()) // 8) * 8)
         queries, passages = torch.from_numpy(q).to(DEVICE), torch.from_numpy(d).to(DEVICE)
         query_size = self.queries.size[queries][:, None]
@@ -146,27 +146,27 @@ class Pairs:
         ids = torch.where((at >= passage_start) & (at < end), self.passages.at(passages, at - passage_start), ids)
         ids = torch.where(((at > query_size) & (at < passage_start)) | (at == end), self.last, ids)
         ids = torch.where(at == 0, self.first, ids)
-        found = {"input_ids": ids.long(), "attention_mask": (at <= end).long()}
+        inputs = {"input_ids": ids.long(), "attention_mask": (at <= end).long()}
         if self.is_bert:
-            found["token_type_ids"] = ((at >= passage_start) & (at <= end)).long()
-        return found
+            inputs["token_type_ids"] = ((at >= passage_start) & (at <= end)).long()
+        return inputs
 
     def chunks(self, q: np.ndarray, d: np.ndarray, longest: int, tokens: int) -> Iterator[np.ndarray]:
-        """Positions of pairs of like length, so many that their padded tokens fit."""
+        """Yield positions of pairs of similar length, as many as fit the token budget with padding."""
         return chunks(self.lengths(q, d, longest), tokens)
 
     @torch.inference_mode()
     def score(self, model: Any, q: np.ndarray, d: np.ndarray, longest: int = 512) -> np.ndarray:
-        """Logits of pairs, from a model in half precision."""
+        """Return the logits of pairs, from a model in half precision."""
         out = torch.empty(len(q), device=DEVICE)
-        for part in self.chunks(q, d, longest, TOKENS_AT_ONCE):
-            out[torch.from_numpy(part).to(DEVICE)] = model(**self.inputs(q[part], d[part], longest)).logits.float().view(-1)
+        for rows in self.chunks(q, d, longest, TOKENS_AT_ONCE):
+            out[torch.from_numpy(rows).to(DEVICE)] = model(**self.inputs(q[rows], d[rows], longest)).logits.float().view(-1)
         return out.cpu().numpy()
 
 
 @torch.inference_mode()
 def vectors(encoder: Encoder, model: Any, texts: Sequence[str], prefix: str, longest: int = 384) -> torch.Tensor:
-    """Means of the last layer, normalised: one row a text, in half precision."""
+    """Return the normalised means of the last layer, one row per text, in half precision."""
     tokenizer = encoder.tokenizer
     tokenizer.enable_truncation(longest)
     encoded = tokenizer.encode_batch_fast([prefix + text for text in texts])

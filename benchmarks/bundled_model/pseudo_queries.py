@@ -1,4 +1,4 @@
-"""Queries that somebody might ask about a passage, made out of its own words: for passages that nobody has asked about."""
+"""Pseudo queries for passages without judged queries, generated from the words of the passage."""
 
 import random
 import re
@@ -34,55 +34,55 @@ WIDE_CHARACTERS = 1200
 
 
 def sentences(text: str, *, shortest: int = 6, longest: int = 45) -> list[str]:
-    """The sentences of a text that have `shortest` to `longest` words."""
-    found = (sentence.strip() for sentence in re.split(r"(?<=[.!?…])\s+|\n+", text))
-    return [sentence for sentence in found if shortest <= len(sentence.split()) <= longest]
+    """Return the sentences of a text that have `shortest` to `longest` words."""
+    candidates = (sentence.strip() for sentence in re.split(r"(?<=[.!?…])\s+|\n+", text))
+    return [sentence for sentence in candidates if shortest <= len(sentence.split()) <= longest]
 
 
-def keywords(text: str, draw: random.Random, lang: str, *, fewest: int, most: int) -> str | None:
-    """A few content words of a text, in their order; None where it has too few."""
+def keywords(text: str, rng: random.Random, lang: str, *, fewest: int, most: int) -> str | None:
+    """Return a few content words of a text, in their order; `None` if it has too few."""
     words = [word for word in re.findall(r"\w[\w'-]*", text.lower()) if word not in STOP_WORDS[lang]]
     if len(words) < max(2, fewest):
         return None
-    count = min(draw.randint(fewest, most), len(words))
-    return " ".join(words[i] for i in sorted(draw.sample(range(len(words)), count)))
+    count = min(rng.randint(fewest, most), len(words))
+    return " ".join(words[i] for i in sorted(rng.sample(range(len(words)), count)))
 
 
-def pseudo_query(title: str, text: str, draw: random.Random, lang: str) -> tuple[str, str | None] | None:
+def pseudo_query(title: str, text: str, rng: random.Random, lang: str) -> tuple[str, str | None] | None:
     """
-    Make a query of a passage.
+    Generate a query from a passage.
 
-    :returns: The query, and the text of the passage without the sentence that it was made of, in 65 % of the cases: else the
-        answer would be wherever most words are shared. `None` where nothing could be made.
+    :returns: The query, and in 65 % of the cases the text of the passage without the source sentence, as otherwise word overlap
+        alone would give the answer. `None` if no query could be generated.
     """
-    kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
+    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
     if kind == "title":
         return (title, None) if len(title.split()) > 1 else None
-    if kind == "wide":  # words from the whole passage: no one sentence has them all
-        words = keywords(text[:WIDE_CHARACTERS], draw, lang, fewest=3, most=7)
+    if kind == "wide":  # words from the whole passage, so that no single sentence has them all
+        words = keywords(text[:WIDE_CHARACTERS], rng, lang, fewest=3, most=7)
         return (words, None) if words else None
-    found = sentences(text)
-    if not found:
+    choices = sentences(text)
+    if not choices:
         return None
-    sentence = draw.choice(found)
+    sentence = rng.choice(choices)
     rest = text.replace(sentence, " ").strip()
-    query = _of_sentence(kind, sentence, title, draw, lang)
-    keep = len(rest.split()) < FEWEST_WORDS_LEFT or draw.random() >= TAKEN_OUT
+    query = _of_sentence(kind, sentence, title, rng, lang)
+    keep = len(rest.split()) < FEWEST_WORDS_LEFT or rng.random() >= TAKEN_OUT
     return (query, None if keep else rest) if query else None
 
 
-def _of_sentence(kind: str, sentence: str, title: str, draw: random.Random, lang: str) -> str | None:
+def _of_sentence(kind: str, sentence: str, title: str, rng: random.Random, lang: str) -> str | None:
     if kind == "sentence":
         return sentence
     if kind == "keywords":
-        return keywords(sentence, draw, lang, fewest=2, most=6)
+        return keywords(sentence, rng, lang, fewest=2, most=6)
     if kind == "span":
         words = sentence.rstrip(".!?").lower().split()
-        count = min(draw.randint(4, 10), len(words))
-        start = draw.randrange(len(words) - count + 1)
+        count = min(rng.randint(4, 10), len(words))
+        start = rng.randrange(len(words) - count + 1)
         return " ".join(words[start : start + count])
     if kind == "title words":
-        words = keywords(sentence, draw, lang, fewest=1, most=3)
+        words = keywords(sentence, rng, lang, fewest=1, most=3)
         return f"{title.lower()} {words}".strip() if words else None
-    subject = keywords(sentence, draw, lang, fewest=2, most=5)
-    return f"{draw.choice(LEADS[lang])} {subject}{'?' if draw.random() < 0.4 else ''}" if subject else None
+    subject = keywords(sentence, rng, lang, fewest=2, most=5)
+    return f"{rng.choice(LEADS[lang])} {subject}{'?' if rng.random() < 0.4 else ''}" if subject else None

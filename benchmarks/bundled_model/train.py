@@ -1,5 +1,5 @@
 """
-Step 2 of 2 on the way to the bundled models: five stages, each reads what the ones before left in a folder.
+Step 2 of 2 in building the bundled models: five stages, each of which reads the output of earlier ones from a folder.
 
     python benchmarks/bundled_model/train.py lists-en WORK --material material.json.xz
     python benchmarks/bundled_model/train.py teacher WORK
@@ -7,17 +7,17 @@ Step 2 of 2 on the way to the bundled models: five stages, each reads what the o
     python benchmarks/bundled_model/train.py bilingual WORK --start FOLDER
     python benchmarks/bundled_model/train.py english WORK --start FOLDER
 
-- `lists-en`, `lists-ru`: judged queries and pseudo queries, twelve candidates each, with the opinions of BM25 and a bi-encoder.
-- `teacher`: a cross-encoder of the size of BERT base, from MPNet, learns from those opinions, its own bi-encoder's and the
+- `lists-en`, `lists-ru`: judged queries and pseudo queries, twelve candidates each, with the scores of BM25 and a bi-encoder.
+- `teacher`: a cross-encoder of the size of BERT base, from MPNet, learns from these scores, those of its own bi-encoder and the
   judgements; then it scores the lists.
-- `bilingual`: a small model learns from the teacher, the opinions and the judgements, in English and in Russian.
-- `english`: the same on the English lists. In both `--start` may be an encoder, a cross-encoder, or one that `shorten.py` made
-  smaller.
+- `bilingual`: a small model learns from the teacher, the scores and the judgements, in English and in Russian.
+- `english`: the same on the English lists. For both, `--start` can be an encoder, a cross-encoder, or one made smaller by
+  `shorten.py`.
 
-The stages want a GPU; `english` does without one, with fewer candidates a list.
+The stages need a GPU, except `english`, which uses fewer candidates per list without one.
 
-Judgements alone make a reranker that is good at them and hurts elsewhere: SQuAD's questions share their words with the answer.
-The opinions of the retrievers are what carries over to other subjects, and a large cross-encoder carries it over best.
+Trained on judgements alone, a reranker is good on their collections and harmful elsewhere: SQuAD's questions share words with the
+answer. The retrievers' scores transfer to other subjects, and a large cross-encoder transfers them best.
 """
 
 import argparse
@@ -49,21 +49,21 @@ RUSSIAN = {
     "rumeddanet_ru": Share(9_999, 3, 6_000),
     "ms_alchemy_ru": Share(9_999, 2, 8_000),
 }
-# Cosine (of MPNet and of MiniLM in English, of multilingual E5 in Russian), BM25 / best BM25, BM25 / 10: near to a conditional logit
-# of the judged passages in lists like these, with more weight on BM25, as the judged collections are near to what the bi-encoders
-# learned from.
+# Cosine (of MPNet and of MiniLM in English, of multilingual E5 in Russian), BM25 / best BM25, BM25 / 10: close to a conditional logit
+# model of the judged passages in such lists, with more weight on BM25, as the judged collections resemble the training data of
+# the bi-encoders.
 ENGLISH_WEIGHTS, RUSSIAN_WEIGHTS = (12.0, 6.0, 3.0, 2.0), (54.0, 1.5, 1.3)
 LISTS_EN, LISTS_RU, TARGETS = "lists-en.pickle", "lists-ru.pickle", "targets-en.npy"
 
 
 def pairs_of(encoder: Encoder, lists: Lists) -> Pairs:
-    """The texts of lists, for a model."""
+    """Return the texts of lists, tokenised for a model."""
     tokenizer = encoder.tokenizer
     return Pairs(tokenizer, Texts(tokenizer, lists.queries, 64), Texts(tokenizer, lists.passages, 440))
 
 
 def save(model: Any, start: Encoder, folder: Path) -> None:
-    """Save a model as the bundled ones are: a cross-encoder of sentence-transformers with float16 weights."""
+    """Save a model like the bundled ones: a sentence-transformers cross-encoder with float16 weights."""
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(start.source).save_pretrained(scratch)
@@ -72,7 +72,7 @@ def save(model: Any, start: Encoder, folder: Path) -> None:
 
 
 def make(options: argparse.Namespace, lang: str) -> None:
-    """Make the lists of a language."""
+    """Build the lists of a language."""
     material = json.loads(lzma.decompress(options.material.read_bytes()))
     shares, encoder = (ENGLISH, Encoder(options.minilm)) if lang == "en" else (RUSSIAN, e5(options.e5))
     lists = make_lists(*ask(material["collections"], shares, lang), material["stems"][lang], [encoder])
@@ -81,18 +81,18 @@ def make(options: argparse.Namespace, lang: str) -> None:
 
 
 def e5(source: str) -> Encoder:
-    """Multilingual E5 as a bi-encoder."""
+    """Return multilingual E5 as a bi-encoder."""
     return Encoder(source, "query: ", "passage: ")
 
 
 def read(path: Path) -> Lists:
-    """Lists of an earlier stage."""
+    """Read the lists of an earlier stage."""
     lists: Lists = pickle.loads(path.read_bytes())
     return lists
 
 
 def teacher(options: argparse.Namespace) -> None:
-    """Train the teacher, ask it, and write down what the students shall think of the English candidates."""
+    """Train the teacher, score with it, and write the distillation targets of the English candidates."""
     mpnet = Encoder(options.mpnet)
     lists = read(options.work / LISTS_EN).with_cosines(mpnet)
     model, pairs = mpnet.cross_encoder(), pairs_of(mpnet, lists)
@@ -140,12 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=list(STAGES))
     parser.add_argument("work", type=Path)
-    parser.add_argument("--material", type=Path, help="of material.py")
+    parser.add_argument("--material", type=Path, help="file written by material.py")
     parser.add_argument("--minilm", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--mpnet", default="sentence-transformers/all-mpnet-base-v2")
-    parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder of it with its vocabulary cut")
-    parser.add_argument("--start", help="what the student starts from: Hub id or folder")
-    parser.add_argument("--seconds", type=float, default=300, help="to train for")
+    parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder with a reduced vocabulary")
+    parser.add_argument("--start", help="start of the student: Hub id or folder")
+    parser.add_argument("--seconds", type=float, default=300, help="training time")
     options = parser.parse_args()
     if options.stage.startswith("lists") and options.material is None:
         parser.error(f"{options.stage} needs --material: the file that material.py wrote")

@@ -1,10 +1,10 @@
 """
-Measure a large run: our `evaluate` beside ir-measures and pytrec_eval on the same dictionaries, and the peak memory of each.
+Evaluate a large run: our `evaluate` against ir-measures and pytrec_eval on the same dictionaries, with the peak memory of each.
 
     python benchmarks/evaluation/measures.py [--queries 10000] [--candidates 1000] [--rounds 3]
 
-Each system has a process of its own for the memory; the rounds alternate. The run has random scores with ties, three judged
-documents a query. Prints one table: seconds (median), times ours, and megabytes of the whole process, the run included.
+Each system runs in its own process, to measure its memory; the rounds alternate. The run has random scores with ties, and three
+judged documents per query. Prints one table: seconds (median), relative to ours, and megabytes of the whole process, run included.
 """
 
 import argparse
@@ -24,47 +24,47 @@ JUDGED = 3
 
 
 def make(queries: int, candidates: int) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, int]]]:
-    """A run and judgements; ids are shared between queries, as those of a collection are."""
-    draw = np.random.default_rng(0)
+    """Return a run and judgements; queries share document ids, as in a real collection."""
+    rng = np.random.default_rng(0)
     ids = [f"doc-{number}" for number in range(DOCUMENTS)]
     run, qrels = {}, {}
     for number in range(queries):
-        chosen = draw.choice(DOCUMENTS, candidates, replace=False).tolist()
-        scores = np.round(draw.random(candidates), 3).tolist()
+        chosen = rng.choice(DOCUMENTS, candidates, replace=False).tolist()
+        scores = np.round(rng.random(candidates), 3).tolist()
         run[f"q{number}"] = {ids[document]: score for document, score in zip(chosen, scores, strict=True)}
         qrels[f"q{number}"] = {ids[document]: 1 for document in chosen[:: max(1, candidates // JUDGED)]}
     return run, qrels
 
 
 def ours(run, qrels) -> float:
-    """Our own, which calls ir-measures."""
+    """Ours, which calls ir-measures."""
     from rerank_plugin.evaluation import evaluate
 
     return evaluate(run, qrels, MEASURES).means["nDCG@10"]
 
 
 def ir_measures(run, qrels) -> float:
-    """What it calls, alone."""
+    """ir-measures alone."""
     import ir_measures
 
-    found = ir_measures.iter_calc([ir_measures.parse_measure(name) for name in MEASURES], qrels, run)
-    values = [metric.value for metric in found if str(metric.measure) == "nDCG@10"]
+    metrics = ir_measures.iter_calc([ir_measures.parse_measure(name) for name in MEASURES], qrels, run)
+    values = [metric.value for metric in metrics if str(metric.measure) == "nDCG@10"]
     return sum(values) / len(values)
 
 
 def pytrec_eval(run, qrels) -> float:
-    """It has no RR@10 and no Judged@10: less work than the others do."""
+    """pytrec_eval, without RR@10 and Judged@10, so it has less work than the others."""
     import pytrec_eval
 
-    found = pytrec_eval.RelevanceEvaluator(qrels, TREC_MEASURES).evaluate(run)
-    return sum(values["ndcg_cut_10"] for values in found.values()) / len(found)
+    results = pytrec_eval.RelevanceEvaluator(qrels, TREC_MEASURES).evaluate(run)
+    return sum(values["ndcg_cut_10"] for values in results.values()) / len(results)
 
 
 SYSTEMS = {"rerank_plugin": ours, "ir-measures": ir_measures, "pytrec_eval (four measures)": pytrec_eval}
 
 
 def measure_one(name: str, queries: int, candidates: int) -> None:
-    """Measure one system in this process, and print what was found as JSON."""
+    """Measure one system in this process, and print the figures as JSON."""
     run, qrels = make(queries, candidates)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
@@ -75,28 +75,28 @@ def measure_one(name: str, queries: int, candidates: int) -> None:
 
 
 def main() -> None:
-    """Read the options, start the processes, print the table."""
+    """Start the processes, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--candidates", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help=argparse.SUPPRESS)  # in a process of its own
+    parser.add_argument("--only", help=argparse.SUPPRESS)  # used by the subprocess
     options = parser.parse_args()
     if options.only:
         measure_one(options.only, options.queries, options.candidates)
         return
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in SYSTEMS}
     for _ in range(options.rounds):
         for name in SYSTEMS:
             sizes = ["--queries", str(options.queries), "--candidates", str(options.candidates)]
             done = subprocess.run(
                 [sys.executable, __file__, *sizes, "--only", name], capture_output=True, text=True, check=True
             )
-            found[name].append(json.loads(done.stdout))
-    base = median(row["seconds"] for row in found["rerank_plugin"])
+            figures[name].append(json.loads(done.stdout))
+    base = median(row["seconds"] for row in figures["rerank_plugin"])
     print(f"{options.queries} queries x {options.candidates} candidates, {options.rounds} rounds\n")
     print("| system | seconds | times ours | MB, run included | nDCG@10 |\n| --- | ---: | ---: | ---: | ---: |")
-    for name, rows in found.items():
+    for name, rows in figures.items():
         seconds = median(row["seconds"] for row in rows)
         memory = max(row["megabytes"] for row in rows)
         print(f"| {name} | {seconds:.1f} | {seconds / base:.2f} | {memory:.0f} | {rows[0]['nDCG@10']:.6f} |")

@@ -1,5 +1,5 @@
 """
-What adaptive depth saves in time and costs in quality, beside the stock ranker, in turn, on BM25's candidates.
+Time and quality of adaptive depth against the stock ranker, interleaved, on BM25's candidates.
 
     python benchmarks/scoring/adaptive_depth.py BEIR_FOLDER SPLIT [--fit 120] [--measure 40] [--confidence 0.9 0.8 0.75 0.7]
 
@@ -29,7 +29,7 @@ from rerank_plugin.scoring.loading.spec import resolve_model
 
 
 def main() -> None:
-    """Fit, measure, print a table."""
+    """Fit, measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collection", type=Path)
     parser.add_argument("split")
@@ -71,10 +71,10 @@ def main() -> None:
         for id_, (query, documents) in calls.items():
             for name, system in systems.items():
                 start = time.perf_counter()
-                found = system.run(query=query, documents=documents)
+                output = system.run(query=query, documents=documents)
                 seconds[name].append(time.perf_counter() - start)
-                runs[name][id_] = {d.id: len(found["documents"]) - rank for rank, d in enumerate(found["documents"])}
-                scored[name].append(found.get("status", {}).get("scored", len(documents)))
+                runs[name][id_] = {d.id: len(output["documents"]) - rank for rank, d in enumerate(output["documents"])}
+                scored[name].append(output.get("status", {}).get("scored", len(documents)))
     judged = {id_: qrels[id_] for id_ in runs["stock"]}
     print(f"{len(fitted)} queries fitted, {len(judged)} measured, {CANDIDATES} candidates, model {options.model}")
     print("| system | scored | median ms | times stock | nDCG@10 |\n| --- | ---: | ---: | ---: | ---: |")

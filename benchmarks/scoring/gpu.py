@@ -1,10 +1,11 @@
 """
-Passages a second on a GPU: sentence-transformers in fp16 at several batch sizes, and this package, in turn, same model and pairs.
+Passages per second on a GPU: sentence-transformers in fp16 at several batch sizes against this package, interleaved, with the same
+model and pairs.
 
     python benchmarks/scoring/gpu.py BEIR_FOLDER [--model minilm-l6-en] [--device cuda:0] [--queries 100] [--rounds 5]
 
-Each query has 100 passages of about 90 tokens, stretches of the collection's text. "all" scores every query in one call,
-"one" a single query: what a search waits for.
+Each query has 100 passages of about 90 tokens, cut from the collection's text. "all" scores every query in one call, "one" a
+single query, as a search does.
 """
 
 import argparse
@@ -28,7 +29,7 @@ CASE = Case((60, 120), 100)
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Time of a call; the results come back to the CPU, so that nothing is left running."""
+    """Return the time of a call; the results are copied to the CPU, so no kernel is still running."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -44,37 +45,37 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
-    draw = random.Random(0)
+    rng = random.Random(0)
     dataset = BeirDataset(options.collection)
     words = [word for document in dataset.documents() for word in document.text.split()]
     texts = [query.text for query in dataset.queries().values()]
-    calls = [draw_call(CASE, texts, words, draw) for _ in range(options.queries)]
+    calls = [draw_call(CASE, texts, words, rng) for _ in range(options.queries)]
     requests = [ScoringRequest(query, [d.content or "" for d in documents]) for query, documents in calls]
     pairs = [(request.query, passage) for request in requests for passage in request.passages]
-    one = pairs[: CASE.candidates]
+    single_query = pairs[: CASE.candidates]
 
     half = {"dtype": torch.float16, "attn_implementation": "sdpa"} if options.device != "cpu" else {}
     stock = CrossEncoder(resolve_model(options.model), device=options.device, model_kwargs=half)
     ours = load_scorer(ModelSpec(options.model, device=options.device), ScorerSettings(backend="torch"))
 
-    def predict(some: list[tuple[str, str]], size: int) -> object:
-        return stock.predict(some, batch_size=size, show_progress_bar=False)
+    def predict(batch: list[tuple[str, str]], size: int) -> object:
+        return stock.predict(batch, batch_size=size, show_progress_bar=False)
 
     systems: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        f"sentence-transformers, {size} a batch": (lambda s=size: predict(pairs, s), lambda s=size: predict(one, s))
+        f"sentence-transformers, {size} a batch": (lambda s=size: predict(pairs, s), lambda s=size: predict(single_query, s))
         for size in BATCH_SIZES
     }
     systems[f"rerank_plugin, {ours.backend_name}"] = (lambda: ours.score(requests), lambda: ours.score(requests[:1]))
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in systems}
     for number in range(options.rounds + 1):
         for name, (everything, single) in systems.items():
-            found = seconds(everything), seconds(single)
-            if number:  # the first round warms up
-                times[name].append(found)
-    print(f"{len(pairs)} passages, device {options.device}; passages a second")
-    for name, found in times.items():
-        everything, single = (median(column) for column in zip(*found, strict=True))
-        print(f"{name:36}  all {len(pairs) / everything:>8.0f}  one query {len(one) / single:>8.0f}")
+            measured = seconds(everything), seconds(single)
+            if number:  # the first round is the warm-up
+                times[name].append(measured)
+    print(f"{len(pairs)} passages, device {options.device}; passages per second")
+    for name, rounds in times.items():
+        everything, single = (median(column) for column in zip(*rounds, strict=True))
+        print(f"{name:36}  all {len(pairs) / everything:>8.0f}  one query {len(single_query) / single:>8.0f}")
 
 
 if __name__ == "__main__":

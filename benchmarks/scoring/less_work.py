@@ -1,10 +1,10 @@
 """
-Less work for the same answer: what adaptive depth and an early exit save, and what they cost.
+Less work for the same result: savings and quality of adaptive depth and early exit.
 
     python benchmarks/scoring/less_work.py --fit BEIR_FOLDER SPLIT --measure BEIR_FOLDER SPLIT [--queries 60] [--model minilm-l6-en]
 
 Fits on the first collection (the depth rule; for each early layer a linear head on the first token, by ridge regression on
-the full model's logits), measures on the second. Cost is the share of the full model's layers that are computed, of all
+the full model's logits), measures on the second. Cost is the share of layers computed, relative to the full model on all
 candidates. Prints one table: setting, cost, nDCG@10.
 """
 
@@ -40,7 +40,7 @@ Calls = dict[str, tuple[str, list[Document]]]
 
 
 def gather(folder: Path, split: str, count: int, ranker: CrossEncoderRanker) -> tuple[list[JudgedCandidates], Calls]:
-    """BM25's candidates of the first queries, all scored."""
+    """Return BM25's candidates of the first queries, all scored."""
     queries, qrels = open_collection(folder, split=split).judged()
     chosen = {id_: query.text for id_, query in islice(queries.items(), count)}
     calls = judged_calls(BeirDataset(folder), chosen, candidates=CANDIDATES)
@@ -61,8 +61,8 @@ def gather(folder: Path, split: str, count: int, ranker: CrossEncoderRanker) -> 
 
 
 def first_tokens(model: Any, query: str, documents: list[Document]) -> dict[int, NDArray[np.float32]]:
-    """The first token after each of the early layers, shape (documents, hidden)."""
-    found: dict[int, list[NDArray[np.float32]]] = {layer: [] for layer in LAYERS}
+    """Return the first token's state after each of the early layers, shape (documents, hidden)."""
+    by_layer: dict[int, list[NDArray[np.float32]]] = {layer: [] for layer in LAYERS}
     for start in range(0, len(documents), 16):
         texts = [document.content or "" for document in documents[start : start + 16]]
         inputs = model.tokenizer(
@@ -71,18 +71,18 @@ def first_tokens(model: Any, query: str, documents: list[Document]) -> dict[int,
         with torch.inference_mode():
             states = model[0].model.base_model(**inputs, output_hidden_states=True).hidden_states
         for layer in LAYERS:
-            found[layer].append(states[layer][:, 0].numpy())
-    return {layer: np.concatenate(parts) for layer, parts in found.items()}
+            by_layer[layer].append(states[layer][:, 0].numpy())
+    return {layer: np.concatenate(parts) for layer, parts in by_layer.items()}
 
 
 def ridge(features: NDArray[np.float32], target: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Weights and, last, the offset of a linear head."""
+    """Return the weights and, last, the offset of a linear head."""
     x = np.hstack([features, np.ones((len(features), 1))]).astype(np.float64)
     return np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ target)
 
 
 def main() -> None:
-    """Fit, measure, print."""
+    """Fit, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fit", nargs=2, required=True)
     parser.add_argument("--measure", nargs=2, required=True)
@@ -110,15 +110,15 @@ def main() -> None:
 
     network = CrossEncoder(resolve_model(options.model), device="cpu")
     layers = network[0].model.config.num_hidden_layers
-    seen = [first_tokens(network, *fit_calls[q.query_id]) for q in fitted]
-    looked = {q.query_id: first_tokens(network, *calls[q.query_id]) for q in measured}
+    fitted_tokens = [first_tokens(network, *fit_calls[q.query_id]) for q in fitted]
+    measured_tokens = {q.query_id: first_tokens(network, *calls[q.query_id]) for q in measured}
     target = np.concatenate([q.scored.logits for q in fitted])
     for layer in LAYERS:
-        head = ridge(np.concatenate([found[layer] for found in seen]), target)
+        head = ridge(np.concatenate([tokens[layer] for tokens in fitted_tokens]), target)
         for survivors in SURVIVORS:
 
             def rank(query: JudgedCandidates, layer: int = layer, head: Any = head, n: int = survivors) -> Any:
-                look = looked[query.query_id][layer] @ head[:-1]
+                look = measured_tokens[query.query_id][layer] @ head[:-1]
                 kept = np.argsort(-look, kind="stable")[:n]
                 keys = np.where(np.isin(np.arange(len(look)), kept), query.scored.logits, -np.inf)
                 return query.scored.ordered_by(keys)

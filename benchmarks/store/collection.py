@@ -1,7 +1,7 @@
 """
-A made-up collection of any size: passages of real sentences, vectors between real ones. Every store is measured on the same.
+A synthetic collection of any size: passages of real sentences, vectors interpolated between real ones; the same for every store.
 
-Runs without rerank_plugin, in the environment of a peer too; only `python collection.py DATASET FILE`, which embeds the real
+It runs without rerank_plugin, so also in a peer's environment; only `python collection.py DATASET FILE`, which embeds the real
 texts once, needs the bi-encoder.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from haystack import Document
 
 DIMENSIONS = 384
-# 200 groups of documents, so that a filter for one of them lets 0.5 % through.
+# 200 groups of documents, so that a filter for one of them selects 0.5 %.
 GROUPS = 200
 BATCH = 5000
 EMBEDDED_SENTENCES = 20_000
@@ -26,22 +26,22 @@ NEAR = 10
 
 @lru_cache
 def sentences(dataset: Path) -> list[str]:
-    """The sentences of a collection in BEIR layout."""
-    found: list[str] = []
+    """Return the sentences of a collection in BEIR layout."""
+    texts: list[str] = []
     with (dataset / "corpus.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
-            found += [part.strip() for part in json.loads(line)["text"].split(". ") if len(part) > 20]
-    return found
+            texts += [text.strip() for text in json.loads(line)["text"].split(". ") if len(text) > 20]
+    return texts
 
 
 def queries(dataset: Path, count: int) -> list[str]:
-    """The first queries of the collection."""
+    """Return the first queries of the collection."""
     with (dataset / "queries.jsonl").open(encoding="utf-8") as lines:
         return [json.loads(line)["text"] for line, _ in zip(lines, range(count), strict=False)]
 
 
 class Vectors:
-    """Any number of unit vectors: each lies between a real sentence's and that of one of the ten sentences nearest to it."""
+    """Any number of unit vectors, each between the vector of a real sentence and that of one of its ten nearest neighbours."""
 
     def __init__(self, file: Path) -> None:
         """Read what `embed` wrote."""
@@ -50,16 +50,16 @@ class Vectors:
 
     def part(self, first: int, count: int) -> np.ndarray:
         """
-        Return some of them.
+        Return a range of vectors.
 
-        :param first: Number of the first vector; a multiple of BATCH, so that a vector does not depend on how it is asked for.
+        :param first: Number of the first vector; a multiple of BATCH, so that a vector does not depend on the range.
         """
-        draw = np.random.default_rng(first)
-        one = draw.integers(0, len(self._known), count)
-        other = self._near[one, draw.integers(0, NEAR, count)]
-        share = draw.random((count, 1), dtype=np.float32)
-        found = share * self._known[one] + (1 - share) * self._known[other]
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        rng = np.random.default_rng(first)
+        sentence = rng.integers(0, len(self._known), count)
+        neighbour = self._near[sentence, rng.integers(0, NEAR, count)]
+        share = rng.random((count, 1), dtype=np.float32)
+        mixed = share * self._known[sentence] + (1 - share) * self._known[neighbour]
+        return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
 
 def embed(dataset: Path, file: Path) -> None:
@@ -83,24 +83,24 @@ def embed(dataset: Path, file: Path) -> None:
     np.savez(file, sentences=known, near=near.astype(np.int32), queries=asked)
 
 
-def passage(known: list[str], draw: random.Random) -> str:
-    """Two sentences that follow each other and one from elsewhere: about 350 characters, as the passages of MS MARCO have."""
-    first = draw.randrange(len(known) - 1)
-    return ". ".join([*known[first : first + 2], draw.choice(known)])
+def passage(known: list[str], rng: random.Random) -> str:
+    """Return two consecutive sentences and another one: about 350 characters, like the passages of MS MARCO."""
+    first = rng.randrange(len(known) - 1)
+    return ". ".join([*known[first : first + 2], rng.choice(known)])
 
 
 def documents(dataset: Path, vectors: Vectors | None, first: int, count: int) -> Iterator[list[Document]]:
-    """Documents in batches; `first` is a multiple of BATCH."""
+    """Yield documents in batches; `first` is a multiple of BATCH."""
     known = sentences(dataset)
     for start in range(first, first + count, BATCH):
         size = min(BATCH, first + count - start)
         matrix = None if vectors is None else vectors.part(start, size)
-        draw = random.Random(start)
+        rng = random.Random(start)
         yield [
             Document(
                 id=str(start + i),
-                # A word of its own, as real collections keep finding new words, too.
-                content=f"{passage(known, draw)}. Number {start + i}",
+                # A unique word, as real collections also keep introducing new words.
+                content=f"{passage(known, rng)}. Number {start + i}",
                 meta={"group": (start + i) % GROUPS, "title": f"Passage {start + i}"},
                 embedding=None if matrix is None else matrix[i].tolist(),
             )

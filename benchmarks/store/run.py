@@ -1,9 +1,9 @@
 """
-HybridDocumentStore beside faiss-haystack and Haystack's InMemoryDocumentStore, in one run, at growing sizes.
+Compare HybridDocumentStore with faiss-haystack and Haystack's InMemoryDocumentStore, in one run, at growing sizes.
 
     python benchmarks/store/run.py BEIR_FOLDER [--sizes 10000 100000 1000000] [--output FOLDER]
 
-Every measurement has a process of its own. faiss-haystack asks for numpy below 2, so it gets a virtual environment of its own, made
+Every measurement runs in its own process. faiss-haystack requires numpy below 2, so it gets its own virtual environment, created
 here with pip. Writes `results.json`, `table.md` and `growth.png` (needs matplotlib) into the output folder. A million passages take
 about a quarter of an hour and 8 GB of disk.
 """
@@ -43,7 +43,7 @@ Results = list[dict[str, object]]
 
 
 def python_of_peer(folder: Path) -> str:
-    """Make an environment with the peer in it and return its interpreter."""
+    """Create an environment with the peer, and return its interpreter."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
@@ -67,7 +67,7 @@ def measure(python: str, store: str, passages: int, options: argparse.Namespace)
 
 
 def table(results: Results) -> str:
-    """The results as Markdown: a column for each measurement."""
+    """Return the results as Markdown: a column for each measurement."""
     lines = ["| | " + " | ".join(f"{r['store']}, {r['passages']:,}" for r in results) + " |"]
     lines.append("| --- |" + " ---: |" * len(results))
     for name in COLUMNS:
@@ -79,7 +79,7 @@ def table(results: Results) -> str:
 
 
 def plot(results: Results, file: Path) -> None:
-    """Growth curves: time to build, time of a query, memory."""
+    """Plot growth curves: build time, query time, memory."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -95,7 +95,9 @@ def plot(results: Results, file: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
     for axis, (title, needed) in zip(axes.flat, panels.items(), strict=True):
         for number, (store, marker) in enumerate(zip(names, "osD", strict=True)):
-            mine = [r for r in results if r["store"] == store and needed <= r.keys()]  # not every store can do everything
+            mine = [
+                r for r in results if r["store"] == store and needed <= r.keys()
+            ]  # not every store supports every operation
             points = [(r["passages"], sum(r[name] for name in needed)) for r in mine]
             if points:
                 axis.plot(*zip(*sorted(points), strict=True), marker=marker, color=f"C{number}", label=names[store])

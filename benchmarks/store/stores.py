@@ -1,10 +1,11 @@
 """
-What is measured of one store, in a process of its own: prints one line of JSON.
+Measure one store, in its own process; prints one line of JSON.
 
     python stores.py STORE STEP FOLDER DATASET VECTORS PASSAGES QUERIES
 
-STORE is `ours` (with the vector index `auto`), `ours-hnsw` or another kind, `faiss_haystack` or `in_memory`; STEP is `write` or `search` (`in_memory` has only `search`, as it cannot be
-opened again). It runs in the peer's environment too, so each store is imported where it is used.
+STORE is `ours` (with the vector index `auto`), `ours-hnsw` or another kind, `faiss_haystack` or `in_memory`; STEP is `write` or
+`search` (`in_memory` has only `search`, as it cannot be opened again). It also runs in the peer's environment, so each store is
+imported where it is used.
 """
 
 import gc
@@ -28,7 +29,7 @@ Figures = dict[str, float]
 
 
 class Data(NamedTuple):
-    """What is written and asked."""
+    """The texts and vectors of the collection."""
 
     texts: Path
     vectors: collection.Vectors
@@ -51,7 +52,7 @@ class Ours:
         self._store.delete_documents(ids)
 
     def commit(self) -> None:
-        """Make everything found, by words and by vectors; it is on the disk already."""
+        """Make everything searchable, by words and by vectors; it is already on disk."""
         self._store.warm_up()
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class FaissHaystack:
         self._store.delete_documents(ids)
 
     def commit(self) -> None:
-        """Save; without it everything is lost with the process."""
+        """Save to disk; without it everything is lost with the process."""
         self._store.save(self._path)
 
     def close(self) -> None:
@@ -118,19 +119,19 @@ class InMemory:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
+    """Return the peak resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return the time of a call."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
 def latency(name: str, calls: list[Callable[[], object]]) -> Figures:
-    """Median and 95th percentile in milliseconds; the first call warms up and does not count."""
+    """Return median and 95th percentile in milliseconds, after a warm-up call."""
     calls[0]()
     times = [seconds(call) * 1000 for call in calls]
     return {f"{name} median ms": float(np.median(times)), f"{name} p95 ms": float(np.percentile(times, 95))}
@@ -148,8 +149,8 @@ def write(make: Callable[[Path], Any], folder: Path, data: Data, passages: int, 
     ids = [document.id for document in more]
     deleting = seconds(lambda: store.delete(ids)) + seconds(store.commit)
     gone = set(ids)
-    found = [store.by_vector(document.embedding, None, TOP_K) for document in more[:20]]
-    assert not gone & {hit.id for hits in found for hit in hits}, "a deleted document was found"
+    results = [store.by_vector(document.embedding, None, TOP_K) for document in more[:20]]
+    assert not gone & {hit.id for hits in results for hit in hits}, "a deleted document was returned"
     closing = seconds(store.close)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     return {
@@ -164,7 +165,7 @@ def write(make: Callable[[Path], Any], folder: Path, data: Data, passages: int, 
 
 
 def search(make: Callable[[Path], Any], folder: Path, data: Data, passages: int, count: int) -> Figures:
-    """Open a collection that was written before, and search it."""
+    """Open a collection written before, and search it."""
     words = collection.queries(data.texts, count)
     asked = data.vectors.queries[:count]
     before = peak_mb()
@@ -190,11 +191,11 @@ def search(make: Callable[[Path], Any], folder: Path, data: Data, passages: int,
 
 
 def filtered(store: Any, asked: np.ndarray) -> Figures:
-    """Time a search in 0.5 % of the documents, and count what comes back."""
+    """Time a search in 0.5 % of the documents, and count the hits."""
     only = {"field": "meta.group", "operator": "==", "value": GROUP}
-    found = [store.by_vector(vector.tolist(), only, FILTERED_TOP_K) for vector in asked]
+    results = [store.by_vector(vector.tolist(), only, FILTERED_TOP_K) for vector in asked]
     times = latency("filtered", [lambda v=v: store.by_vector(v.tolist(), only, FILTERED_TOP_K) for v in asked])
-    return {**times, f"filtered hits of {FILTERED_TOP_K}": float(np.mean([len(hits) for hits in found]))}
+    return {**times, f"filtered hits of {FILTERED_TOP_K}": float(np.mean([len(hits) for hits in results]))}
 
 
 def quality(store: Any, vectors: collection.Vectors, asked: np.ndarray, passages: int) -> Figures:

@@ -1,11 +1,11 @@
 """
-Training on this machine's CPU: `rerank train --fast`, the published recipe, and a plain loop, in turn, in one run.
+Training speed on this machine's CPU: `rerank train --fast`, the published recipe, and a plain loop, interleaved, in one run.
 
     python benchmarks/training/throughput.py PAIRS.jsonl --model FOLDER_OR_HUB_ID [--steps 12] [--rounds 3]
 
-`benchmarks/training/published_pairs.py` makes the pairs, of MS MARCO's lengths. The plain loop is what a tutorial has: float32, AdamW,
-batches of 16 as they come, padded, dropout, torch's attention. Prints pairs a second (medians of the rounds) and the ratio to
-the plain loop.
+`benchmarks/training/published_pairs.py` generates the pairs, with MS MARCO's lengths. The plain loop is that of a tutorial: float32,
+AdamW, padded batches of 16 in file order, dropout, torch's attention. Prints pairs per second (medians of the rounds) and the ratio
+to the plain loop.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WARM_UP = 2
 
 
 def plain(pairs: Sequence[LabelledPair], model: str, steps: int) -> float:
-    """Pairs a second of a loop without this package."""
+    """Return pairs per second of a loop without this package."""
     network = CrossEncoder(model, num_labels=1, max_length=512, device="cpu")
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-5, weight_decay=0.0)
@@ -54,7 +54,7 @@ def plain(pairs: Sequence[LabelledPair], model: str, steps: int) -> float:
 
 
 def ours(pairs: Sequence[LabelledPair], config: TrainingConfig, steps: int) -> float:
-    """Pairs a second of `rerank train`."""
+    """Return pairs per second of `rerank train`."""
     times: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         train(
@@ -68,7 +68,7 @@ def ours(pairs: Sequence[LabelledPair], config: TrainingConfig, steps: int) -> f
 
 
 def main() -> None:
-    """Measure in turn, print a table."""
+    """Measure interleaved, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--model", required=True)
@@ -91,7 +91,7 @@ def main() -> None:
             speeds[name].append(run())
     first = statistics.median(next(iter(speeds.values())))
     print(f"{torch.get_num_threads()} threads, {options.rounds} rounds of {options.steps} steps of {BATCH} pairs")
-    print("| | pairs a second | |\n| --- | ---: | ---: |")
+    print("| | pairs per second | |\n| --- | ---: | ---: |")
     for name, values in speeds.items():
         median = statistics.median(values)
         print(f"| {name} | {median:.1f} ({min(values):.1f} to {max(values):.1f}) | {median / first:.1f}x |")

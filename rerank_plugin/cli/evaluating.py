@@ -168,6 +168,6 @@ def _named_files(texts: list[str]) -> dict[str, Path]:
             raise InvalidValueError(f"--run: {what} does not exist; write FILE or NAME=FILE")
         name = name if equals else path.stem
         if name in files:
-            raise InvalidValueError(f"--run {shown(text)}: two systems have one name, {shown(name)}: write NAME=FILE")
+            raise InvalidValueError(f"--run {shown(text)}: two systems have the same name, {shown(name)}: write NAME=FILE")
         files[name] = path
     return files

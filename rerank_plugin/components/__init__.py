@@ -1,7 +1,7 @@
 """
-Everything that a pipeline YAML may name.
+The components that a pipeline YAML can use.
 
-Importing this package tells Haystack that classes of `rerank_plugin` may be loaded from YAML.
+Importing this package allows Haystack to load classes of `rerank_plugin` from YAML.
 """
 
 from haystack.core.serialization_security import allow_deserialization_module

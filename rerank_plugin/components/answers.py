@@ -1,4 +1,4 @@
-"""The types of what a ranker returns."""
+"""The types of a ranker's results."""
 
 from typing import Literal, TypedDict
 
@@ -11,18 +11,18 @@ State = Literal["complete", "partial", "fallback"]
 
 class Status(TypedDict):
     """
-    How an answer came about. A plain dictionary at run time, as sockets of pipelines carry it.
+    How a result was produced. At run time a plain dictionary, the type of the pipeline sockets.
 
     - `state`: `complete`; `partial`: the time budget left candidates unscored or partly read; `fallback`: scoring failed,
-      the order is the first stage's.
-    - `candidates`: Documents that were passed, each id counted once.
+      and the first-stage order was kept.
+    - `candidates`: Number of candidates, each id counted once.
     - `scored`: How many of them have a score of the model.
-    - `partly_read`: How many of these were read in part only, as the deadline came between their windows.
+    - `partly_read`: How many of these were only partly read, as the deadline passed between their windows.
     - `stopped_by`: Why not all were scored; `None` if they were.
     - `cached`: Scores that came from the cache.
-    - `milliseconds`: Of the whole call.
-    - `backend`: What scored, such as `openvino bf16`.
-    - `error`: Why the first stage's order was kept.
+    - `milliseconds`: Duration of the whole call.
+    - `backend`: Backend and precision, such as `openvino bf16`.
+    - `error`: Why the first-stage order was kept.
     """
 
     state: State
@@ -38,10 +38,10 @@ class Status(TypedDict):
 
 class Answer(TypedDict):
     """
-    What a ranker returns.
+    A ranker's result.
 
     - `documents`: Copies, best first.
-    - `status`: How they came about.
+    - `status`: How the result was produced.
     """
 
     documents: list[Document]

@@ -1,4 +1,4 @@
-"""BM25Retriever: the first stage by words."""
+"""BM25Retriever: keyword retrieval as first stage."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from rerank_plugin.store.in_thread import in_thread
 @component
 class BM25Retriever(StoreRetriever):
     """
-    Retrieves the documents of a HybridDocumentStore that suit the words of a query best.
+    Retrieves the documents of a HybridDocumentStore that match the words of a query best.
 
     ```python
     from haystack import Document
@@ -25,17 +25,17 @@ class BM25Retriever(StoreRetriever):
     print(BM25Retriever(document_store).run(query="hunting fox")["documents"])
     ```
 
-    :param document_store: Where to look.
-    :param top_k: How many documents to return at most.
-    :param filters: Only documents that match come back.
-    :param filter_policy: Whether filters at run time replace these filters or are merged with them.
-    :param scale_score: Bring the scores between 0 and 1 by expit(score / 8), as Haystack's InMemoryBM25Retriever does; off
+    :param document_store: The store to search.
+    :param top_k: Maximum number of documents to return.
+    :param filters: Return only documents that match.
+    :param filter_policy: Whether filters given at run time replace these filters or are merged with them.
+    :param scale_score: Scale scores to the range 0 to 1 by expit(score / 8), as Haystack's InMemoryBM25Retriever does; off
         by default, as there.
-    :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded; for people
-        who type queries, not for questions that a program passes on.
-    :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
+    :param operators: Read `"a phrase"` and `+word` in queries as required, `-word` and `-"a phrase"` as excluded. Meant for
+        typed search queries, not for questions that a program passes on.
+    :param highlights: Write the positions of the query's words in the content to `meta["highlights"]`, as a list of
         `[first position, position after the last]`.
-    :raises TypeError: If the store is no HybridDocumentStore.
+    :raises TypeError: If the store is not a HybridDocumentStore.
     :raises InvalidValueError: If `top_k` is less than 1.
     """
 
@@ -50,7 +50,7 @@ class BM25Retriever(StoreRetriever):
         operators: bool = False,
         highlights: bool = False,
     ) -> None:
-        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        # Not `super()`: the decorator creates a new class, and `super()` refers to the old one.
         StoreRetriever.__init__(
             self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
         )
@@ -61,7 +61,7 @@ class BM25Retriever(StoreRetriever):
         return {"operators": self.operators, "highlights": self.highlights}
 
     def warm_up(self) -> None:
-        """Catch the keyword index up, so that the first query need not; cheap if there is nothing to do."""
+        """Bring the keyword index up to date, so that the first query need not; cheap if it already is."""
         self.document_store.warm_up(vectors=False)
 
     @component.output_types(documents=list[Document])
@@ -73,14 +73,14 @@ class BM25Retriever(StoreRetriever):
         scale_score: bool | None = None,
     ) -> dict[str, list[Document]]:
         """
-        Retrieve documents; `run_async` does it in a thread, so that an event loop goes on.
+        Retrieve documents; `run_async` does so in a thread, without blocking the event loop.
 
         :param query: Any text; no character in it has a special meaning, unless `operators` is set.
-        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
-        :param top_k: How many documents to return at most, if other than the component says.
-        :param scale_score: Whether scores are brought between 0 and 1, if other than the component says.
+        :param filters: Filters for this query; `filter_policy` decides how they combine with the component's.
+        :param top_k: Maximum number of documents to return; `None` means as configured.
+        :param scale_score: Whether to scale scores to the range 0 to 1; `None` means as configured.
         :returns: `documents`: new documents with their BM25 score, best first.
-        :raises InvalidValueError: If the query is empty or no text, or `top_k` is less than 1.
+        :raises InvalidValueError: If the query is empty or not text, or `top_k` is less than 1.
         :raises FilterError: If the filters are malformed.
         """
         documents = self.document_store.bm25_retrieval(

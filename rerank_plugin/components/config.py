@@ -37,10 +37,10 @@ OPTIONAL_NUMBERS: dict[str, Callable[[str, Any], object]] = {
 @dataclass(frozen=True)
 class RankerConfig:
     """
-    What a ranker was told, as a value: `dataclasses.replace` makes another one, which is checked again.
+    The configuration of a ranker, immutable: `dataclasses.replace` makes a changed copy, which is checked again.
 
-    The fields are the init parameters of `CrossEncoderRanker`, where they are described. What depends on the model is
-    checked when it is loaded.
+    The fields are the init parameters of `CrossEncoderRanker`, where they are documented. Values that depend on the model
+    are checked when it is loaded.
 
     :raises InvalidValueError: If a value has the wrong type, is out of range, or contradicts another one.
     """
@@ -120,7 +120,7 @@ class RankerConfig:
         if self.backend != "auto":
             check_precision(self.precision, backend=self.backend)
         if self.torch_compile and self.backend not in ("auto", "torch"):
-            raise InvalidValueError(f"torch_compile is for backend 'torch', not for {self.backend!r}: leave one of them out")
+            raise InvalidValueError(f"torch_compile needs backend 'torch', not {self.backend!r}: leave one of them out")
         if self.fusion_weight is not None and self.fusion == "none":
             raise InvalidValueError(
                 f"fusion_weight is {self.fusion_weight}, but fusion is 'none': choose fusion 'rrf' or 'linear', or leave "
@@ -135,7 +135,7 @@ class RankerConfig:
         return WindowSettings(self.window_aggregation, overlap=self.window_overlap, best=self.window_top_k)
 
     def model_spec(self) -> ModelSpec:
-        """Say which model to load. The token is read here, and the device is chosen."""
+        """Return the model to load. This reads the token and resolves the device."""
         return ModelSpec(
             model=self.model,
             device=ComponentDevice.resolve_device(self.device).to_torch_str(),
@@ -147,7 +147,7 @@ class RankerConfig:
         )
 
     def scorer_settings(self) -> ScorerSettings:
-        """Say how to run the model."""
+        """Return how to run the model."""
         return ScorerSettings(
             backend=self.backend,
             precision=self.precision,
@@ -165,7 +165,7 @@ class RankerConfig:
         return {**values, "meta_fields_to_embed": list(self.meta_fields_to_embed)}
 
     def to_yaml(self) -> dict[str, Any]:
-        """Return the init parameters as they stand in a YAML file."""
+        """Return the init parameters in the form of a YAML file."""
         values = self.init_parameters()
         values["device"] = self.device.to_dict() if self.device else None
         if self.model_kwargs is not None:
@@ -192,7 +192,7 @@ def _device(value: Any) -> ComponentDevice | None:
     if not isinstance(value, ComponentDevice):
         raise InvalidValueError(f"device must be a ComponentDevice or a text such as 'cpu' or 'cuda:0', got {shown(value)}")
     if value.has_multiple_devices:
-        raise InvalidValueError("device names several devices, a ranker runs on one: choose one of them")
+        raise InvalidValueError("device names several devices, but a ranker runs on one: choose one")
     return value
 
 
@@ -219,7 +219,7 @@ def _cache_place(value: Any) -> str | None:
     if os.sep in text or "/" in text or Path(text).suffix:
         return text
     if isinstance(value, Path):
-        return os.path.join(os.curdir, text)  # noqa: PTH118 - a Path drops the dot, which tells a file from a word
+        return os.path.join(os.curdir, text)  # noqa: PTH118 - a Path drops the dot, which marks a path
     raise InvalidValueError(
         f"score_cache must be {MEMORY!r} or the path of an SQLite file, got {text!r}: if you mean a file of that name in "
         f"the current folder, write ./{text}"

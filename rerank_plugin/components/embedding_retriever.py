@@ -1,4 +1,4 @@
-"""EmbeddingRetriever: the first stage by vectors."""
+"""EmbeddingRetriever: vector retrieval as first stage."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ class EmbeddingRetriever(StoreRetriever):
     print(EmbeddingRetriever(document_store).run(query_embedding=[0.9, 0.1])["documents"])
     ```
 
-    :param document_store: Where to look.
-    :param top_k: How many documents to return at most.
-    :param filters: Only documents that match come back.
-    :param filter_policy: Whether filters at run time replace these filters or are merged with them.
-    :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryEmbeddingRetriever does: (score + 1) / 2 for
-        `cosine`, expit(score / 100) for `dot_product`; those of `l2` are already. Off by default, as there.
-    :param return_embedding: Whether the documents come with their embeddings.
-    :raises TypeError: If the store is no HybridDocumentStore.
+    :param document_store: The store to search.
+    :param top_k: Maximum number of documents to return.
+    :param filters: Return only documents that match.
+    :param filter_policy: Whether filters given at run time replace these filters or are merged with them.
+    :param scale_score: Scale scores to the range 0 to 1, as Haystack's InMemoryEmbeddingRetriever does: (score + 1) / 2 for
+        `cosine`, expit(score / 100) for `dot_product`; those of `l2` already are. Off by default, as there.
+    :param return_embedding: Whether to return the documents' embeddings.
+    :raises TypeError: If the store is not a HybridDocumentStore.
     :raises InvalidValueError: If `top_k` is less than 1.
     """
 
@@ -47,7 +47,7 @@ class EmbeddingRetriever(StoreRetriever):
         scale_score: bool = False,
         return_embedding: bool = False,
     ) -> None:
-        # Not `super()`: the decorator makes the class anew, and `super()` knows the old one.
+        # Not `super()`: the decorator creates a new class, and `super()` refers to the old one.
         StoreRetriever.__init__(
             self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
         )
@@ -57,7 +57,7 @@ class EmbeddingRetriever(StoreRetriever):
         return {"return_embedding": self.return_embedding}
 
     def warm_up(self) -> None:
-        """Load the vectors, so that the first query need not; cheap if there is nothing to do."""
+        """Load the vectors, so that the first query need not; cheap if they are already loaded."""
         self.document_store.warm_up(keywords=False)
 
     @component.output_types(documents=list[Document])
@@ -70,13 +70,13 @@ class EmbeddingRetriever(StoreRetriever):
         return_embedding: bool | None = None,
     ) -> dict[str, list[Document]]:
         """
-        Retrieve documents; `run_async` does it in a thread, so that an event loop goes on.
+        Retrieve documents; `run_async` does so in a thread, without blocking the event loop.
 
         :param query_embedding: The embedding of the query.
-        :param filters: Filters for this query; `filter_policy` says how they meet those of the component.
-        :param top_k: How many documents to return at most, if other than the component says.
-        :param scale_score: Whether scores are brought between 0 and 1, if other than the component says.
-        :param return_embedding: Whether the documents come with their embeddings, if other than the component says.
+        :param filters: Filters for this query; `filter_policy` decides how they combine with the component's.
+        :param top_k: Maximum number of documents to return; `None` means as configured.
+        :param scale_score: Whether to scale scores to the range 0 to 1; `None` means as configured.
+        :param return_embedding: Whether to return the documents' embeddings; `None` means as configured.
         :returns: `documents`: new documents with their similarity as score, best first.
         :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
         :raises FilterError: If the filters are malformed.

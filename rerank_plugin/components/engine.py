@@ -1,4 +1,4 @@
-"""What a ranker loads when it is first needed: the scorer, its cache and the calibration."""
+"""What a ranker loads on first use: the scorer, its cache and the calibration."""
 
 import threading
 from collections.abc import Iterator
@@ -22,8 +22,8 @@ class Engine:
     """
     A loaded second stage.
 
-    :param stage: Scores.
-    :param calibration: What is known about the model.
+    :param stage: The second stage.
+    :param calibration: The model's calibration.
     :param depth: When to stop early; `None`: never.
     """
 
@@ -34,9 +34,9 @@ class Engine:
 
 class EngineHolder:
     """
-    Loads the engine when the first call needs it, and closes it when the last call that has it is done.
+    Loads the engine on first use, and closes it when the last call that uses it has finished.
 
-    :param config: What to load.
+    :param config: The ranker's configuration.
     """
 
     def __init__(self, config: RankerConfig) -> None:
@@ -47,7 +47,7 @@ class EngineHolder:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave to the parent what it has loaded; its threads release no lock here."""
+        """Give up the parent's engine, and the lock, which the parent's threads would never release here."""
         self._lock = threading.Lock()
         if self._engine is not None:
             keep_forever(self._engine)
@@ -56,10 +56,10 @@ class EngineHolder:
     @contextmanager
     def borrow(self, limits: CallLimits | None = None) -> Iterator[Engine]:
         """
-        Give the engine to a call.
+        Lend the engine to a call.
 
-        :param limits: Of the call: the time in which the engine was loaded, by this call or another one, is credited.
-        :returns: The engine. It stays open until the `with` block ends, whoever closes the holder meanwhile.
+        :param limits: Limits of the call. The time spent loading the engine, by this or another call, is credited.
+        :returns: The engine. It stays open until the `with` block ends, even if the holder is closed meanwhile.
         :raises RerankError: See `load_engine`.
         """
         limits = limits or CallLimits()
@@ -72,13 +72,13 @@ class EngineHolder:
             yield engine
         finally:
             with self._lock:
-                # In the child of a fork that happened meanwhile, the engine is the parent's.
+                # If the process was forked meanwhile, the engine belongs to the parent.
                 if id(engine) in self._users:
                     self._users[id(engine)] -= 1
                     self._close_if_unused(engine)
 
     def close(self) -> None:
-        """Let the engine go. A later call loads it again."""
+        """Release the engine. A later call loads it again."""
         with self._lock:
             engine, self._engine = self._engine, None
             if engine is not None:
@@ -94,12 +94,12 @@ def load_engine(config: RankerConfig) -> Engine:
     """
     Load model, cache and calibration.
 
-    :param config: What to load.
+    :param config: The ranker's configuration.
     :returns: The engine.
-    :raises ModelError: If the model cannot be loaded, or has no early-exit head though it was asked for.
+    :raises ModelError: If the model cannot be loaded, or lacks the early-exit head that the configuration needs.
     :raises InvalidValueError: If a value does not fit the model.
     :raises InputFileError: If the calibration cannot be read.
-    :raises ScoreCacheError: If the cache's file cannot be used.
+    :raises ScoreCacheError: If the cache file cannot be used.
     """
     from rerank_plugin.scoring.cache import ScoreCache
     from rerank_plugin.scoring.calibration import load_calibration
@@ -111,7 +111,7 @@ def load_engine(config: RankerConfig) -> Engine:
     if config.adaptive_depth is not None:
         if calibration.depth is None:
             raise InvalidValueError(
-                "adaptive_depth needs to know when to stop: fit it with `rerank calibrate DATASET` and give its file as "
+                "adaptive_depth needs a fitted stopping rule: run `rerank calibrate DATASET` and pass its file as "
                 "calibration, or leave adaptive_depth out"
             )
         depth = calibration.depth.at(config.adaptive_depth)

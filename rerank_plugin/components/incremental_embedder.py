@@ -1,4 +1,4 @@
-"""IncrementalDocumentEmbedder: embed only what the document store has no embedding of yet."""
+"""IncrementalDocumentEmbedder: embed only documents whose embedding is not in the document store yet."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from haystack import Document, component, default_from_dict, default_to_dict
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 
-# Parameters of embedders that change how they work, and not what comes out.
+# Parameters of embedders that do not change the embeddings.
 _WITHOUT_EFFECT = frozenset(
     {"api_key", "batch_size", "device", "local_files_only", "max_retries", "progress_bar", "timeout", "token"}
 )
@@ -19,18 +19,18 @@ _WITHOUT_EFFECT = frozenset(
 @component
 class IncrementalDocumentEmbedder:
     """
-    Embeds documents with another embedder, and takes the embeddings of texts that have not changed from a document store.
+    Embeds documents with another embedder, and reuses the embeddings of unchanged texts from a document store.
 
-    Beside each embedding it writes into `meta["embedded_as"]` what it was made from: a hash of the embedder's parameters,
-    the content, and the meta fields that are embedded with it. When documents are written again, those whose hash is in
-    the store need not be embedded, however their ids, their order or the rest of their meta have changed. Any document
-    store whose filters know `in` will do.
+    With each embedding, `meta["embedded_as"]` stores a hash of what it was computed from: the embedder's parameters, the
+    content, and the meta fields that are embedded with it. When documents are written again, those whose hash is in the
+    store are not embedded again, even if their ids, their order or other meta fields have changed. Works with any document
+    store whose filters support `in`.
 
-    `pipelines/indexing.yaml` has one.
+    `pipelines/indexing.yaml` uses it.
 
     :param embedder: A document embedder: a component that takes and returns `documents`.
-    :param document_store: Where the documents are written to.
-    :raises InvalidValueError: If one of them is not that.
+    :param document_store: The store that the documents are written to.
+    :raises InvalidValueError: If an argument is of the wrong kind.
     """
 
     def __init__(self, embedder: Any, document_store: Any) -> None:
@@ -42,13 +42,13 @@ class IncrementalDocumentEmbedder:
         self.document_store = document_store
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
+        """Return the component as a dictionary, for a pipeline's YAML."""
         return default_to_dict(self, embedder=self.embedder.to_dict(), document_store=self.document_store.to_dict())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "IncrementalDocumentEmbedder":
         """
-        Return the component that `to_dict` described.
+        Build the component from the output of `to_dict`.
 
         :param data: The dictionary.
         """
@@ -60,7 +60,7 @@ class IncrementalDocumentEmbedder:
             self.embedder.warm_up()
 
     def close(self) -> None:
-        """Close the document store, where it has files; the next use opens them again."""
+        """Close the document store if it has files; the next use opens them again."""
         if hasattr(self.document_store, "close"):
             self.document_store.close()
 
@@ -70,9 +70,9 @@ class IncrementalDocumentEmbedder:
         Embed documents.
 
         :param documents: The documents; they are not changed.
-        :returns: `documents`: new documents with embeddings, in the same order; `reused`: how many of them were not embedded
-            anew.
-        :raises InvalidValueError: If they are no Documents, or the embedder returns another number of them.
+        :returns: `documents`: new documents with embeddings, in the same order; `reused`: how many embeddings were
+            reused.
+        :raises InvalidValueError: If they are not Documents, or the embedder returns a different number of them.
         """
         if not isinstance(documents, list) or not all(isinstance(document, Document) for document in documents):
             raise InvalidValueError(f"documents must be a list of Documents, got {shown(documents)}")
@@ -84,7 +84,7 @@ class IncrementalDocumentEmbedder:
             if len(embedded) != len(missing):
                 raise InvalidValueError(
                     f"embedder {type(self.embedder).__name__} returned {len(embedded)} documents for {len(missing)}: it "
-                    "must return each one"
+                    "must return one for each"
                 )
             known.update({key: document.embedding for key, document in zip(missing, embedded, strict=True)})
         with_embeddings = [

@@ -1,4 +1,4 @@
-"""What a call brings: checked before anything is scored, and brought into the form that is scored."""
+"""The arguments of a call: checked before anything is scored, then turned into passages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from rerank_plugin.errors import InvalidValueError
 @dataclass(frozen=True)
 class Overrides:
     """
-    What a call asks for other than the ranker's parameters; `None` means as configured.
+    Parameters that a call overrides; `None` means as configured.
 
-    :param top_k: Most documents.
+    :param top_k: Maximum number of documents.
     :param scale_score: Probabilities or logits.
     :param score_threshold: Lowest score.
-    :raises InvalidValueError: If one of them has the wrong type or is out of range.
+    :raises InvalidValueError: If a value has the wrong type or is out of range.
     """
 
     top_k: int | None = None
@@ -41,11 +41,11 @@ def check_queries(queries: Any, documents: Any) -> None:
     """
     Check the arguments of `rank_many`.
 
-    :raises InvalidValueError: If they are not as many lists of documents as there are queries.
+    :raises InvalidValueError: If they are not lists, or not of equal length.
     """
-    for name, value, what in (("queries", queries, "texts"), ("documents", documents, "lists of Documents")):
+    for name, value, items in (("queries", queries, "texts"), ("documents", documents, "lists of Documents")):
         if not isinstance(value, list | tuple):
-            raise InvalidValueError(f"{name} must be a list of {what}, got {shown(value)}")
+            raise InvalidValueError(f"{name} must be a list of {items}, got {shown(value)}")
     if len(queries) != len(documents):
         raise InvalidValueError(
             f"rank_many got {len(queries)} queries and {len(documents)} lists of documents: pass one list for each query"
@@ -56,9 +56,9 @@ def check_documents(documents: Any, *, fusion: str) -> None:
     """
     Check candidates.
 
-    :param documents: What should be a list of Documents.
-    :param fusion: The fusion that will read their scores.
-    :raises InvalidValueError: If it is not, or one of them cannot be ranked.
+    :param documents: The candidates, which should be a list of Documents.
+    :param fusion: The fusion that will use their scores.
+    :raises InvalidValueError: If they are not, or one of them cannot be ranked.
     """
     if not isinstance(documents, list | tuple):
         raise InvalidValueError(f"documents must be a list of Documents, got {shown(documents)}")
@@ -85,16 +85,17 @@ def _check_score(document: Document, fusion: str) -> None:
         return
     if score is None:
         raise InvalidValueError(
-            f"fusion 'linear' needs the first stage's score of every document, {document.id!r} has none: use fusion 'rrf'"
+            f"fusion 'linear' needs the first stage's score of every document, but {document.id!r} has none: "
+            "use fusion 'rrf'"
         )
     if not isfinite(score):
         raise InvalidValueError(
-            f"fusion 'linear' needs finite first-stage scores, document {document.id!r} has {score}: use fusion 'rrf'"
+            f"fusion 'linear' needs finite first-stage scores, but document {document.id!r} has {score}: use fusion 'rrf'"
         )
 
 
 def deduplicate(documents: Sequence[Document]) -> list[Document]:
-    """Keep of each id the document with the highest score, in the place of the first."""
+    """Keep the highest-scored document of each id, at the position of the first."""
     best: dict[str, Document] = {}
     for document in documents:
         kept = best.get(document.id)
@@ -104,18 +105,18 @@ def deduplicate(documents: Sequence[Document]) -> list[Document]:
 
 
 def _score_or_least(document: Document) -> float:
-    # nan, too, is below every score: it compares as unequal to itself.
+    # nan also ranks below every score; it is the only value unequal to itself.
     return -inf if document.score is None or document.score != document.score else document.score
 
 
 def passage_of(document: Document, config: RankerConfig) -> str:
     """
-    Put together what the model reads of a document.
+    Build the passage that the model reads of a document.
 
     :param document: The document.
-    :param config: Says which metadata belong to it, and what is put around it.
+    :param config: Names the metadata fields to include, the prefix and the suffix.
     :returns: The passage; it ends with the content and the suffix.
-    :raises InvalidValueError: If a metadata field is no valid text.
+    :raises InvalidValueError: If a metadata field is not valid text.
     """
     values = [(name, document.meta.get(name)) for name in config.meta_fields_to_embed]
     fields = [_field_text(document, name, value) for name, value in values if value is not None]
@@ -127,5 +128,7 @@ def _field_text(document: Document, name: str, value: Any) -> str:
     try:
         text = str(value)
     except Exception as error:
-        raise InvalidValueError(f"meta[{name!r}] of document {shown(document.id)} cannot be made a text: {error}") from error
+        raise InvalidValueError(
+            f"meta[{name!r}] of document {shown(document.id)} cannot be converted to text: {error}"
+        ) from error
     return check_text(f"meta[{name!r}] of document {shown(document.id)}", text, empty=True)

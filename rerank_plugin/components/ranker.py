@@ -20,7 +20,7 @@ from rerank_plugin.components.reranker import Reranker
 from rerank_plugin.scoring.forking import renew_after_fork
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
-# Calls of `run_async` that are under way at once: one of them scores, the others tokenise, or wait for their turn.
+# Concurrent calls of `run_async`: one of them scores, the others tokenise or wait for their turn.
 ASYNC_CALLS = 16
 
 
@@ -30,8 +30,8 @@ class CrossEncoderRanker:
     Ranks documents by how well they answer the query, with a cross-encoder.
 
     A drop-in for Haystack's `SentenceTransformersSimilarityRanker`: the parameters have the same names and meanings.
-    Documents come back as copies: `score` is the ranker's; `meta["first_stage_score"]` and `meta["first_stage_rank"]`
-    (from 1) are what the document came with.
+    It returns copies of the documents: `score` is the ranker's; `meta["first_stage_score"]` and `meta["first_stage_rank"]`
+    (from 1) keep the first stage's.
 
     ```python
     from haystack import Document
@@ -43,15 +43,15 @@ class CrossEncoderRanker:
     ```
 
     :param model: A bundled name, a folder, or a Hub id. Default: the bundled English model.
-    :param device: Where the model runs, also as a text (`cpu`, `cuda:0`). `None` takes the best that is there.
-    :param token: Access token for private models of the Hub; read at `warm_up`.
-    :param top_k: Most documents to return.
-    :param query_prefix: Put before the query, as instruction-tuned models want it.
-    :param query_suffix: Put behind the query.
-    :param document_prefix: Put before each passage.
-    :param document_suffix: Put behind each passage.
-    :param meta_fields_to_embed: Metadata fields that are put before the content, `title` for example.
-    :param embedding_separator: Stands between these fields and the content.
+    :param device: Where the model runs; a string (`cpu`, `cuda:0`) works too. `None`: the best device available.
+    :param token: Access token for private models on the Hub; read at `warm_up`.
+    :param top_k: Maximum number of documents to return.
+    :param query_prefix: Text before the query, which instruction-tuned models need.
+    :param query_suffix: Text after the query.
+    :param document_prefix: Text before each passage.
+    :param document_suffix: Text after each passage.
+    :param meta_fields_to_embed: Metadata fields to prepend to the content, `title` for example.
+    :param embedding_separator: Separator between these fields and the content.
     :param scale_score: `True`: scores are probabilities (sigmoid of the logit, calibrated if there is a calibration).
         `False`: scores are the logits.
     :param score_threshold: Leave out documents that the cross-encoder scores below this. `None` keeps all.
@@ -60,45 +60,46 @@ class CrossEncoderRanker:
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
     :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch`, `openvino` or `onnx` (needs the extra `onnx`).
-    :param batch_size: Most pairs that are scored at once; `None`: as many as `max_batch_tokens` lets in.
-    :param max_batch_tokens: Most tokens that are scored at once, padding included: it bounds the memory of long passages.
+    :param batch_size: Maximum number of pairs scored at once; `None`: limited by `max_batch_tokens` only.
+    :param max_batch_tokens: Maximum number of tokens scored at once, padding included; bounds the memory of long passages.
         `None`: what is fastest on the backend.
-    :param precision: `auto` (bf16 in OpenVINO where the CPU has it, fp16 on a GPU, else fp32), `fp32`, `bf16`, `fp16`
+    :param precision: `auto` (bf16 in OpenVINO if the CPU supports it, fp16 on a GPU, else fp32), `fp32`, `bf16`, `fp16`
         (torch), or `int8` (OpenVINO and ONNX, with the extra `int8`).
     :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
     :param torch_compile: Compile the model, with the torch backend.
-    :param max_length: Most tokens of query and passage together, no more than the model reads; `None`: as many as it reads.
-    :param window_aggregation: How the windows of a passage that is too long make one score: `max`, `mean_top_k`, or `first`;
-        `truncate` cuts the passage as the stock ranker does. `meta["window"]` says which characters of the content decided.
-    :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers), at most half of what the
-        model reads.
-    :param window_top_k: Windows that `mean_top_k` takes the mean of.
+    :param max_length: Maximum tokens of query and passage together, at most the model's input length; `None`: the input
+        length.
+    :param window_aggregation: How the scores of a long passage's windows are aggregated: `max`, `mean_top_k` or `first`;
+        `truncate` cuts the passage as the stock ranker does. `meta["window"]` holds the deciding characters of the content.
+    :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers), at most half of the model's
+        input length.
+    :param window_top_k: Number of windows that `mean_top_k` averages.
     :param calibration: `auto`: the calibration in the model's folder, if there is one; `none`; or the file that
         `rerank calibrate` wrote.
-    :param score_cache: Remember scores in `memory` or in an SQLite file (a path: `./scores` or `scores.sqlite`), which
-        processes may share, and which may be read-only. `None`: score anew each time.
-    :param score_cache_size: Most scores that are remembered.
-    :param time_budget_ms: Milliseconds for a call; loading the model does not count. Candidates that it leaves unscored come
-        last, in first-stage order and without a score, marked by `meta["reranked"] = False`. A long document between whose
-        windows the time ran out has the score of the windows that were read, marked by `meta["partly_read"] = True`. The
-        first batch is always scored. `None`: take as long as it takes, and read everything.
+    :param score_cache: Cache scores in `memory` or in an SQLite file (a path: `./scores` or `scores.sqlite`), which
+        several processes may share and which may be read-only. `None`: no cache.
+    :param score_cache_size: Maximum number of cached scores.
+    :param time_budget_ms: Milliseconds for a call, not counting loading the model. Candidates left unscored come last, in
+        first-stage order and without a score, marked by `meta["reranked"] = False`. If time runs out between the windows of
+        a long document, it has the score of the windows read so far, marked by `meta["partly_read"] = True`. The first
+        batch is always scored. `None`: no limit; everything is read.
     :param on_error: `raise`, or `keep_order`: if scoring fails, return the candidates as the first stage ranked them.
-    :param fusion: Rank by both stages: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own score is
-        then in `meta["second_stage_score"]`.
-    :param fusion_weight: Weight of the second stage, 0 to 1, with a `fusion`; `None`: the calibration's, or else 0.5.
-    :param adaptive_depth: Stop when, with this confidence (0 to 1), a document of the full result is among those found: the
-        remaining candidates are too deep to enter it. Needs a calibration. Fewer candidates than it looks at between two
-        decisions are all scored. `None`: score all.
+    :param fusion: Combine both stages' rankings: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own
+        score is then in `meta["second_stage_score"]`.
+    :param fusion_weight: Weight of the second stage, 0 to 1; `None`: the calibration's, or else 0.5.
+    :param adaptive_depth: Stop scoring once the remaining candidates are too deep to enter the result: a document of the
+        full result is kept with this confidence (0 to 1). Needs a calibration. It decides after every few candidates; a list
+        shorter than that is scored in full. `None`: score all.
     :param early_exit: Score all candidates with the first layers only, and this many of them with all layers. Needs a model
         with an early-exit head. `None`: score all with all layers.
-    :ivar config: All of this as a value that does not change. Its fields can be read as attributes of the component, too; to
-        change one, make another ranker.
-    :raises InvalidValueError: If a value is none of those described, or contradicts another one.
+    :ivar config: The configuration, immutable. Its fields can also be read as attributes of the component; to change one,
+        make a new ranker.
+    :raises InvalidValueError: If a value is out of range, or contradicts another one.
     """
 
     config: RankerConfig
 
-    def __init__(  # noqa: PLR0913 - the parameters of the component that this one replaces, and its own
+    def __init__(  # noqa: PLR0913 - the parameters of the component that it replaces, and more
         self,
         *,
         model: str | Path = DEFAULT_MODEL,
@@ -137,7 +138,7 @@ class CrossEncoderRanker:
         adaptive_depth: float | None = None,
         early_exit: int | None = None,
     ) -> None:
-        # What the types of the fields promise is checked, and made true, by the config itself.
+        # The config checks the values and converts them to the types of its fields.
         self.config = RankerConfig(
             model=model,  # type: ignore[arg-type]
             device=device,  # type: ignore[arg-type]
@@ -180,11 +181,11 @@ class CrossEncoderRanker:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Forget the parent's threads. Called in a forked child."""
+        """Replace the lock and the threads. Called in a forked child."""
         self._lock = threading.Lock()
         self._executor: ThreadPoolExecutor | None = None
 
-    if not TYPE_CHECKING:  # the type of each parameter is that of the config's field
+    if not TYPE_CHECKING:  # type checkers see the config's fields instead
 
         def __getattr__(self, name: str) -> Any:
             if name in PARAMETERS and "config" in self.__dict__:
@@ -194,10 +195,10 @@ class CrossEncoderRanker:
         def __setattr__(self, name: str, value: Any) -> None:
             if name in PARAMETERS:
                 raise AttributeError(
-                    f"{name} of a ranker cannot be changed, as the model is loaded for it: make another one, "
+                    f"{name} of a ranker cannot be changed, as its model is loaded for it: make a new one, "
                     f"CrossEncoderRanker(**{{**ranker.config.init_parameters(), {name!r}: ...}})"
                 )
-            object.__setattr__(self, name, value)  # not super(): the decorator makes another class of this one
+            object.__setattr__(self, name, value)  # not super(): the decorator creates a new class
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy and pickle the configuration; the copy loads the model itself."""
@@ -213,15 +214,15 @@ class CrossEncoderRanker:
 
     def warm_up(self) -> None:
         """
-        Load the model; a second call does nothing. With `on_error="keep_order"` a model that cannot be loaded is a warning.
+        Load the model; a second call does nothing. With `on_error="keep_order"`, a failure to load is only logged.
 
-        :raises ModelError: If the model cannot be found or is no cross-encoder.
-        :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision.
+        :raises ModelError: If the model cannot be found or is not a cross-encoder.
+        :raises InvalidValueError: If the backend is unknown, does not run on the device or lacks the precision.
         """
         self._reranker.warm_up()
 
     def close(self) -> None:
-        """Wait for the calls of `run_async` that were made before, and let the model go. A later `run` loads it again."""
+        """Wait for pending calls of `run_async`, and release the model. A later `run` loads it again."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
@@ -241,22 +242,22 @@ class CrossEncoderRanker:
         """
         Rank documents by how well they answer the query.
 
-        Documents that share an id count once: the one with the highest score stays. `None` as content counts as empty.
+        Of documents with the same id, only the one with the highest score is kept. `None` as content counts as empty.
 
         :param query: The query.
         :param documents: The candidates, in first-stage order.
-        :param top_k: Most documents to return; `None` means as configured.
+        :param top_k: Maximum number of documents to return; `None` means as configured.
         :param scale_score: Probabilities or logits; `None` means as configured.
         :param score_threshold: Lowest score to return; `None` means as configured.
-        :returns: `documents`: copies, best first; equal scores are ordered by id. `status`: how the answer came about:
+        :returns: `documents`: copies, best first; ties are ordered by id. `status`: how the result was produced:
             `state` (`complete`; `partial`: the time budget left candidates unscored or partly read; `fallback`: scoring
-            failed, the order is the first stage's), `candidates`, `scored`, `partly_read`, `stopped_by` (`deadline`,
+            failed, and the first-stage order was kept), `candidates`, `scored`, `partly_read`, `stopped_by` (`deadline`,
             `depth`, `early_exit` or `None`), `cached` (scores from the cache), `milliseconds`, `backend` (such as
             `openvino bf16`) and `error`.
-        :raises InvalidValueError: If the query is empty or no valid text, a document is none or has no valid text, `top_k`
-            is below 1, or a score is missing that `fusion` reads. Nothing has been scored then.
-        :raises ModelError: If the model cannot be loaded or is no cross-encoder; or if it was loaded before this process was
-            forked.
+        :raises InvalidValueError: If the query is empty or not valid text, a document is not a Document or has invalid text,
+            `top_k` is below 1, or a score that `fusion` needs is missing. Nothing is scored in that case.
+        :raises ModelError: If the model cannot be loaded or is not a cross-encoder; or if it was loaded before this process
+            was forked.
         """
         overrides = Overrides(top_k, scale_score, score_threshold)
         return self._reranker.answer([query], [documents], overrides)[0]
@@ -274,8 +275,8 @@ class CrossEncoderRanker:
         """
         Rank documents without blocking the event loop.
 
-        The scoring runs in threads of the ranker's own, which take turns, as each uses all cores. The time that a call waits
-        counts towards its time budget. A call that is cancelled stops before its next batch.
+        Scoring runs in the ranker's own threads, which take turns, as each uses all cores. Waiting time counts towards the
+        time budget. A cancelled call stops before its next batch.
 
         :param query: See `run`.
         :param documents: See `run`.
@@ -328,24 +329,24 @@ class CrossEncoderRanker:
 
     def logits(self, query: str, passages: Sequence[str]) -> list[float]:
         """
-        Score texts as they are, all of them: no ranking, fusion or time budget.
+        Score texts as they are: no ranking, fusion or time budget.
 
         :param query: The query.
         :param passages: The texts; prefixes and suffixes are put around them.
         :returns: The logit of each text, in order.
-        :raises InvalidValueError: If one of them is no valid text.
-        :raises ModelError: If the model cannot be loaded or is no cross-encoder.
+        :raises InvalidValueError: If one of them is not valid text.
+        :raises ModelError: If the model cannot be loaded or is not a cross-encoder.
         """
         return self._reranker.logits(query, passages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return type and init parameters, as Haystack's YAML wants them."""
+        """Return type and init parameters, for Haystack's YAML."""
         return default_to_dict(self, **self.config.to_yaml())
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "CrossEncoderRanker":
         """
-        Make the component from what `to_dict` returned, or what a YAML says.
+        Build the component from the output of `to_dict`, or from YAML.
 
         :param data: `type` and `init_parameters`.
         :returns: The component.
@@ -358,7 +359,7 @@ class CrossEncoderRanker:
         return ranker
 
     def _in_own_thread(self, answer: Callable[[], list[Answer]]) -> "asyncio.Future[list[Answer]]":
-        # Under the lock: `close` must not shut the executor down between these two lines.
+        # Under the lock, so that `close` cannot shut the executor down before the call is submitted.
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(max_workers=ASYNC_CALLS, thread_name_prefix="rerank")

@@ -1,4 +1,4 @@
-"""From scores to ranked documents: what comes back, in which order, with which score."""
+"""From scores to ranked documents: which are returned, in which order, with which score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ class RankingRules:
     """
     How scores become a ranking.
 
-    :param top_k: Most documents.
+    :param top_k: Maximum number of documents.
     :param scale_score: Probabilities instead of logits.
     :param score_threshold: Lowest score of the cross-encoder; `None` keeps all.
     :param fusion: `none`, `rrf` or `linear`.
-    :param fusion_weight: Of the second stage.
-    :param calibration: Turns logits into probabilities.
+    :param fusion_weight: Weight of the second stage.
+    :param calibration: Maps logits to probabilities.
     """
 
     top_k: int
@@ -42,27 +42,27 @@ class RankingRules:
 
 
 def first_stage_scores(documents: Sequence[Document]) -> "NDArray[np.float64]":
-    """Return the scores that documents came with, `nan` where there is none."""
+    """Return the documents' own scores, `nan` where there is none."""
     return np.array([np.nan if d.score is None else float(d.score) for d in documents], dtype=np.float64)
 
 
 def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingRules) -> list[Document]:
     """
-    Make the result.
+    Rank candidates by their scores.
 
     Candidates that the deadline left unscored come last, in first-stage order, without a score, whatever the threshold;
-    those that were left out because they could not matter do not come at all. One that was read in part when the deadline
-    came has the score of what was read, and `meta["partly_read"]`.
+    those skipped because they could not matter are left out. A candidate that was only partly read at the deadline has the
+    score of what was read, and `meta["partly_read"]`.
 
-    :param candidates: In first-stage order.
-    :param scored: What the second stage says about them.
+    :param candidates: The candidates, in first-stage order.
+    :param scored: Their second-stage scores.
     :param rules: How to rank.
-    :returns: Copies, best first; equal ones are ordered by id.
+    :returns: Copies, best first; ties are ordered by id.
     """
     known = np.flatnonzero(~np.isnan(scored.logits))
     logits = scored.logits[known]
     values = rules.calibration.probabilities(logits) if rules.scale_score else logits.astype(np.float64)
-    # Ordered by logit, not by score: two large logits can share one probability.
+    # Ordered by logit, not by score: two large logits can have the same probability.
     keys = logits.astype(np.float64)
     if rules.fusion != "none" and len(known):
         from rerank_plugin.scoring.fusion import fuse
@@ -85,7 +85,7 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
 
 
 def keep_order(candidates: list[Document], top_k: int) -> list[Document]:
-    """Return the first candidates with their own scores, marked as not reranked: the answer where scoring failed."""
+    """Return the first candidates with their own scores, marked as not reranked: the result if scoring failed."""
     return [
         _copy(document, position, document.score, {RERANKED: False}) for position, document in enumerate(candidates[:top_k])
     ]

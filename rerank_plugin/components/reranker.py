@@ -1,4 +1,4 @@
-"""How a ranker answers: check, score within the limits, rank, and say how it went."""
+"""A ranker's call: check the arguments, score within the limits, rank, and report the status."""
 
 import logging
 import time
@@ -32,9 +32,9 @@ DEFAULT_FUSION_WEIGHT = 0.5
 
 class Reranker:
     """
-    The work of a ranker.
+    The implementation of `CrossEncoderRanker`, free of Haystack's component interface.
 
-    :param config: What it was told.
+    :param config: The configuration.
     :param clock: Returns seconds.
     """
 
@@ -44,7 +44,7 @@ class Reranker:
         self._engines = EngineHolder(config)
 
     def warm_up(self) -> None:
-        """Load what is needed. See `CrossEncoderRanker.warm_up`."""
+        """Load the engine. See `CrossEncoderRanker.warm_up`."""
         try:
             with self._engines.borrow():
                 pass
@@ -56,7 +56,7 @@ class Reranker:
             logger.warning("The reranker cannot be loaded; until it can, first-stage order is kept: %s", error)
 
     def close(self) -> None:
-        """Let model and cache go, once the calls that run now are done."""
+        """Release model and cache, once the running calls have finished."""
         self._engines.close()
 
     def answer(
@@ -72,22 +72,22 @@ class Reranker:
         Rank the candidates of queries.
 
         :param queries: The queries.
-        :param documents: For each its candidates.
-        :param overrides: What the call asks for.
-        :param began: When the call came, as `clock` counts; `None`: now.
-        :param should_stop: Asked between batches.
+        :param documents: The candidates of each query.
+        :param overrides: Parameters that the call overrides.
+        :param began: When the call arrived, by `clock`; `None`: now.
+        :param should_stop: Checked between batches.
         :returns: `documents` and `status` of each query.
-        :raises InvalidValueError: If something that was passed cannot be used.
+        :raises InvalidValueError: If an argument cannot be used.
         """
         config = self._config
         budget = None if config.time_budget_ms is None else config.time_budget_ms / 1000
         limits = CallLimits(budget, began=began, should_stop=should_stop, clock=self.clock)
         for query in queries:
             check_text("query", query)
-        for some in documents:
-            check_documents(some, fusion=config.fusion)
-        candidates = [deduplicate(some) for some in documents]
-        passages = [[passage_of(document, config) for document in some] for some in candidates]
+        for of_query in documents:
+            check_documents(of_query, fusion=config.fusion)
+        candidates = [deduplicate(of_query) for of_query in documents]
+        passages = [[passage_of(document, config) for document in of_query] for of_query in candidates]
         if not any(candidates):
             return [Answer(documents=[], status=self._status("complete", [], limits)) for _ in queries]
         top_k = config.top_k if overrides.top_k is None else overrides.top_k
@@ -97,8 +97,8 @@ class Reranker:
                 scored = self._score(engine, requests, candidates, top_k, limits)
                 rules = self._rules(engine, overrides, top_k)
                 return [
-                    self._answer(engine, rules, some, texts, scores, limits)
-                    for some, texts, scores in zip(candidates, passages, scored, strict=True)
+                    self._answer(engine, rules, of_query, texts, scores, limits)
+                    for of_query, texts, scores in zip(candidates, passages, scored, strict=True)
                 ]
         except (InvalidValueError, ScoringStoppedError):
             raise
@@ -108,8 +108,10 @@ class Reranker:
             logger.warning("Reranking failed, first-stage order is kept: %s", error)
             reason = f"{type(error).__name__}: {error}"
             return [
-                Answer(documents=keep_order(some, top_k), status=self._status("fallback", some, limits, error=reason))
-                for some in candidates
+                Answer(
+                    documents=keep_order(of_query, top_k), status=self._status("fallback", of_query, limits, error=reason)
+                )
+                for of_query in candidates
             ]
 
     def logits(self, query: str, passages: Sequence[str]) -> list[float]:
@@ -143,8 +145,8 @@ class Reranker:
         if engine.depth is not None:
             rule = engine.depth
             return [
-                engine.stage.score_to_depth(request, DepthLimit(rule, first_stage_scores(some), top_k), limits)
-                for request, some in zip(requests, candidates, strict=True)
+                engine.stage.score_to_depth(request, DepthLimit(rule, first_stage_scores(of_query), top_k), limits)
+                for request, of_query in zip(requests, candidates, strict=True)
             ]
         return engine.stage.score(requests, limits)
 
@@ -185,7 +187,7 @@ class Reranker:
         return Answer(documents=ranked, status=status)
 
     def _characters(self, engine: Engine, document: Document, passage: str, window: Window) -> list[int]:
-        """Characters of the document's content that the window covers."""
+        """Return the characters of the document's content that the window covers."""
         content = document.content or ""
         before = len(passage) - len(content) - len(self._config.document_suffix)
         covered = engine.stage.scorer.characters(passage, window)

@@ -1,4 +1,4 @@
-"""What the two retrievers of a HybridDocumentStore have in common."""
+"""The common base of the two retrievers of a HybridDocumentStore."""
 
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ Filters = dict[str, Any]
 
 
 class StoreRetriever:
-    """Parameters, filters and lifetime of a retriever; a subclass adds `run`, which says what a query is."""
+    """Parameters, filters and lifetime of a retriever; a subclass adds `run`."""
 
     def __init__(
         self,
@@ -26,8 +26,8 @@ class StoreRetriever:
     ) -> None:
         if not isinstance(document_store, HybridDocumentStore):
             raise TypeError(
-                f"document_store must be a HybridDocumentStore, got {type(document_store).__name__}: other stores have "
-                "retrievers of their own"
+                f"document_store must be a HybridDocumentStore, got {type(document_store).__name__}: other stores need "
+                "their own retrievers"
             )
         if filters is not None and not isinstance(filters, dict):
             raise InvalidValueError(f"filters must be a dictionary or None, got {shown(filters)}")
@@ -38,11 +38,11 @@ class StoreRetriever:
         self.scale_score = check_flag("scale_score", scale_score)
 
     def _own_parameters(self) -> dict[str, Any]:
-        """Return the parameters that only this kind of retriever has."""
+        """Return the parameters specific to this kind of retriever."""
         return {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the component as a dictionary, as a pipeline's YAML keeps it."""
+        """Return the component as a dictionary, for a pipeline's YAML."""
         return default_to_dict(
             self,
             document_store=self.document_store,
@@ -56,7 +56,7 @@ class StoreRetriever:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """
-        Return the component that `to_dict` described.
+        Build the component from the output of `to_dict`.
 
         :param data: The dictionary.
         """
@@ -67,7 +67,7 @@ class StoreRetriever:
         self.document_store.close()
 
     def _options(self, filters: Filters | None, top_k: int | None, scale_score: bool | None) -> dict[str, Any]:
-        """Return what a search is asked with: the values of a run, and those of the component where a run says nothing."""
+        """Return the options of a search: the values given to `run`, or else those of the component."""
         if filters is not None and not isinstance(filters, dict):
             raise InvalidValueError(f"filters must be a dictionary or None, got {shown(filters)}")
         return {

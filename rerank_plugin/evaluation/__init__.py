@@ -1,7 +1,7 @@
 """
-Measure retrieval: what a second stage gains, on which queries, and what it costs. `rerank eval` as a library.
+Evaluate retrieval: what a second stage gains, on which queries, and at what cost. `rerank eval` as a library.
 
-The names below are loaded on first use, as importing the package must cost nothing.
+The names below are imported on first use, so that importing the package is cheap.
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Difference", "Evaluation", "compare", "evaluate", "read_qrels", "read_run", "write_run"]
 
-_HOMES = {
+_MODULES = {
     "Comparison": "rerank_plugin.evaluation.comparison",
     "Difference": "rerank_plugin.evaluation.comparison",
     "Evaluation": "rerank_plugin.evaluation.measures",
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public name from the module where it lives."""
-    if name not in _HOMES:
+    """Import a public name from the module that defines it."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'rerank_plugin.evaluation' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""Fit probabilities, fusion weights and the depth rule on judged queries, and say what each gains."""
+"""Fit probabilities, fusion weights and the depth rule on judged queries, and report the effect of each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ TOP_K = 10
 @dataclass(frozen=True)
 class DepthEffect:
     """
-    What adaptive depth does at a confidence.
+    The effect of adaptive depth at a confidence.
 
     :param confidence: The value of the ranker's parameter `adaptive_depth`.
-    :param candidates: Mean number of candidates that are scored.
+    :param candidates: Mean number of candidates scored.
     :param quality: nDCG@10.
     """
 
@@ -44,17 +44,17 @@ class DepthEffect:
 @dataclass(frozen=True)
 class CalibrationReport:
     """
-    A calibration, and what it does on the queries that it was fitted on.
+    A calibration, and its effect on the queries that it was fitted on.
 
-    :param calibration: To be saved.
-    :param queries: Queries with candidates.
-    :param pairs: Pairs of query and candidate.
-    :param relevant: How many of these are judged relevant.
+    :param calibration: The calibration.
+    :param queries: Number of queries with candidates.
+    :param pairs: Number of query-candidate pairs.
+    :param relevant: Number of these that are judged relevant.
     :param errors: Expected calibration error before and after.
     :param first_stage: nDCG@10 of the first stage.
     :param second_stage: nDCG@10 of the second stage.
     :param fusions: nDCG@10 of each fusion with its best weight.
-    :param depths: Adaptive depth at several confidences; empty where no rule could be fitted.
+    :param depths: Adaptive depth at several confidences; empty if no rule could be fitted.
     """
 
     calibration: Calibration
@@ -68,7 +68,7 @@ class CalibrationReport:
     depths: list[DepthEffect]
 
     def lines(self) -> dict[str, int | float | str]:
-        """Return the facts for people, by name."""
+        """Return the figures by name, for display."""
         weights = self.calibration.fusion_weights
         depths = {
             f"adaptive depth {effect.confidence}": f"{effect.candidates:.0f} candidates, {NDCG} {effect.quality:.4f}"
@@ -83,13 +83,13 @@ class CalibrationReport:
             f"{NDCG} of the first stage": round(self.first_stage, 4),
             f"{NDCG} of the second stage": round(self.second_stage, 4),
             **{f"{NDCG} of fusion {name}, weight {weights[name]}": round(value, 4) for name, value in self.fusions.items()},
-            **(depths or {"adaptive depth": "not fitted: no candidate behind the first ones ever enters the result"}),
+            **(depths or {"adaptive depth": "not fitted: no candidate beyond the first ones ever enters the result"}),
         }
 
 
 def check_calibration(method: str, output: Path) -> None:
     """
-    Check what a calibration needs, before candidates are scored for it.
+    Check the requirements of a calibration, before candidates are scored for it.
 
     :param method: See `calibrate`.
     :param output: The file that will be written.
@@ -103,18 +103,18 @@ def check_calibration(method: str, output: Path) -> None:
             raise MissingDependencyError(f"calibration needs {package}: pip install 'rerank-plugin[eval]'")
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if output.is_dir() or not above.is_dir():
-        raise InputFileError(f"the calibration cannot be written to {output}: name a file, with --output FILE")
+        raise InputFileError(f"the calibration cannot be written to {output}: choose a file with --output FILE")
 
 
 def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[str, Any]) -> CalibrationReport:
     """
-    Fit everything that judged queries tell about a second stage.
+    Fit all parameters of a second stage on judged queries.
 
     :param judged: Queries with all their candidates scored.
     :param method: `platt` or `temperature`.
-    :param source: Where the queries come from; kept in the calibration.
-    :returns: The calibration, and what it does on the same queries.
-    :raises InvalidValueError: If the method is unknown, or the candidates are all relevant or all not.
+    :param source: Origin of the queries, stored in the calibration.
+    :returns: The calibration, and its effect on the same queries.
+    :raises InvalidValueError: If the method is unknown, or the candidates are all relevant or all not relevant.
     """
     check_choice("method", method, METHODS)
     logits = np.concatenate([query.scored.logits for query in judged]) if judged else np.empty(0, dtype=np.float32)
@@ -157,14 +157,14 @@ def ndcg(judged: Sequence[JudgedCandidates], rank: Callable[[JudgedCandidates], 
 
     :param judged: The queries.
     :param rank: Returns scores by document for a query, higher is better.
-    :returns: The mean nDCG@10; relevant documents that are no candidates count against it.
+    :returns: The mean nDCG@10; relevant documents that are not candidates count against it.
     """
     run = {query.query_id: rank(query) for query in judged}
     return evaluate(run, {query.query_id: query.judgements for query in judged}, [NDCG]).means[NDCG]
 
 
 def _best_fusions(judged: Sequence[JudgedCandidates]) -> tuple[list[FusionSetting], dict[str, float]]:
-    """Return each fusion with the weight of the best nDCG@10 (of equal ones the largest), and that nDCG@10 by method."""
+    """Return each fusion with the weight of the best nDCG@10 (ties: the largest weight), and that nDCG@10 by method."""
     best: list[FusionSetting] = []
     qualities: dict[str, float] = {}
     has_scores = all(np.isfinite(query.scored.first_scores).all() for query in judged)
@@ -181,7 +181,7 @@ def _fused(fusion: FusionSetting, query: JudgedCandidates) -> dict[str, float]:
 
 
 def _depth_effects(judged: Sequence[JudgedCandidates], depth: DepthModel | None) -> list[DepthEffect]:
-    """For some confidences: how many candidates are scored, and what that does to the quality."""
+    """Return, for several confidences, how many candidates are scored and the resulting quality."""
     if depth is None:
         return []
     effects = []
@@ -198,10 +198,10 @@ def _stopped(stops: Mapping[str, int], query: JudgedCandidates) -> dict[str, flo
 
 def calibration_file(staged: StagedPipeline, chosen: Path | None) -> Path:
     """
-    Say where a calibration is written, before the work is done.
+    Return the file that a calibration will be written to.
 
     :param staged: The pipeline whose ranker is calibrated.
-    :param chosen: What the user asked for; `None`: the folder of the model.
+    :param chosen: The user's choice; `None`: the folder of the model.
     :returns: The file.
     :raises InvalidValueError: If the model is not in a folder of the user's, and no file was chosen.
     """
@@ -211,6 +211,6 @@ def calibration_file(staged: StagedPipeline, chosen: Path | None) -> Path:
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise InvalidValueError(
-            f"model {model!r} is not in a folder of yours: say where to write the calibration (--output FILE)"
+            f"model {model!r} is not in a folder of yours: choose where to write the calibration with --output FILE"
         )
     return folder / FILE_NAME

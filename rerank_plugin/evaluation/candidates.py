@@ -1,4 +1,4 @@
-"""The candidates of a query with the scores of both stages: what a ranker would make of fewer, or with another fusion."""
+"""Candidates with the scores of both stages, which give the ranking at smaller depths or with another fusion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -37,13 +37,13 @@ class ScoredCandidates:
     """
     The candidates of one query in first-stage order, all scored by both stages.
 
-    They are passages: several may be of one document of the collection.
+    They are passages: several may belong to the same document of the collection.
 
     :param document_ids: The collection's id of each candidate's document.
-    :param first_scores: Of the first stage, shape (candidates,); `nan` where it gave none.
-    :param logits: Of the second stage, shape (candidates,).
-    :param id_ranks: Places of the candidates' own ids in alphabetical order, shape (candidates,): they break ties.
-    :param fusion: How the ranker that scored them combines the stages.
+    :param first_scores: First-stage scores, shape (candidates,); `nan` where there is none.
+    :param logits: Second-stage logits, shape (candidates,).
+    :param id_ranks: Ranks of the passage ids in alphabetical order, shape (candidates,): they break ties.
+    :param fusion: Fusion of the ranker that scored them.
     """
 
     document_ids: list[str]
@@ -57,14 +57,13 @@ class ScoredCandidates:
 
     def ranking(self, depth: int, fusion: FusionSetting | None = None) -> dict[str, float]:
         """
-        Rank as `CrossEncoderRanker` does when the first stage hands over only so many candidates.
+        Rank as `CrossEncoderRanker` does if the first stage returns only so many candidates.
 
-        Fusion reads ranks and the range of scores among the candidates that are there, so it is worked out anew for each
-        depth.
+        Fusion depends on the ranks and the score range of the candidates present, so it is computed again for each depth.
 
-        :param depth: How many candidates, from the first.
-        :param fusion: Instead of the ranker's own.
-        :returns: Strictly falling scores by id, best first; of several passages of one document the best counts.
+        :param depth: Number of candidates, from the first.
+        :param fusion: Replaces the ranker's own.
+        :returns: Strictly decreasing scores by id, best first; of several passages of a document the best counts.
         :raises InvalidValueError: If `linear` fusion lacks scores of the first stage.
         """
         chosen = self.fusion if fusion is None else fusion
@@ -93,7 +92,7 @@ class ScoredCandidates:
         return ranking
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, from which `from_json` makes the same candidates."""
+        """Return plain values that `from_json` reads back."""
         return {
             "document_ids": self.document_ids,
             "first_scores": [None if np.isnan(score) else score for score in self.first_scores.tolist()],
@@ -104,7 +103,7 @@ class ScoredCandidates:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ScoredCandidates":
-        """Return the candidates that `as_json` wrote."""
+        """Build candidates from the output of `as_json`."""
         return cls(
             document_ids=list(data["document_ids"]),
             first_scores=np.array([np.nan if s is None else s for s in data["first_scores"]], dtype=np.float64),
@@ -118,12 +117,12 @@ def scored_candidates(
     candidates: "Sequence[Document]", ranked: "Sequence[Document]", fusion: FusionSetting = NO_FUSION
 ) -> ScoredCandidates | None:
     """
-    Gather the scores of both stages.
+    Collect the scores of both stages.
 
-    :param candidates: What the first stage handed over, best first.
-    :param ranked: What the second stage made of it.
-    :param fusion: Of the second stage: where it fuses, its own score is in the metadata.
-    :returns: The candidates; `None` where not every one of them has a score of the second stage.
+    :param candidates: The first stage's result, best first.
+    :param ranked: The second stage's result.
+    :param fusion: Fusion of the second stage; if it fuses, its own score is in the metadata.
+    :returns: The candidates; `None` if any of them lacks a second-stage score.
     """
     logits: dict[str, float | None] = {
         document.id: document.score if fusion.method == NO_FUSION.method else document.meta.get(SECOND_STAGE_SCORE)

@@ -1,4 +1,4 @@
-"""Where judged queries come from: a folder in BEIR layout, or a collection that ir_datasets knows."""
+"""Sources of judged queries: a folder in BEIR layout, or a collection of ir_datasets."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ class Collection:
     """
     Documents, queries and judgements.
 
-    :param name: As it is shown.
+    :param name: Name in reports.
     :param dataset: The files, in BEIR layout.
-    :param split: Which judgements.
-    :param qrels_file: A file with judgements instead of those of the split.
+    :param split: Split of the judgements.
+    :param qrels_file: A file with judgements, used instead of the split's.
     """
 
     name: str
@@ -35,9 +35,9 @@ class Collection:
         """
         Read the queries that have judgements.
 
-        :param lang: Only queries whose metadata has this `lang`, or `all`. `None`: where queries name several, those in the
-            language of the first: each has an index of its own, and few models know them all.
-        :param limit: Most queries, in file order; `None`: all.
+        :param lang: Only queries whose metadata has this `lang`, or `all`. `None`: if there are several languages, that
+            of the first query: each language has its own index, and few models cover them all.
+        :param limit: Maximum number of queries, in file order; `None`: all.
         :returns: Queries by id, and their judgements.
         :raises InputFileError: If a file is missing or malformed.
         :raises InvalidValueError: If no query is left, or `limit` is below 1.
@@ -48,7 +48,7 @@ class Collection:
         if not judged:
             raise InvalidValueError(
                 f"{self.name} has no judged queries in {where}: it judges {len(qrels)} queries, such as "
-                f"{next(iter(qrels))!r}, and none of them is in queries.jsonl; check that they belong together"
+                f"{next(iter(qrels))!r}, but none of them is in queries.jsonl; check that they belong together"
             )
         languages = list(_languages(judged))
         chosen = languages[0] if lang is None and len(languages) > 1 else lang
@@ -83,11 +83,11 @@ def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path
     :param source: A folder in BEIR layout, or `irds:ID` with an id of ir_datasets, such as `irds:beir/scifact/test`. The
         latter is loaded by ir_datasets, which may download it, and kept in BEIR layout in the cache folder; its judgements
         are those of the id, whatever the split.
-    :param split: Which judgements of a folder: `qrels/SPLIT.tsv`.
-    :param qrels_file: Judgements to take instead; `None`: the collection's own.
+    :param split: Split of a folder's judgements: `qrels/SPLIT.tsv`.
+    :param qrels_file: Judgements to use instead; `None`: the collection's own.
     :returns: The collection.
     :raises InputFileError: If there is no such folder or collection.
-    :raises MissingDependencyError: If ir_datasets is needed and not installed.
+    :raises MissingDependencyError: If ir_datasets is needed but not installed.
     """
     text = str(source)
     if text.startswith(IR_DATASETS):
@@ -100,7 +100,7 @@ def open_collection(source: str | Path, *, split: str = "test", qrels_file: Path
 
 
 def count_languages(collection: Collection) -> dict[str | None, int]:
-    """Return how many judged queries there are in each language; `None` for those that say none."""
+    """Return the number of judged queries in each language; `None` for queries without one."""
     return _languages(collection.judged(lang=ALL)[0])
 
 

@@ -1,4 +1,4 @@
-"""Compare systems on the same queries: what one gains over another, on how many queries, and whether that is chance."""
+"""Compare systems on the same queries: the gain over a baseline, wins and losses, and significance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SIGNIFICANT = 0.05
 @dataclass(frozen=True)
 class Difference:
     """
-    What a system gains over a baseline in one measure.
+    The difference between a system and a baseline in one measure.
 
     :param baseline: Name of the baseline.
     :param system: Name of the system.
@@ -26,7 +26,7 @@ class Difference:
     :param mean: Mean of system minus baseline over the queries.
     :param interval: 95 % bootstrap interval of that mean.
     :param p: Two-sided p-value of the paired randomisation test.
-    :param p_corrected: The same, corrected for all comparisons in this measure (Holm).
+    :param p_corrected: The p-value corrected for all comparisons in this measure (Holm).
     :param wins: Queries where the system is better.
     :param ties: Queries where both are equal.
     :param losses: Queries where the baseline is better.
@@ -52,10 +52,10 @@ class Difference:
 @dataclass(frozen=True)
 class Comparison:
     """
-    Systems side by side.
+    A comparison of systems.
 
-    :param evaluations: By name of the system.
-    :param differences: For each pair that was compared and each measure.
+    :param evaluations: Evaluations by name of the system.
+    :param differences: For each compared pair and each measure.
     """
 
     evaluations: dict[str, Evaluation]
@@ -63,7 +63,7 @@ class Comparison:
 
     def between(self, baseline: str, system: str, measure: str) -> Difference:
         """
-        Return one difference.
+        Return the difference between two systems in a measure.
 
         :raises InvalidValueError: If these two were not compared in this measure.
         """
@@ -81,14 +81,14 @@ def compare(
     baseline: str | None = None,
 ) -> Comparison:
     """
-    Measure several runs and compare all of them with one.
+    Evaluate several runs and compare them with a baseline.
 
     :param runs: The run of each system, as `evaluate` takes it.
     :param qrels: For each query the grades of its judged documents.
-    :param measures: Names as ir-measures writes them.
-    :param baseline: Which system the others are compared with; `None`: the first.
-    :returns: Measures of each, and differences.
-    :raises InvalidValueError: If there are no runs, or the baseline is none of them; see also `evaluate`.
+    :param measures: Names in the notation of ir-measures.
+    :param baseline: The system that the others are compared with; `None`: the first.
+    :returns: Evaluations and differences.
+    :raises InvalidValueError: If there are no runs, or the baseline is not one of them; see also `evaluate`.
     """
     if not isinstance(runs, Mapping):
         raise InvalidValueError(f"runs must be a mapping from names of systems to runs, got {shown(runs)}")
@@ -105,9 +105,9 @@ def compare(
 
 def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[tuple[str, str]]) -> Comparison:
     """
-    Compare what was measured on the same queries.
+    Compare evaluations on the same queries.
 
-    :param evaluations: By name of the system.
+    :param evaluations: Evaluations by name of the system.
     :param pairs: Baseline and system of each comparison.
     :returns: The differences, for each pair in each measure.
     """
@@ -117,7 +117,7 @@ def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[t
         return Comparison(dict(evaluations), [])
     deltas = np.stack([differences_by_query(evaluations, (old, new), measure) for measure, old, new in tests], axis=1)
     p_values = randomisation_tests(deltas)
-    # A family of tests is all that is compared in one measure.
+    # All comparisons in one measure are a family of tests.
     corrected = [
         p for start in range(0, len(tests), len(pairs)) for p in holm(p_values[start : start + len(pairs)].tolist())
     ]
@@ -142,9 +142,9 @@ def compare_evaluations(evaluations: Mapping[str, Evaluation], pairs: Sequence[t
 
 def differences_by_query(evaluations: Mapping[str, Evaluation], pair: tuple[str, str], measure: str) -> NDArray[np.float64]:
     """
-    Return what a system gains on each query.
+    Return the difference on each query.
 
-    :param evaluations: By name of the system.
+    :param evaluations: Evaluations by name of the system.
     :param pair: Baseline and system.
     :param measure: Name of the measure.
     :returns: System minus baseline, shape (queries,), in the order of the baseline's queries.

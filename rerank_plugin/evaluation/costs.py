@@ -1,4 +1,4 @@
-"""What answers cost: milliseconds of each stage, and pairs that were scored."""
+"""The cost of answers: milliseconds of each stage, and pairs scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ import numpy as np
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.stages import RANKER
 
-# Stages as reports show them.
+# Names of the stages in reports.
 FIRST, SECOND, TOTAL = "first stage", "second stage", "together"
 
 
 @dataclass(frozen=True)
 class Latency:
     """
-    How long a stage takes for a query.
+    The time of a stage per query.
 
     :param system: Name of the pipeline.
     :param stage: `first stage`, `second stage`, `together`, or the name of a component.
-    :param queries: How many were timed.
-    :param median: In milliseconds.
-    :param p95: In milliseconds.
+    :param queries: Number of queries timed.
+    :param median: Median in milliseconds.
+    :param p95: 95th percentile in milliseconds.
     """
 
     system: str
@@ -34,11 +34,11 @@ class Latency:
 
 def latencies(outcomes: Mapping[str, Sequence[Outcome]], *, components: bool = False) -> list[Latency]:
     """
-    Summarise times. Only queries count for which every stage of a pipeline was timed.
+    Summarise times. Only queries for which every stage of a pipeline was timed count.
 
-    :param outcomes: By pipeline.
-    :param components: Each component instead of each stage.
-    :returns: In the order of the pipelines; a pipeline without a second stage has one row.
+    :param outcomes: Outcomes by pipeline.
+    :param components: Per component instead of per stage.
+    :returns: Latencies, in the order of the pipelines; a pipeline without a second stage has one row.
     """
     rows = []
     for system, answers in outcomes.items():
@@ -63,5 +63,5 @@ def _by_stage(times: Mapping[str, float], *, reranks: bool) -> dict[str, float]:
 
 
 def pairs_scored(outcomes: Mapping[str, Sequence[Outcome]]) -> dict[str, float]:
-    """Return the mean number of pairs that the second stage scores for a query, by pipeline; 0 where there is none."""
+    """Return the mean number of pairs that the second stage scores per query, by pipeline; 0 if there is none."""
     return {system: fmean([answer.pairs for answer in answers] or [0]) for system, answers in outcomes.items()}

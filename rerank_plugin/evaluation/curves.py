@@ -1,4 +1,4 @@
-"""How quality depends on the number of candidates that the second stage reads."""
+"""Quality as a function of the number of candidates that the second stage reads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class DepthCurve:
     Quality by depth.
 
     :param system: Name of the pipeline.
-    :param depths: Candidates that are read.
-    :param reranked: The measure when the second stage orders so many.
-    :param ceiling: The measure when they stand in the best order there is: no second stage can do better.
+    :param depths: Numbers of candidates.
+    :param reranked: The measure if the second stage ranks so many candidates.
+    :param ceiling: The measure if they are in the ideal order: the upper bound for any second stage.
     """
 
     system: str
@@ -34,15 +34,16 @@ def depth_curves(
     candidates: int,
 ) -> list[DepthCurve]:
     """
-    Work out the quality at smaller depths: what the ranker makes of the first d candidates alone, fusion included.
+    Compute the quality at smaller depths: that of ranking only the first d candidates, fusion included.
 
-    The first stage is that of the full depth: only what it hands over is cut.
+    The first stage runs at full depth; only its result is cut.
 
-    :param outcomes: By pipeline.
+    :param outcomes: Outcomes by pipeline.
     :param qrels: Judgements of the queries.
-    :param measure: Which measure.
+    :param measure: Name of the measure.
     :param candidates: The full depth.
-    :returns: A curve for each pipeline whose second stage scores every candidate by itself; see `pipelines_without_curve`.
+    :returns: A curve for each pipeline whose second stage scores every candidate independently; see
+        `pipelines_without_curve`.
     """
     depths = [depth for depth in DEPTHS if depth < candidates] + [candidates]
     curves = []
@@ -66,10 +67,10 @@ def pipelines_without_curve(outcomes: Mapping[str, Sequence[Outcome]]) -> list[s
     """
     Return the pipelines that rerank, but have no depth curve.
 
-    Their second stage left candidates unscored (adaptive depth, early exit, time budget, threshold), or is a ranker of
-    which it is not known that it scores each candidate by itself: what it would do with fewer is not known either.
+    Their second stage left candidates unscored (adaptive depth, early exit, time budget, threshold), or is a ranker that is
+    not known to score each candidate independently, so that its ranking of fewer candidates cannot be derived.
 
-    :param outcomes: By pipeline.
+    :param outcomes: Outcomes by pipeline.
     """
     return [system for system, answers in outcomes.items() if _reranks(answers) and _lacks_scores(answers)]
 

@@ -1,4 +1,4 @@
-"""Run pipelines over judged queries: stages that they share run once, and every answer is kept."""
+"""Run pipelines over judged queries: shared stages run once, and every answer is kept."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,8 @@ class ExperimentSettings:
     """
     How pipelines are run.
 
-    :param candidates: Depth of the first stage, and length of the rankings that are measured.
-    :param folder: Where outcomes are kept; `None`: in memory only.
+    :param candidates: Depth of the first stage, and length of the measured rankings.
+    :param folder: Folder for the outcomes; `None`: in memory only.
     """
 
     candidates: int = 100
@@ -37,11 +37,11 @@ class ExperimentSettings:
 @dataclass
 class Experiment:
     """
-    Pipelines on their way through queries.
+    Runs pipelines over queries.
 
-    Stages that were loaded stay loaded: further queries (of another language, say) may follow.
+    Loaded stages stay loaded, so that further queries (in another language, for example) can follow.
 
-    :param settings: Depth, and where outcomes are kept.
+    :param settings: Depth, and the folder for the outcomes.
     """
 
     settings: ExperimentSettings
@@ -55,22 +55,22 @@ class Experiment:
         """
         Answer queries with every pipeline.
 
-        A query on which a pipeline fails has an outcome too: failed, and without documents.
+        A query on which a pipeline fails also has an outcome: failed, without documents.
 
-        :param pipelines: With different names.
+        :param pipelines: The pipelines, with different names.
         :param queries: Texts by id.
-        :param on_progress: Called after each query with queries done and queries in all.
+        :param on_progress: Called after each query with queries done and total queries.
         :returns: For each pipeline the outcomes, in the order of the queries.
         :raises PipelineConfigError: If two pipelines have the same name, or one cannot be loaded.
         :raises InputFileError: If kept outcomes cannot be read or written.
         """
         names = [pipeline.name for pipeline in pipelines]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise PipelineConfigError(f"several pipelines are called {sorted(twice)}: give the files different names")
+            raise PipelineConfigError(f"several pipelines have the name {sorted(twice)}: give the files different names")
         keys = self._keys(pipelines)
         if unanswered := self._waiting(pipelines, queries, keys):
             self._warm_up(unanswered, next(iter(queries.values())))
-            keys = self._keys(pipelines)  # loading may have brought a newer commit of a Hub model
+            keys = self._keys(pipelines)  # loading may have downloaded a newer commit of a Hub model
         for position, (query, text) in enumerate(queries.items()):
             waiting = self._waiting(pipelines, {query: text}, keys)
             for name, outcome in self._answer(waiting, query, text, turn=position):
@@ -100,11 +100,11 @@ class Experiment:
         ]
 
     def _warm_up(self, pipelines: Sequence[StagedPipeline], text: str) -> None:
-        """Load the rankers: one that cannot be loaded is an error now, not a failure of every query."""
+        """Load the rankers now, so that one that cannot be loaded is an error and not a failure of every query."""
         for staged in pipelines:
             if staged.ranker is not None:
                 self.second_stage(staged)
-        # The first call compiles kernels and fills caches: its time says nothing.
+        # The first call compiles kernels and fills caches, so its time does not count.
         self._answer(pipelines, "", text, turn=0)
 
     def _file(self, staged: StagedPipeline) -> OutcomeFile:
@@ -120,13 +120,13 @@ class Experiment:
         return self._firsts[staged.first_key]
 
     def second_stage(self, staged: StagedPipeline) -> SecondStage:
-        """Return the loaded ranker of a pipeline; pipelines with the same ranker have one."""
+        """Return the loaded ranker of a pipeline; pipelines with the same ranker share it."""
         if staged.ranker_key not in self._seconds:
             self._seconds[staged.ranker_key] = SecondStage(staged)
         return self._seconds[staged.ranker_key]
 
     def _answer(self, pipelines: Sequence[StagedPipeline], query: str, text: str, *, turn: int) -> list[tuple[str, Outcome]]:
-        """Answer a query with each pipeline; every distinct first stage is asked once."""
+        """Answer a query with each pipeline; every distinct first stage runs once."""
         firsts = {staged.first_key: self.first_stage(staged) for staged in pipelines}
         retrieved = {key: self._retrieve(first, text) for key, first in firsts.items()}
         together = self._rank_together(pipelines, retrieved, text, turn)
@@ -138,16 +138,16 @@ class Experiment:
     def _retrieve(self, first: FirstStage, text: str) -> Candidates | Exception:
         try:
             return first.retrieve(text, self.settings.candidates)
-        except Exception as error:  # noqa: BLE001 - whatever a pipeline's component raises: the query counts 0
+        except Exception as error:  # noqa: BLE001 - whatever a component raises, the query counts 0
             return error
 
     def _rank_together(
         self, pipelines: Sequence[StagedPipeline], retrieved: Mapping[str, Candidates | Exception], text: str, turn: int
     ) -> dict[str, Ranked]:
         """
-        Rank for pipelines with the same ranker, and score each of their candidates once.
+        Rank for pipelines with the same ranker, scoring each of their candidates once.
 
-        One of them, another one for each query, is ranked by itself and so timed; then what only the others retrieved.
+        In each query another of the pipelines is ranked alone and timed; then the candidates that only the others retrieved.
         """
         groups: dict[str, list[tuple[str, list[Document]]]] = {}
         for staged in pipelines:
@@ -186,7 +186,7 @@ class Experiment:
                 state=ranked.state,
                 candidates=scored_candidates(documents, ranked.documents, second.fusion) if is_whole else None,
             )
-        except Exception as error:  # noqa: BLE001 - the query counts 0, and the report says why
+        except Exception as error:  # noqa: BLE001 - the query counts 0, and the report gives the reason
             return Outcome(query, state=FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
@@ -199,7 +199,7 @@ def _rank_group(
     rest = {document.id: document for _, documents in group for document in documents if document.id not in known}
     others = second.rank(text, list(rest.values()))
     if not alone.state == others.state == COMPLETE:
-        return {}  # a ranker that fell back: each pipeline is asked by itself, so that each one's state is known
+        return {}  # a fallback: rank for each pipeline separately, to know the state of each
     merged = sorted([*alone.documents, *others.documents], key=lambda document: (-float(document.score or 0.0), document.id))
     ranked = {name: alone}
     for other, documents in group:

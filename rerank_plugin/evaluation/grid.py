@@ -1,4 +1,4 @@
-"""The settings of a second stage that a sweep tries."""
+"""The grid of second-stage settings that a sweep tries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,7 +18,7 @@ DEEPEST = 1_000_000
 @dataclass(frozen=True)
 class Grid:
     """
-    The settings that are tried: all combinations.
+    The values of each setting; a sweep tries all combinations.
 
     :param candidates: Depths of the first stage.
     :param precision: See `CrossEncoderRanker`.
@@ -36,25 +36,25 @@ class Grid:
         """
         Read a grid from the command line.
 
-        :param texts: Such as `candidates=10,50`; whatever is not named keeps its default.
-        :raises InvalidValueError: If a name or a value cannot be used.
+        :param texts: Such as `candidates=10,50`; settings not named keep their defaults.
+        :raises InvalidValueError: If a name or a value is invalid.
         """
         names = [field.name for field in fields(cls)]
         given: dict[str, Any] = {}
         for text in texts:
             name, equals, values = text.partition("=")
-            parts = tuple(dict.fromkeys(part.strip() for part in values.split(",") if part.strip()))
-            if name not in names or not equals or not parts:
+            choices = tuple(dict.fromkeys(value.strip() for value in values.split(",") if value.strip()))
+            if name not in names or not equals or not choices:
                 raise InvalidValueError(f"--grid {shown(text)}: write NAME=VALUE,VALUE with one of {names} as NAME")
-            given[name] = parts
+            given[name] = choices
         if "candidates" in given:
-            given["candidates"] = tuple(sorted({_depth(part) for part in given["candidates"]}))
+            given["candidates"] = tuple(sorted({_depth(value) for value in given["candidates"]}))
         grid = cls(**given)
         known = sorted({precision for choices in PRECISIONS.values() for precision in choices})
-        for name, choices in (("precision", known), ("windows", AGGREGATIONS)):
+        for name, allowed in (("precision", known), ("windows", AGGREGATIONS)):
             for value in getattr(grid, name):
-                if value not in choices:
-                    raise InvalidValueError(f"--grid {name}: unknown value {shown(value)}: choose one of {list(choices)}")
+                if value not in allowed:
+                    raise InvalidValueError(f"--grid {name}: unknown value {shown(value)}: choose one of {list(allowed)}")
         for fusion in grid.fusion:
             parse_fusion(fusion)
         return grid
@@ -62,7 +62,7 @@ class Grid:
 
 def _depth(text: str) -> int:
     if not text.isdecimal() or len(text) > len(str(DEEPEST)) or not 1 <= int(text) <= DEEPEST:
-        raise InvalidValueError(f"--grid candidates={shown(text)}: numbers of at least 1 are needed, and at most {DEEPEST}")
+        raise InvalidValueError(f"--grid candidates={shown(text)}: give whole numbers from 1 to {DEEPEST}")
     return int(text)
 
 
@@ -72,8 +72,8 @@ class Setting:
     A point of the grid.
 
     :param candidates: Depth of the first stage.
-    :param precision: Of the model.
-    :param windows: How windows of long passages are aggregated.
+    :param precision: Precision of the model.
+    :param windows: How the windows of long passages are aggregated.
     :param fusion: `none`, or method and weight.
     """
 
@@ -99,7 +99,7 @@ def parse_fusion(text: str) -> FusionSetting:
     """
     Read a fusion with its weight.
 
-    :param text: `none`, or such as `linear:0.7`.
+    :param text: `none`, or METHOD:WEIGHT such as `linear:0.7`.
     :returns: Method, and weight of the second stage.
     :raises InvalidValueError: If it is neither.
     """

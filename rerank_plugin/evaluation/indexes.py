@@ -1,4 +1,4 @@
-"""The indexes that evaluations search: one for each collection and language, made once and kept in the cache folder."""
+"""The indexes that evaluations search: one per collection and language, built once and kept in the cache folder."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from rerank_plugin.indexing import index_paths, is_up_to_date
 from rerank_plugin.progress import CountCallback
 
 DENSE, KEYWORD = "indexing", "indexing_keyword"
-# Characters of a name that are kept in the name of a folder; a hash beside them tells names apart.
+# Characters of a name in the name of a folder; a hash after them makes it unique.
 _SHOWN_CHARACTERS = 40
 
 
@@ -29,19 +29,19 @@ def kept_index(
     on_progress: CountCallback | None = None,
 ) -> Path:
     """
-    Return the index of a collection; make it if there is none, and bring it up to date if the corpus has changed.
+    Return the index of a collection; build it if there is none, and update it if the corpus has changed.
 
     It has embeddings if one of the pipelines searches them.
 
     :param collection: The collection.
-    :param language: Of the keyword index.
-    :param pipelines: What will search.
+    :param language: Language of the keyword index.
+    :param pipelines: The pipelines that will search it.
     :param lang: Only documents whose metadata has this `lang`, or none; `None`: all.
     :param embedding_model: Model of the embeddings; `None`: that of the pipelines.
-    :param on_progress: Called with passages done and passages in all.
+    :param on_progress: Called with passages done and total passages.
     :returns: Its folder, in the cache folder.
     :raises InvalidValueError: If the pipelines search the embeddings of different models, or the corpus cannot be indexed.
-    :raises StoreError: If the kept index is damaged; the message says how to have it made again.
+    :raises StoreError: If the kept index is damaged; the message says how to rebuild it.
     """
     model = embedding_model or _embedding_model(pipelines)
     corpus = collection.dataset.corpus_file.resolve()
@@ -60,7 +60,7 @@ def kept_index(
         raise
     except StoreError as error:
         raise type(error)(
-            f"{error} (this index was made for evaluations of {collection.name}: delete {folder}, and it is made again)"
+            f"{error} (this index was built for evaluations of {collection.name}: delete {folder}, and it is built again)"
         ) from error
     if report.failed:
         raise InvalidValueError(f"{collection.name} cannot be indexed: {report.failed[0]}")
@@ -68,14 +68,16 @@ def kept_index(
 
 
 def _documents_in(corpus: Path, lang: str) -> Path:
-    """Write the documents in a language, and those that name none, to a file of their own."""
-    part = cache_folder() / "collections" / _unique(f"{corpus.parent.name}-{lang}", str(corpus), lang) / "documents.jsonl"
-    with replace_file(part) as file:
+    """Write the documents in a language, and those without a language, to a separate file."""
+    documents = (
+        cache_folder() / "collections" / _unique(f"{corpus.parent.name}-{lang}", str(corpus), lang) / "documents.jsonl"
+    )
+    with replace_file(documents) as file:
         for _, record in read_jsonl(corpus):
             metadata = record.get("metadata")
             if not isinstance(metadata, dict) or metadata.get("lang", lang) == lang:
                 file.write(json.dumps(record) + "\n")
-    return part
+    return documents
 
 
 def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
@@ -87,8 +89,8 @@ def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     }
     if len(models) > 1:
         raise InvalidValueError(
-            f"the pipelines embed queries with different models, {sorted(models)}: evaluate them one by one, or make an "
-            "index for each with `rerank index` and name it with --index"
+            f"the pipelines embed queries with different models, {sorted(models)}: evaluate them one by one, or build an "
+            "index for each with `rerank index` and pass it with --index"
         )
     return next(iter(models), None)
 
@@ -99,6 +101,6 @@ def _folder(name: str, corpus: Path, kind: str, language: str, model: str | None
 
 
 def _unique(shown: str, *parts: str) -> str:
-    """Return the name of a folder: what people can read of a name, and a hash of everything that it stands for."""
+    """Return the name of a folder: a readable name, followed by a hash of everything that it stands for."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", shown)[:_SHOWN_CHARACTERS].lstrip(".")
     return f"{readable}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"

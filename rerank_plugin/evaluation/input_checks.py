@@ -1,4 +1,4 @@
-"""Checks of runs and judgements that a caller passes: what trec_eval would misread, or would not survive, is an error."""
+"""Checks of the caller's runs and judgements: input that trec_eval would misread or crash on is an error."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
@@ -10,7 +10,7 @@ from rerank_plugin.checks import shown
 from rerank_plugin.collections.runs import Ranking
 from rerank_plugin.errors import InvalidValueError
 
-# trec_eval makes a table of this many numbers, one for each grade.
+# trec_eval allocates a table with one entry per grade.
 HIGHEST_GRADE = 1_000_000
 
 
@@ -19,7 +19,7 @@ def check_qrels(qrels: Mapping[str, Mapping[str, int]]) -> None:
     Check judgements.
 
     :param qrels: For each query the grades of its judged documents.
-    :raises InvalidValueError: If it has another shape, an id is no text, or a grade is no whole number.
+    :raises InvalidValueError: If the mapping is malformed, an id is not text, or a grade is not a whole number.
     """
     if not isinstance(qrels, Mapping):
         raise InvalidValueError(f"qrels must be a mapping from query ids to grades by document, got {shown(qrels)}")
@@ -45,11 +45,11 @@ def _check_grade(query: str, document: str, grade: Any) -> None:
 
 def check_ranking(query: str, ranking: Ranking) -> Ranking:
     """
-    Check the shape of an answer.
+    Check the type of an answer.
 
-    :param query: Id of the query, for the error.
+    :param query: Id of the query, for the error message.
     :param ranking: Scores by document id, or documents.
-    :returns: The answer.
+    :returns: The answer, unchanged.
     :raises InvalidValueError: If it is neither.
     """
     if isinstance(ranking, Mapping):
@@ -69,10 +69,10 @@ def check_scores(query: str, scores: Mapping[str, Any]) -> Mapping[str, float]:
     """
     Check the ids and scores of an answer. NaN is left to `without_ties`.
 
-    :param query: Id of the query, for the error.
+    :param query: Id of the query, for the error message.
     :param scores: Scores by document id; infinite ones are allowed.
     :returns: The scores as Python numbers.
-    :raises InvalidValueError: If an id is no text, or a score is no number.
+    :raises InvalidValueError: If an id is not text, or a score is not a number.
     """
     check_ids(f"run of query {query!r}", scores)
     if all(type(score) is float for score in scores.values()):
@@ -81,22 +81,22 @@ def check_scores(query: str, scores: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _number(query: str, document: str, score: Any) -> float:
-    what = f"query {query!r}: the score of document {document!r} must be a number"
+    requirement = f"query {query!r}: the score of document {document!r} must be a number"
     if not isinstance(score, Real) or isinstance(score, bool | np.bool_):
-        raise InvalidValueError(f"{what}, got {shown(score)}")
+        raise InvalidValueError(f"{requirement}, got {shown(score)}")
     try:
         return float(score)
     except OverflowError:
-        raise InvalidValueError(f"{what} that a float can hold, got {shown(score)}") from None
+        raise InvalidValueError(f"{requirement} that a float can hold, got {shown(score)}") from None
 
 
-def check_ids(what: str, ids: Iterable[str]) -> None:
+def check_ids(place: str, ids: Iterable[str]) -> None:
     """
     Check ids.
 
-    :param what: What they belong to, for the error.
+    :param place: Where they occur, for the error message.
     :param ids: The ids.
-    :raises InvalidValueError: If one is no text, or holds a NUL or half a surrogate pair, which trec_eval cannot take.
+    :raises InvalidValueError: If one is not text, or has a NUL or a lone surrogate, which trec_eval does not accept.
     """
     try:
         text = "".join(ids)
@@ -106,6 +106,6 @@ def check_ids(what: str, ids: Iterable[str]) -> None:
         pass
     for id_ in ids:
         if not isinstance(id_, str):
-            raise InvalidValueError(f"{what}: ids must be texts, got {shown(id_)}: convert them with str()")
+            raise InvalidValueError(f"{place}: ids must be texts, got {shown(id_)}: convert them with str()")
         if "\0" in id_ or any("\ud800" <= character <= "\udfff" for character in id_):
-            raise InvalidValueError(f"{what}: the id {id_!r} holds a character that is not text: remove it")
+            raise InvalidValueError(f"{place}: the id {id_!r} holds a character that is not text: remove it")

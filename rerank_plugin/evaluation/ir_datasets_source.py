@@ -1,4 +1,4 @@
-"""Collections that the package ir_datasets knows, written once in BEIR layout, which the rest of the package reads."""
+"""Collections of the package ir_datasets, written once in the BEIR layout that the rest of the package reads."""
 
 import json
 import logging
@@ -16,16 +16,16 @@ logger = logging.getLogger(__name__)
 
 SPLIT = "judged"
 QRELS_HEADER = "query-id\tcorpus-id\tscore"
-# Parts of an id begin with a letter or a digit: it becomes the name of a folder.
+# Each segment of an id begins with a letter or a digit, as the id becomes the name of a folder.
 IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII)
 NEEDS = ("docs", "queries", "qrels")
 
 
 def fetch(identifier: str) -> Path:
     """
-    Have ir_datasets load a collection, and keep it in BEIR layout.
+    Load a collection with ir_datasets, and keep it in BEIR layout.
 
-    Collections that share documents (the splits of one, say) share their file.
+    Collections with the same documents (splits, for example) share their file.
 
     :param identifier: Such as `beir/scifact/test`.
     :returns: The folder; its split is called `judged`.
@@ -39,7 +39,7 @@ def fetch(identifier: str) -> Path:
             f"irds:{identifier} needs ir_datasets: pip install 'rerank-plugin[ir-datasets]'"
         ) from error
     if not IDENTIFIER.fullmatch(identifier):
-        raise InputFileError(f"{identifier!r} is no id of ir_datasets: write one such as beir/scifact/test")
+        raise InputFileError(f"{identifier!r} is not an id of ir_datasets: write one such as beir/scifact/test")
     root = cache_folder() / "collections"
     folder = root / identifier.replace("/", "__")
     if folder.is_dir():
@@ -47,8 +47,8 @@ def fetch(identifier: str) -> Path:
     try:
         dataset = ir_datasets.load(identifier)
     except KeyError:
-        raise InputFileError(f"ir_datasets knows no collection {identifier!r}: `ir_datasets list` shows them") from None
-    if missing := [part for part in NEEDS if not getattr(dataset, f"has_{part}")()]:
+        raise InputFileError(f"ir_datasets has no collection {identifier!r}: `ir_datasets list` shows them") from None
+    if missing := [kind for kind in NEEDS if not getattr(dataset, f"has_{kind}")()]:
         raise InputFileError(f"{identifier} of ir_datasets has no {' and no '.join(missing)}: choose one with judgements")
     corpus = root / f"corpus-{ir_datasets.docs_parent_id(identifier).replace('/', '__')}"
     try:
@@ -60,7 +60,7 @@ def fetch(identifier: str) -> Path:
 
 
 def _make(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make a folder in one step, unless it is there."""
+    """Create a folder atomically, unless it exists."""
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def _make(folder: Path, write: Callable[[Path], None]) -> None:
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -84,7 +84,7 @@ def _write_documents(dataset: Any, folder: Path) -> None:
 
 
 def _text(document: Any) -> str:
-    """The field `text` where there is one beside a title, else all that ir_datasets takes for the text."""
+    """Return the field `text` if there is one beside a title, else the default text of ir_datasets."""
     text = getattr(document, "text", None) if getattr(document, "title", None) else None
     return str(text if text is not None else document.default_text())
 

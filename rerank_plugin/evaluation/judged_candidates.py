@@ -1,4 +1,4 @@
-"""The candidates of judged queries, scored by both stages: what a calibration is fitted on."""
+"""The candidates of judged queries, scored by both stages: the data that a calibration is fitted on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ class JudgedCandidates:
     """
     The candidates of one query, all of them scored by both stages.
 
-    :param query_id: The query.
+    :param query_id: Id of the query.
     :param scored: The candidates with their scores.
-    :param judgements: Relevance by document, also of documents that are no candidates.
+    :param judgements: Relevance by document, including documents that are not candidates.
     """
 
     query_id: str
@@ -32,7 +32,7 @@ class JudgedCandidates:
 
     @property
     def grades(self) -> NDArray[np.int64]:
-        """Relevance of the candidates, shape (candidates,); 0 where nobody judged."""
+        """Relevance of the candidates, shape (candidates,); 0 for unjudged ones."""
         return np.array([self.judgements.get(id_, 0) for id_ in self.scored.document_ids], dtype=np.int64)
 
 
@@ -45,19 +45,19 @@ def score_candidates(
     on_progress: CountCallback | None = None,
 ) -> list[JudgedCandidates]:
     """
-    Have both stages score the candidates of judged queries.
+    Score the candidates of judged queries with both stages.
 
-    The ranker's own limits (time budget, adaptive depth, early exit), fusion, threshold and calibration are left out: they
-    are what is to be fitted. Before the model is loaded, the first stage is asked whether the judgements fit the index.
+    The ranker's limits (time budget, adaptive depth, early exit), fusion, threshold and calibration are switched off, as
+    they are what is fitted. Before the model is loaded, the first stage checks that the judgements fit the index.
 
     :param staged: A pipeline with a `CrossEncoderRanker`.
     :param queries: The queries by id.
     :param qrels: Their judgements.
-    :param depth: Candidates of a query.
-    :param on_progress: Called after each query with queries done and queries in all.
-    :returns: For each query its candidates; queries without any are left out.
+    :param depth: Candidates per query.
+    :param on_progress: Called after each query with queries done and total queries.
+    :returns: The candidates of each query; queries without any are left out.
     :raises PipelineConfigError: If the pipeline has no `CrossEncoderRanker`.
-    :raises InvalidValueError: If the candidates are all relevant or all not.
+    :raises InvalidValueError: If the candidates are all relevant or all not relevant.
     """
     if staged.ranker is None or staged.ranker["type"] != OUR_RANKER:
         raise PipelineConfigError(
@@ -81,15 +81,15 @@ def score_candidates(
 
 def check_candidates(first_stage: FirstStage, queries: Mapping[str, BeirQuery], qrels: Qrels, *, depth: int) -> None:
     """
-    Check that the candidates are of both kinds, relevant and not: without both nothing can be fitted.
+    Check that there are both relevant and non-relevant candidates: without both, nothing can be fitted.
 
-    It takes the first queries only, as a rule: it ends as soon as both kinds have been seen.
+    Usually a few queries are enough: it stops as soon as both kinds have occurred.
 
     :param first_stage: Retrieves candidates.
     :param queries: The queries by id.
     :param qrels: Their judgements.
-    :param depth: Candidates of a query.
-    :raises InvalidValueError: If the candidates are all relevant or all not.
+    :param depth: Candidates per query.
+    :raises InvalidValueError: If the candidates are all relevant or all not relevant.
     """
     seen: set[bool] = set()
     count = 0

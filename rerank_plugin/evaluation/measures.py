@@ -1,4 +1,4 @@
-"""Measure runs against judgements, with ir-measures (which calls trec_eval)."""
+"""Evaluate runs against judgements, with ir-measures (which calls trec_eval)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NDCG = "nDCG@10"
 DEFAULT_MEASURES = (NDCG, "RR@10", "AP", "P@10", "R@100", "Judged@10")
-# Queries that are measured at once, so that a copy of all runs need not fit into memory.
+# Queries evaluated at once, so that no copy of the whole run is held in memory.
 CHUNK = 500
 # Largest cutoff of a measure.
 DEEPEST = 1_000_000
@@ -27,12 +27,12 @@ DEEPEST = 1_000_000
 @dataclass(frozen=True)
 class Evaluation:
     """
-    How good a run is.
+    The evaluation of a run.
 
     :param per_query: For each measure, the value of each query that counts. Queries without hits count 0.
-    :param without_relevant: Judged queries that have no relevant document: every run gets 0 there, so they are left out.
+    :param without_relevant: Judged queries without a relevant document; every run would get 0 there, so they are left out.
     :param without_hits: Queries that count 0 because the run has no document for them.
-    :param unjudged: How many queries of the run have no judgements; they are left out.
+    :param unjudged: Number of queries of the run without judgements; they are left out.
     """
 
     per_query: dict[str, dict[str, float]]
@@ -53,18 +53,18 @@ class Evaluation:
 
 def evaluate(run: Runs, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str] = DEFAULT_MEASURES) -> Evaluation:
     """
-    Measure a run against judgements.
+    Evaluate a run against judgements.
 
-    The values are those of `trec_eval`; scores that are equal in single precision are ordered by id, the greater first, for
-    every measure. Grades below zero mean judged and not relevant. `Judged@k` is the share of the first k documents (fewer
+    The values are those of `trec_eval`; for every measure, scores that are equal in single precision are ordered by id, in
+    descending order. Grades below zero mean judged and not relevant. `Judged@k` is the share of the first k documents (fewer
     where the system returned fewer) that were judged.
 
     :param run: For each query the answer: scores by document id, or the documents that a Haystack component returned.
     :param qrels: For each query the grades of its judged documents.
-    :param measures: Names as ir-measures writes them, such as `nDCG@10`, `RR@10`, `AP`, `P(rel=2)@5`, `R@100`.
+    :param measures: Names in the notation of ir-measures, such as `nDCG@10`, `RR@10`, `AP`, `P(rel=2)@5`, `R@100`.
     :returns: Values by query, and what was left out.
-    :raises InvalidValueError: If a measure is unknown, an id is no text, a score or a grade is no number, or no judged query
-        has a relevant document.
+    :raises InvalidValueError: If a measure is unknown, an id is not text, a score or a grade is not a number, or no judged
+        query has a relevant document.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
     parsed = parse_measures(measures)
@@ -94,17 +94,17 @@ def evaluate(run: Runs, qrels: Mapping[str, Mapping[str, int]], measures: Sequen
 
 
 def _comparable(query: str, ranking: Ranking) -> dict[str, float]:
-    """Return the scores of an answer, none of them equal in single precision."""
-    with np.errstate(over="ignore"):  # beyond single precision is infinite, as it is for trec_eval
+    """Return the scores of an answer, with ties in single precision broken."""
+    with np.errstate(over="ignore"):  # overflow becomes infinite, as in trec_eval
         return without_ties(query, check_scores(query, as_scores(check_ranking(query, ranking))))
 
 
 def check_measures(names: Sequence[str]) -> None:
     """
-    Check that measures exist and can be calculated on this machine, before anything expensive is done for them.
+    Check that measures exist and can be calculated on this machine, before any expensive work.
 
-    :param names: As ir-measures writes them.
-    :raises InvalidValueError: If a name is unknown, a parameter cannot be used, or there is none.
+    :param names: Names in the notation of ir-measures.
+    :raises InvalidValueError: If a name is unknown, a parameter is invalid, or there is no measure.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
     for name, measure in parse_measures(names).items():
@@ -113,11 +113,11 @@ def check_measures(names: Sequence[str]) -> None:
 
 def parse_measures(names: Sequence[str]) -> "dict[str, Measure]":
     """
-    Read the names of measures.
+    Parse the names of measures.
 
-    :param names: As ir-measures writes them.
+    :param names: Names in the notation of ir-measures.
     :returns: Measures by their canonical names.
-    :raises InvalidValueError: If a name is unknown, a parameter cannot be used, or there is none.
+    :raises InvalidValueError: If a name is unknown, a parameter is invalid, or there is no measure.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
     try:
@@ -143,7 +143,7 @@ def parse_measures(names: Sequence[str]) -> "dict[str, Measure]":
 
 
 def _check_parameters(name: str, measure: "Measure") -> None:
-    """Refuse what trec_eval does not survive: a cutoff of 0 ends the process."""
+    """Refuse parameters that crash trec_eval: a cutoff of 0 ends the process."""
     for parameter, most in (("cutoff", DEEPEST), ("rel", HIGHEST_GRADE)):
         if parameter not in measure.params:
             continue
@@ -155,7 +155,7 @@ def _check_parameters(name: str, measure: "Measure") -> None:
 def _calculate(
     measures: "dict[str, Measure]", qrels: dict[str, dict[str, int]], run: dict[str, dict[str, float]]
 ) -> Iterator[tuple[str, str, float]]:
-    """Yield name, query and value. `RR@k` is worked out from `RR`, as ir-measures reads it from a slower tool."""
+    """Yield name, query and value. `RR@k` is derived from `RR`, as ir-measures takes it from a slower tool."""
     import ir_measures
 
     cut = {

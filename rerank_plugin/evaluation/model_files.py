@@ -1,4 +1,4 @@
-"""What a pipeline reads besides its YAML and its index: model folders, Hub commits and calibrations."""
+"""What a pipeline depends on besides its YAML and its index: model folders, Hub commits and calibrations."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from rerank_plugin.scoring.loading.spec import resolve_model
 
 def model_fingerprints(data: Any) -> dict[str, str]:
     """
-    Tell apart the models that a pipeline loads, and the calibrations of their scores.
+    Fingerprint the models that a pipeline loads, and their calibrations.
 
-    A model in a folder is known by its files, a model of the Hub by the commit in the Hub's cache. Before its first download
-    a Hub model has no commit: ask again after it was loaded.
+    A model in a folder is identified by its files, a Hub model by the commit in the Hub's cache. A Hub model has no commit
+    before its first download: call again after it has been loaded.
 
-    :param data: A pipeline or a part of one, as its YAML has it.
-    :returns: Fingerprints by what was fingerprinted.
+    :param data: A pipeline or a part of one, as in its YAML.
+    :returns: Fingerprints by model or file.
     """
     fingerprints: dict[str, str] = {}
     if isinstance(data, Mapping):
@@ -37,7 +37,7 @@ def _model(model: str, model_kwargs: Any) -> dict[str, str]:
     try:
         folder = Path(resolve_model(model))
     except ModelError:
-        return {}  # what is wrong with it shows when it is loaded
+        return {}  # loading it will report the error
     if folder.is_dir():
         # The calibration in a model's folder is no part of the model, but it decides about fusion, depth and thresholds.
         return {model: fingerprint_folder(folder, {}), **_file(folder / CALIBRATION_FILE)}

@@ -1,4 +1,4 @@
-"""The file that keeps a pipeline's answers as they come, so that an interrupted evaluation goes on where it broke off."""
+"""The file that keeps a pipeline's answers as they arrive, so that an interrupted evaluation can resume."""
 
 import json
 import os
@@ -16,14 +16,14 @@ _ANSWER_AT = len(_BEFORE_CHECK) + 8 + len(_AFTER_CHECK)
 
 class OutcomeFile:
     """
-    The outcomes of one pipeline: a line for each query, added as soon as it is there.
+    The outcomes of one pipeline: a line per query, appended as soon as it is known.
 
-    Each line has the key under which it was made (see `run_key`) and a checksum. Lines under other keys, of failed queries,
-    of other formats, and damaged ones (one that a kill has cut, say) are passed over, and their queries run again. Several
-    processes may add to one file.
+    Each line has its key (see `run_key`) and a checksum. Lines under other keys, of failed queries or other formats, and
+    damaged ones (cut by a kill, for example) are ignored, and their queries run again. Several processes may append to the
+    same file.
 
-    :param path: The file; `None` keeps outcomes in memory only.
-    :raises InputFileError: If the file is there and cannot be read.
+    :param path: The file; `None`: outcomes are kept in memory only.
+    :raises InputFileError: If the file exists but cannot be read.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -57,16 +57,16 @@ class OutcomeFile:
 
     def get(self, key: str, query: str) -> Outcome | None:
         """
-        Return an outcome, if it is there and has not failed.
+        Return an outcome, if it is known and has not failed.
 
-        :param key: What decides about the answer (see `AnswerKeys`).
+        :param key: Key of the answer (see `AnswerKeys`).
         :param query: Id of the query.
         """
         outcome = self._outcomes.get((key, query))
         return None if outcome is None or outcome.has_failed else outcome
 
     def latest(self, key: str, query: str) -> Outcome:
-        """Return an outcome that must be there, also a failed one."""
+        """Return a known outcome, failed ones included."""
         return self._outcomes[key, query]
 
     def add(self, key: str, outcome: Outcome) -> None:
@@ -95,7 +95,7 @@ def _as_line(answer: bytes) -> bytes:
 
 
 def _append_line(path: Path, line: bytes) -> None:
-    """Add a line in one write, on a line of its own even where a kill has cut the one before."""
+    """Append a line in one write; it starts on a new line even if a kill has cut the previous one."""
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         is_cut = False

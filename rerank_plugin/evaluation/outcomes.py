@@ -1,4 +1,4 @@
-"""What each pipeline answered to each query, reduced to what is measured."""
+"""The answer of each pipeline to each query, reduced to what is evaluated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,14 +20,14 @@ class Outcome:
     The answer of a pipeline to a query.
 
     :param query: Id of the query.
-    :param documents: The collection's ids, best first; of several passages of one document the best counts.
-    :param scores: Strictly falling (see `scores_by_rank`).
-    :param first_ranks: The place of each among the candidates, from 1; empty where there is no second stage.
-    :param milliseconds: Time of each component; without the ranker's where pipelines shared its work.
-    :param pairs: Pairs of query and passage that the second stage scored.
-    :param state: `complete`, `failed`, or what the ranker says (`partial`, `fallback`).
+    :param documents: The collection's ids, best first; of several passages of a document the best counts.
+    :param scores: Strictly decreasing (see `scores_by_rank`).
+    :param first_ranks: First-stage rank of each document, from 1; empty without a second stage.
+    :param milliseconds: Time of each component; without the ranker's if pipelines shared its work.
+    :param pairs: Query-passage pairs that the second stage scored.
+    :param state: `complete`, `failed`, or the ranker's state (`partial`, `fallback`).
     :param error: Why it failed.
-    :param candidates: The candidates with the scores of both stages, where the second stage scores each of them by itself.
+    :param candidates: The candidates with the scores of both stages, if the second stage scores each of them independently.
     """
 
     query: str
@@ -42,7 +42,7 @@ class Outcome:
 
     @property
     def ranking(self) -> dict[str, float]:
-        """Scores by document, as a run has them."""
+        """Scores by document, as in a run."""
         return dict(zip(self.documents, self.scores, strict=True))
 
     @property
@@ -51,16 +51,16 @@ class Outcome:
         return self.state == FAILED
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain values, from which `from_json` makes the same outcome."""
+        """Return plain values that `from_json` reads back."""
         plain = asdict(replace(self, candidates=None))
         return {**plain, "candidates": None if self.candidates is None else self.candidates.as_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Outcome":
         """
-        Return the outcome that `as_json` wrote.
+        Build an outcome from the output of `as_json`.
 
-        :raises ValueError, TypeError, KeyError: If it is none.
+        :raises ValueError, TypeError, KeyError: If the data is not an outcome.
         """
         candidates = data["candidates"]
         return cls(**{**data, "candidates": None if candidates is None else ScoredCandidates.from_json(candidates)})
@@ -77,14 +77,14 @@ def make_outcome(
     candidates: ScoredCandidates | None = None,
 ) -> Outcome:
     """
-    Keep of an answer what is measured.
+    Reduce an answer to what is evaluated.
 
     :param query: Id of the query.
-    :param documents: Best first.
-    :param first_ranks: For each document (by its own id) its place among the candidates; `None`: no second stage.
+    :param documents: The documents, best first.
+    :param first_ranks: First-stage rank of each passage, by passage id; `None`: no second stage.
     :param milliseconds: Time of each component.
-    :param pairs: Pairs that were scored.
-    :param state: How the answer came about.
+    :param pairs: Pairs scored.
+    :param state: State of the answer.
     :param candidates: See `Outcome`.
     """
     scores = scores_by_rank(documents)

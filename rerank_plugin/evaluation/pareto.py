@@ -1,4 +1,4 @@
-"""From what settings cost and bring to the Pareto front, and to the cheapest setting that is good enough."""
+"""The Pareto front of quality and time over the settings of a sweep, and the fastest setting that is good enough."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from rerank_plugin.evaluation.significance import randomisation_tests
 @dataclass(frozen=True)
 class SweepPoint:
     """
-    What a setting costs and brings.
+    Quality and time of a setting.
 
     :param setting: The setting; `None`: the first stage alone.
     :param quality: Mean of the measure.
     :param milliseconds: Median time of a query, both stages.
     :param p: p-value of the paired randomisation test against the best setting, not corrected: a correction for many tests
         would let more settings pass as no worse.
-    :param p_first: The same against the first stage alone: whether the second stage gains anything.
-    :param on_front: Whether no other setting is at least as fast and as good, and better in one of both.
+    :param p_first: The same against the first stage alone: whether the second stage helps.
+    :param on_front: Whether no other setting is at least as fast and as good, and better in one of the two.
     """
 
     setting: Setting | None
@@ -36,24 +36,24 @@ class SweepPoint:
 
     @property
     def name(self) -> str:
-        """The setting as it is shown."""
+        """The name of the setting in reports."""
         return str(self.setting or "first stage alone")
 
 
 @dataclass(frozen=True)
 class SweepResult:
     """
-    What a sweep found out.
+    The results of a sweep.
 
     :param title: Collection, pipeline and number of queries.
-    :param measure: The measure.
-    :param queries: How many.
+    :param measure: Name of the measure.
+    :param queries: Number of queries.
     :param points: Every setting, fastest first.
-    :param best: The one with the highest quality.
-    :param choice: The fastest that is not significantly worse.
-    :param retrieved: What each retriever of the first stage returned; a joiner cut that to the setting's candidates. `None`:
+    :param best: The setting with the highest quality.
+    :param choice: The fastest setting that is not significantly worse.
+    :param retrieved: Number of documents from each retriever, which a joiner then cut to the setting's candidates. `None`:
         there is one retriever, which returned the setting's candidates.
-    :param troubles: What went wrong, a line each.
+    :param troubles: Failures, one line each.
     """
 
     title: str
@@ -84,11 +84,11 @@ def choose(
     """
     Find the Pareto front, and the fastest setting that is not significantly worse than the best.
 
-    :param title: Of the result.
+    :param title: Title of the result.
     :param measure: Name of the measure.
-    :param runs: The rankings of each setting; `None` is the first stage alone.
+    :param runs: The run of each setting; `None` is the first stage alone.
     :param qrels: Judgements of the queries.
-    :param milliseconds: Time of a query, by setting.
+    :param milliseconds: Time per query, by setting.
     :param retrieved: See `SweepResult`.
     :param troubles: See `SweepResult`.
     """

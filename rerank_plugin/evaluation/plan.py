@@ -1,4 +1,4 @@
-"""From a request to everything that an evaluation needs: files are read and checked before a model is loaded."""
+"""Plan an evaluation: files are read and checked before a model is loaded."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ DEFAULT_LANGUAGE = "en"
 @dataclass(frozen=True)
 class EvaluationPlan:
     """
-    What is evaluated, read and checked.
+    The inputs of an evaluation, read and checked.
 
-    :param request: What was asked for.
+    :param request: The request.
     :param pipelines: The pipelines, not yet fitted to an index.
-    :param runs: Runs that were given as files, by name.
-    :param collection: The collection; `None`: only runs are measured.
-    :param queries: Its judged queries by id; none where there is no collection.
+    :param runs: Runs given as files, by name.
+    :param collection: The collection; `None`: only runs are evaluated.
+    :param queries: Its judged queries by id; empty without a collection.
     :param qrels: The judgements.
     """
 
@@ -42,9 +42,9 @@ class EvaluationPlan:
 @dataclass(frozen=True)
 class IndexedGroup:
     """
-    Queries that are searched in one index.
+    Queries that are searched in the same index.
 
-    :param language: Of the keyword index.
+    :param language: Language of the keyword index.
     :param index: Folder of the index.
     :param queries: Texts by id.
     """
@@ -56,12 +56,12 @@ class IndexedGroup:
 
 def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
     """
-    Read and check what a request names. Nothing is indexed, loaded or written.
+    Read and check the inputs of a request. Nothing is indexed, loaded or written.
 
     :param request: The request.
     :returns: The plan.
-    :raises InvalidValueError: If there is nothing to evaluate, a name or number cannot be used, or judgements, queries, runs
-        and corpus do not belong together.
+    :raises InvalidValueError: If there is nothing to evaluate, a name or number is invalid, or judgements, queries, runs and
+        corpus do not belong together.
     :raises InputFileError: If a file is missing or malformed.
     :raises PipelineConfigError: If a pipeline does not exist or cannot be read.
     """
@@ -77,11 +77,11 @@ def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
     elif request.qrels is not None:
         qrels = read_qrels(request.qrels)
     else:
-        raise InvalidValueError("runs are measured against judgements: name the file with --qrels")
+        raise InvalidValueError("runs are evaluated against judgements: pass the file with --qrels")
     for name, run in runs.items():
         if not run.keys() & qrels.keys():
             raise InvalidValueError(
-                f"run {name!r} ({request.runs[name]}) answers none of the {len(qrels)} judged queries, only such as "
+                f"run {name!r} ({request.runs[name]}) answers none of the {len(qrels)} judged queries, but queries such as "
                 f"{next(iter(run))!r}: check that it belongs to these judgements"
             )
     return EvaluationPlan(request, pipelines, runs, collection, queries, qrels)
@@ -89,12 +89,12 @@ def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
 
 def check_relevant(collection: Collection, qrels: Qrels, *, has_index: bool) -> None:
     """
-    Check that something relevant can be found at all.
+    Check that the corpus has any relevant document.
 
     :param collection: The collection.
-    :param qrels: The judgements of the queries that are asked.
-    :param has_index: Whether there is an index already; then the collection may lack its corpus.
-    :raises InvalidValueError: If no document is judged relevant, or none of those that are is in the corpus.
+    :param qrels: The judgements of the queries.
+    :param has_index: Whether there already is an index; the collection may then lack its corpus.
+    :raises InvalidValueError: If no document is judged relevant, or no relevant document is in the corpus.
     :raises InputFileError: If the corpus cannot be read.
     """
     relevant = {id_ for grades in qrels.values() for id_, grade in grades.items() if grade > 0}
@@ -116,7 +116,7 @@ def check_relevant(collection: Collection, qrels: Qrels, *, has_index: bool) -> 
 
 
 def fit_to_index(source: str, index: Path | None, request: EvalRequest) -> StagedPipeline:
-    """Read a pipeline for an index (`None`: to see what it is made of, before there is one), and split it into stages."""
+    """Read a pipeline for an index (`None`: only to inspect it, before there is one), and split it into stages."""
     data = read_pipeline(source, index=index, embedding_model=request.embedding_model)
     return split_stages(pipeline_name(source), data)
 
@@ -131,11 +131,11 @@ def indexed_groups(
     """
     Group queries by language, with an index of the documents in that language for each group.
 
-    :param request: Which index, if not the kept one, and which language, if not that of the queries.
+    :param request: May name an index to use instead of the kept one, and a language instead of the queries'.
     :param collection: The collection.
     :param queries: Its queries by id.
-    :param pipelines: What will search.
-    :param on_progress: Called while an index is made.
+    :param pipelines: The pipelines that will search.
+    :param on_progress: Called while an index is built.
     """
     groups = {None: dict(queries)} if request.index else by_language(queries)
     for lang, members in groups.items():

@@ -1,4 +1,4 @@
-"""What `rerank eval` and `rerank eval --sweep` are asked for, checked before anything is read."""
+"""The options of `rerank eval` and `rerank eval --sweep`, checked before anything is read."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,30 +12,31 @@ from rerank_plugin.pipelines import pipeline_names
 
 DEFAULT_PIPELINES = ("bm25", "bm25_rerank")
 YAML = (".yaml", ".yml")
-# Bytes of a system's name: with an ending it is still the name of a file.
+# Maximum bytes of a system's name, so that it can be a file name with an extension.
 LONGEST_NAME = 200
-# Separators of folders, and what other operating systems do not allow in the name of a file.
+# Path separators, and characters that other operating systems do not allow in file names.
 NOT_IN_NAMES = frozenset('/\\:*?"<>|')
 
 
 @dataclass(frozen=True)
 class EvalRequest:
     """
-    What is to be evaluated.
+    What to evaluate.
 
     :param dataset: Folder in BEIR layout or `irds:ID`; `None`: only runs, against `qrels`.
     :param pipelines: Names or YAML files.
-    :param runs: Files of runs, by the name that each is shown under.
-    :param qrels: A file with judgements, instead of those of the collection.
-    :param index: Folder of an index; `None`: one is made for each language, and kept.
-    :param split: Which judgements of the collection.
+    :param runs: Run files, by the name of the run in reports.
+    :param qrels: A file with judgements, used instead of the collection's.
+    :param index: Folder of an index; `None`: one is built for each language, and kept.
+    :param split: Split of the collection's judgements.
     :param lang: See `Collection.judged`.
     :param language: Language of the keyword index; `None`: the `lang` of the queries, else English.
-    :param limit: Most queries; `None`: all.
+    :param limit: Maximum number of queries; `None`: all.
     :param candidates: Depth of the first stage, and length of the rankings.
-    :param measures: Names as ir-measures writes them; the first is the one that is plotted.
-    :param baseline: The system that all others are compared with; `None`: the first, and of two stages also their own first.
-    :param embedding_model: Instead of the pipelines' own.
+    :param measures: Names in the notation of ir-measures; the first one is plotted.
+    :param baseline: The system that all others are compared with; `None`: the first, and for each pipeline with two stages
+        also its own first stage.
+    :param embedding_model: Embedding model to use instead of the pipelines'.
     :param output: Folder for answers and report; `None`: nothing is kept.
     """
 
@@ -56,7 +57,7 @@ class EvalRequest:
 
     @property
     def systems(self) -> list[str]:
-        """Names of everything that is measured: pipelines (of a collection), then runs."""
+        """Names of all systems: pipelines (if there is a collection), then runs."""
         return [*(map(pipeline_name, self.pipelines) if self.dataset else ()), *self.runs]
 
 
@@ -65,8 +66,8 @@ def check_request(request: EvalRequest) -> None:
     Check everything that can be checked without reading a file.
 
     :param request: The request.
-    :raises InvalidValueError: If there is nothing to evaluate, or a name, a number or a measure cannot be used.
-    :raises PipelineConfigError: If a pipeline is named that does not exist.
+    :raises InvalidValueError: If there is nothing to evaluate, or a name, a number or a measure is invalid.
+    :raises PipelineConfigError: If a pipeline does not exist.
     :raises MissingDependencyError: If ir-measures is not installed.
     """
     check_measures(request.measures)
@@ -80,26 +81,26 @@ def check_request(request: EvalRequest) -> None:
             )
     names = request.systems
     if not names:
-        raise InvalidValueError("nothing to evaluate: name a collection, or runs (--run) and judgements (--qrels)")
+        raise InvalidValueError("nothing to evaluate: give a collection, or runs (--run) and judgements (--qrels)")
     check_system_names(names)
     if request.baseline is not None and request.baseline not in names:
         raise InvalidValueError(f"unknown baseline {shown(request.baseline)}: choose one of {names}")
     if request.dataset is None and request.qrels is None:
-        raise InvalidValueError("runs are measured against judgements: name the file with --qrels")
+        raise InvalidValueError("runs are evaluated against judgements: pass the file with --qrels")
 
 
 def check_system_names(names: Iterable[str]) -> None:
     """
-    Check that names can be shown, and be the names of files on any operating system.
+    Check that names can be displayed, and used as file names on any operating system.
 
-    :param names: Of pipelines and runs.
-    :raises InvalidValueError: If one is empty, too long, or has characters that cannot be used, or if two are the same name;
-        names that differ in capitals or in the way that accents are encoded are the same for some file systems.
+    :param names: Names of pipelines and runs.
+    :raises InvalidValueError: If one is empty, too long, or has forbidden characters, or if two are the same name; names
+        that differ only in case or in the encoding of accents are the same to some file systems.
     """
     known: dict[str, str] = {}
     for name in names:
         if not name.strip(". "):
-            raise InvalidValueError(f"{shown(name)} is no name for a system: give it one, as in --run NAME=FILE")
+            raise InvalidValueError(f"{shown(name)} is not a name for a system: give it one, as in --run NAME=FILE")
         bad = [character for character in name if not character.isprintable() or character in NOT_IN_NAMES]
         if bad:
             raise InvalidValueError(
@@ -111,12 +112,12 @@ def check_system_names(names: Iterable[str]) -> None:
         folded = unicodedata.normalize("NFC", name).casefold()
         if folded in known:
             raise InvalidValueError(
-                f"two systems have one name, {shown(known[folded])} and {shown(name)}: give them names that differ in more "
-                "than capitals (NAME=FILE for a run, another file name for a pipeline)"
+                f"two systems have the same name, {shown(known[folded])} and {shown(name)}: give them names that differ in "
+                "more than case (NAME=FILE for a run, another file name for a pipeline)"
             )
         known[folded] = name
 
 
 def pipeline_name(source: str) -> str:
-    """Return the name under which a pipeline is shown: its own, or that of its YAML file without the ending."""
+    """Return a pipeline's name in reports: its own, or that of its YAML file without the extension."""
     return Path(source).stem if source.endswith(YAML) else source

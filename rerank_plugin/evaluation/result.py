@@ -1,4 +1,4 @@
-"""What an evaluation found out."""
+"""The results of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -15,20 +15,20 @@ from rerank_plugin.evaluation.outcomes import Outcome
 @dataclass(frozen=True)
 class EvalResult:
     """
-    What an evaluation found out.
+    The results of an evaluation.
 
     :param title: Collection, split and number of queries.
-    :param facts: How it was measured, for people: values by name.
-    :param collection: The collection; `None` where only runs were measured.
+    :param facts: How it was measured: values by name, for display.
+    :param collection: The collection; `None` if only runs were evaluated.
     :param queries: Texts by id, of the queries that count.
     :param qrels: Their judgements.
     :param comparison: Measures of every system, and differences.
     :param runs: The rankings of every system.
     :param outcomes: The answers of the pipelines.
     :param latencies: Times of stages.
-    :param pairs: Pairs scored for a query, by pipeline.
+    :param pairs: Pairs scored per query, by pipeline.
     :param curves: Quality by depth.
-    :param without_curve: Pipelines that rerank, but whose quality at smaller depths cannot be worked out.
+    :param without_curve: Pipelines that rerank, but whose quality at smaller depths cannot be derived.
     """
 
     title: str
@@ -46,7 +46,7 @@ class EvalResult:
 
     @property
     def measure(self) -> str:
-        """The measure that counts most: the first that was asked for."""
+        """The main measure: the first one requested."""
         return next(iter(next(iter(self.evaluations.values())).per_query))
 
     @property

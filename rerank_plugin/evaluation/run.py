@@ -1,4 +1,4 @@
-"""`rerank eval` from its request to its result; the report is written elsewhere."""
+"""`rerank eval`: from the request to the result; the report is written elsewhere."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,10 +22,10 @@ ANSWERS = "answers"
 
 def run_evaluation(request: EvalRequest, *, on_progress: ProgressCallback | None = None) -> EvalResult:
     """
-    Answer the queries with every pipeline, measure, and compare.
+    Answer the queries with every pipeline, evaluate, and compare.
 
-    :param request: What is to be evaluated.
-    :param on_progress: Called with what is being done, how far it is, and how much there is.
+    :param request: What to evaluate.
+    :param on_progress: Called with the current step, the work done and the total work.
     :returns: The result.
     :raises InputFileError: If a file is missing or malformed, or kept answers cannot be read or written.
     :raises InvalidValueError: If there is nothing to evaluate, or names are unknown or used twice.
@@ -74,7 +74,7 @@ def _answers(plan: EvaluationPlan, on_progress: ProgressCallback | None) -> dict
 
 
 def _pairs(names: Sequence[str], pipelines: Sequence[StagedPipeline], baseline: str | None) -> list[tuple[str, str]]:
-    """Pair all with the baseline; unless one was chosen, also each second stage with its own first stage."""
+    """Pair all with the baseline; unless a baseline was chosen, also each second stage with its own first stage."""
     first = names[0] if baseline is None else baseline
     pairs = [(first, name) for name in names if name != first]
     if baseline is None:

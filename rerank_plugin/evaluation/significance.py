@@ -1,4 +1,4 @@
-"""Whether a difference between two systems is more than chance: tests on the differences of each query."""
+"""Statistical significance of differences between two systems: tests on per-query differences."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 RESAMPLES = 10_000
 SEED = 42
-# Differences smaller than this are a tie; sums of them that are closer than this are equal.
+# Smaller differences are ties; sums of differences that are closer than this are equal.
 TOLERANCE = 1e-9
-# Random numbers that are drawn at once: they bound the memory.
+# Random numbers drawn at once, which bounds the memory.
 BLOCK = 4_000_000
 
 
@@ -19,14 +19,14 @@ def randomisation_tests(
     """
     Test whether means of paired differences are zero, by flipping signs at random.
 
-    If two systems are equally good, each query's difference could as well have had the other sign. The p-value is the
-    share of sign patterns whose mean is at least as far from zero as the one seen; the pattern seen counts as one of them
+    If two systems are equally good, each query's difference could just as well have the opposite sign. The p-value is the
+    share of sign patterns whose mean is at least as far from zero as the observed one; the observed pattern counts as one
     (Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval evaluation",
     2007; Phipson and Smyth, "Permutation p-values should never be zero", 2010).
 
-    :param differences: Shape (queries, tests): each column is a test of its own.
-    :param resamples: Sign patterns that are drawn.
-    :param seed: Of the random numbers.
+    :param differences: Shape (queries, tests): each column is a separate test.
+    :param resamples: Number of sign patterns drawn.
+    :param seed: Seed of the random numbers.
     :returns: Two-sided p-values, shape (tests,), above 0 and at most 1.
     """
     seen = np.abs(differences.sum(axis=0)) - TOLERANCE
@@ -46,16 +46,16 @@ def bootstrap_intervals(
     Estimate confidence intervals of means over queries with the percentile bootstrap (Efron, 1979).
 
     :param values: Shape (queries, columns).
-    :param level: Share of resampled means that an interval holds.
-    :param resamples: Samples of the queries, with replacement.
-    :param seed: Of the random numbers.
+    :param level: Share of the resampled means within an interval.
+    :param resamples: Number of samples of the queries, with replacement.
+    :param seed: Seed of the random numbers.
     :returns: Lower and upper ends, shape (2, columns).
     """
     rng = np.random.default_rng(seed)
     count = len(values)
     means = []
     for size in _blocks(resamples, count):
-        # How often each sample holds each query: a sample's sum is then one product of matrices for all columns.
+        # How often each sample contains each query: one matrix product then gives a sample's sums for all columns.
         drawn = rng.integers(0, count, size=(size, count)) + np.arange(size)[:, None] * count
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         means.append(times @ values / count)
@@ -69,10 +69,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Correct p-values for the number of tests (Holm, "A simple sequentially rejective multiple test procedure", 1979).
 
     The smallest is multiplied by the number of tests, the next by one less, and so on; none becomes smaller than the one
-    before it. Calling those below 0.05 significant is then wrong for at most 5 % of the families of tests.
+    before it. With a threshold of 0.05, at most 5 % of the families of tests then have a false positive.
 
-    :param p_values: In any order.
-    :returns: The corrected ones in the same order, at most 1.
+    :param p_values: The p-values, in any order.
+    :returns: The corrected p-values in the same order, at most 1.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(p_values), 0, -1)
@@ -82,6 +82,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _blocks(resamples: int, width: int) -> list[int]:
-    """Sizes of the portions in which resamples are drawn, so that memory stays bounded."""
+    """Return the sizes of the portions in which resamples are drawn, so that memory stays bounded."""
     size = max(1, BLOCK // width)
     return [size] * (resamples // size) + ([resamples % size] if resamples % size else [])

@@ -1,4 +1,4 @@
-"""Loaded first and second stages, which answer one query at a time and say what it cost."""
+"""Loaded first and second stages, which answer one query at a time and report the cost."""
 
 import time
 import uuid
@@ -22,9 +22,9 @@ COMPLETE = "complete"
 @dataclass(frozen=True)
 class Candidates:
     """
-    What a first stage hands over for a query.
+    A first stage's result for a query.
 
-    :param documents: Best first.
+    :param documents: The documents, best first.
     :param milliseconds: Time of each component.
     """
 
@@ -36,7 +36,7 @@ class FirstStage:
     """
     A loaded first stage.
 
-    :param staged: A pipeline that has it.
+    :param staged: A pipeline with this first stage.
     :raises StoreError: If the index is empty.
     """
 
@@ -44,11 +44,11 @@ class FirstStage:
         self._pipeline = build_pipeline(staged.first, name=staged.name)
         self._searcher = Searcher(self._pipeline, result_of=staged.result_of)
         self._searcher.warm_up()
-        # A store that cannot tell its state may hold another corpus tomorrow: its answers are never used again.
+        # A store without a revision may have changed by the next run, so its answers are never reused.
         self._unknown_state = f"unknown:{uuid.uuid4().hex}"
 
     def revision(self) -> str:
-        """Return a text that is another one whenever one of the stores that are searched has changed."""
+        """Return a text that changes whenever one of the searched stores changes."""
         stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
         stores = [store for store in stores if store is not None]
         if not stores or not all(hasattr(store, "revision") for store in stores):
@@ -56,7 +56,7 @@ class FirstStage:
         return " ".join(sorted({store.revision() for store in stores}))
 
     def retrieve(self, query: str, depth: int) -> Candidates:
-        """Search; `depth` is the most candidates of each retriever and of the result."""
+        """Search; `depth` is the maximum number of candidates of each retriever and of the result."""
         result = self._searcher.search(query, top_k=depth, candidates=depth)
         return Candidates([hit.document for hit in result.hits], result.milliseconds)
 
@@ -64,12 +64,12 @@ class FirstStage:
 @dataclass(frozen=True)
 class Ranked:
     """
-    What a second stage made of candidates.
+    A second stage's result for a query.
 
-    :param documents: Best first.
-    :param milliseconds: How long it took; `None`: not known, as the work was shared.
-    :param pairs: Pairs of query and passage that were scored.
-    :param state: `complete`, or what the ranker says.
+    :param documents: The documents, best first.
+    :param milliseconds: Time taken; `None`: unknown, as the work was shared.
+    :param pairs: Query-passage pairs scored.
+    :param state: `complete`, or the ranker's state.
     """
 
     documents: "list[Document]"
@@ -82,13 +82,13 @@ class SecondStage:
     """
     A loaded ranker of any class.
 
-    :param staged: A pipeline that has it.
-    :ivar is_independent: Whether a candidate's score does not depend on the other candidates, so that the candidates of
+    :param staged: A pipeline with this ranker.
+    :ivar is_independent: Whether a candidate's score is independent of the other candidates, so that the candidates of
         several pipelines can be scored together.
-    :ivar scores_all: Whether it scores every candidate, each by itself, and ranks by these scores and a fusion alone: then
-        its answer for fewer candidates follows from the scores.
+    :ivar scores_all: Whether it scores every candidate independently and ranks by these scores and a fusion alone, so that
+        its ranking of fewer candidates follows from the scores.
     :ivar fusion: How it combines the stages.
-    :raises PipelineConfigError: If the pipeline has no ranker, or it cannot be made.
+    :raises PipelineConfigError: If the pipeline has no ranker, or it cannot be built.
     """
 
     def __init__(self, staged: StagedPipeline) -> None:
@@ -99,7 +99,7 @@ class SecondStage:
         chosen = {name: parameters.get(name, default) for name, default in DEPENDENT.items()} if is_ours else {}
         ranker = staged.ranker
         if is_ours and chosen["score_threshold"] is None:
-            # Large logits can share one probability; without a threshold only the order counts here.
+            # Large logits can have the same probability; without a threshold only the order matters here.
             ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
         self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
         self._pipeline.warm_up()
@@ -112,7 +112,7 @@ class SecondStage:
         self.fusion = _fusion(parameters) if is_ours else NO_FUSION
 
     def rank(self, query: str, documents: "list[Document]") -> Ranked:
-        """Rank all of these documents."""
+        """Rank the documents; all of them are returned."""
         if not documents:
             return Ranked([], 0.0, 0)
         began = time.perf_counter()
@@ -124,7 +124,7 @@ class SecondStage:
 
 
 def _fusion(parameters: dict[str, Any]) -> FusionSetting:
-    """Return the fusion of a `CrossEncoderRanker`, with its own weight, the calibration's, or the default."""
+    """Return the fusion of a `CrossEncoderRanker`, with its configured weight, the calibration's, or the default."""
     from rerank_plugin.components.reranker import DEFAULT_FUSION_WEIGHT
 
     method = str(parameters.get("fusion", NO_FUSION.method))

@@ -1,4 +1,4 @@
-"""A pipeline divided into first and second stage, so that stages that several pipelines share run once."""
+"""A pipeline split into first and second stage, so that stages shared by several pipelines run once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from rerank_plugin.search import STAGES, last_stage
 RANKER = "ranker"
 JOINER = "joiner"
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
-# Other rankers that score every pair of query and passage by itself.
+# Other rankers that score every query-passage pair independently.
 POINTWISE_RANKERS = {
     "haystack_integrations.components.rankers.sentence_transformers.similarity.SentenceTransformersSimilarityRanker",
     "haystack.components.rankers.sentence_transformers_similarity.SentenceTransformersSimilarityRanker",
     "haystack.components.rankers.transformers_similarity.TransformersSimilarityRanker",
 }
-# Parameters of our ranker that let a candidate's place depend on which other candidates there are, and their defaults.
+# Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.
 DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
 
 
 @dataclass(frozen=True)
 class AnswerKeys:
     """
-    Everything but the query that decides about a pipeline's answers.
+    Everything but the query that a pipeline's answers depend on.
 
     :param settings: The pipeline, the depth, the version of the code.
     :param models: See `model_fingerprints`.
-    :param corpus: Revision of what is searched.
+    :param corpus: Revision of the searched stores.
     """
 
     settings: dict[str, Any]
@@ -38,16 +38,16 @@ class AnswerKeys:
     corpus: str
 
     def of(self, query: str) -> str:
-        """Return the key of the answer to a query, given by its text: its id says nothing about what was asked."""
+        """Return the key of the answer to a query, given by its text: an id can stand for an edited query."""
         return run_key(settings=self.settings, query=query, models=self.models, corpus=self.corpus)
 
 
 @dataclass(frozen=True)
 class StagedPipeline:
     """
-    A pipeline in two parts. Whatever stands behind the ranker (a prompt, a generator) belongs to neither.
+    A pipeline in two stages. Components after the ranker (a prompt, a generator) belong to neither.
 
-    :param name: Its name, as reports show it.
+    :param name: Its name in reports.
     :param first: The pipeline up to the candidates.
     :param result_of: The component whose documents are the candidates.
     :param ranker: Type and parameters of the second stage; `None`: there is none.
@@ -60,17 +60,17 @@ class StagedPipeline:
 
     @cached_property
     def first_key(self) -> str:
-        """The same for pipelines with the same first stage, whatever their `top_k`: how many documents is said per call."""
+        """Equal for pipelines with the same first stage, whatever their `top_k`, which is set per call."""
         return run_key(settings=self._first_settings(), query=None, models=None, corpus=None)
 
     @cached_property
     def ranker_key(self) -> str:
-        """The same for pipelines with the same ranker and the same model files."""
+        """Equal for pipelines with the same ranker and the same model files."""
         return run_key(settings=self.ranker, query=None, models=model_fingerprints(self.ranker), corpus=None)
 
     @property
     def ranker_parameters(self) -> dict[str, Any]:
-        """The init parameters of the second stage as the YAML gives them; empty where there is none."""
+        """The init parameters of the second stage as in the YAML; empty if there is none."""
         return init_parameters(self.ranker or {})
 
     @property
@@ -85,13 +85,13 @@ class StagedPipeline:
 
     def answer_keys(self, *, corpus: str, candidates: int, version: str) -> "AnswerKeys":
         """
-        Return the keys under which its answers are kept, as things stand now.
+        Return the keys of its answers.
 
-        Model files are read anew at each call: a Hub model has a commit only once it was loaded.
+        Model files are read again at each call: a Hub model has a commit only after it has been loaded.
 
-        :param corpus: Revision of what the first stage searches.
+        :param corpus: Revision of the stores that the first stage searches.
         :param candidates: Depth of the first stage.
-        :param version: Of the code that answers.
+        :param version: Version of this package.
         """
         return AnswerKeys(
             settings={
@@ -114,9 +114,9 @@ class StagedPipeline:
 
 def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
     """
-    Divide a pipeline at its ranker.
+    Split a pipeline at its ranker.
 
-    :param name: Its name, as reports show it.
+    :param name: Its name in reports.
     :param data: From `read_pipeline`; left unchanged.
     :returns: Its stages.
     :raises PipelineConfigError: If it has no retriever, or nothing is connected to its ranker.
@@ -139,7 +139,7 @@ def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
 
 
 def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
-    """Return a component and all whose output reaches it."""
+    """Return a component and all components whose output reaches it."""
     ancestors, waiting = {last}, [last]
     while waiting:
         receiver = waiting.pop()
@@ -151,7 +151,7 @@ def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def init_parameters(component: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the init parameters of a component in a pipeline's YAML, which may leave them out or empty."""
+    """Return the init parameters of a component in a pipeline's YAML, where they may be missing or empty."""
     return component.get("init_parameters") or {}
 
 

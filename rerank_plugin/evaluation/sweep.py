@@ -1,4 +1,4 @@
-"""Try the settings of a second stage on judged queries: what each costs and brings."""
+"""Try settings of a second stage on judged queries: the quality and cost of each."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from rerank_plugin.progress import CountCallback, ProgressCallback, counts_of
 
 TIMED = 10  # queries; each is timed at every depth in every variant
 
-# Precision and windows: what the model has to score anew.
+# Precision and windows: each combination needs its own scores.
 Variant = tuple[str, str]
 
 
@@ -31,14 +31,14 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
     """
     Try all settings of a grid on one pipeline.
 
-    Each combination of precision and windows scores all candidates of each query once; depths and fusions follow from that.
-    The retrievers search at the greatest depth, and what they return is cut to the setting's candidates. Times are measured,
-    for each depth, on the first queries.
+    Each combination of precision and windows scores all candidates of each query once; depths and fusions are derived from
+    these scores. The retrievers search at the largest depth, and their result is cut to the setting's candidates. Times are
+    measured, for each depth, on the first queries.
 
     :param request: The collection, the queries, and one pipeline with a `CrossEncoderRanker`.
-    :param grid: What to try.
-    :param on_progress: Called with what is being done, how far it is, and how much there is.
-    :returns: The settings, and which to choose.
+    :param grid: The settings to try.
+    :param on_progress: Called with the current step, the work done and the total work.
+    :returns: The results, with the recommended setting.
     :raises InvalidValueError: If there is not one pipeline, the queries are in several languages, or every query failed.
     :raises PipelineConfigError: If the pipeline has no `CrossEncoderRanker`.
     """
@@ -97,7 +97,7 @@ def _single_group(plan: EvaluationPlan, on_progress: ProgressCallback | None) ->
 
 
 def _variant(staged: StagedPipeline, pair: Variant) -> StagedPipeline:
-    """Return the pipeline with a ranker that scores all candidates in this way, and gives logits."""
+    """Return the pipeline with a ranker that scores all candidates with this precision and windows, and returns logits."""
     precision, windows = pair
     parameters = {
         **staged.ranker_parameters,
@@ -124,10 +124,10 @@ def _measure_times(
     *,
     on_progress: CountCallback,
 ) -> tuple[float, dict[tuple[str, str, int], float]]:
-    """Median milliseconds of the first stage, and of the second by precision, windows and depth; taking turns."""
+    """Return median milliseconds of the first stage, and of the second by precision, windows and depth, interleaved."""
     firsts: list[float] = []
     times: dict[tuple[str, str, int], list[float]] = {}
-    for number, query in enumerate([queries[0], *queries]):  # the first time does not count
+    for number, query in enumerate([queries[0], *queries]):  # the first call is a warm-up
         began = time.perf_counter()
         documents = first_stage.retrieve(query, max(depths)).documents
         firsts.append((time.perf_counter() - began) * 1000)

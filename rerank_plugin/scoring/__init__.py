@@ -1,8 +1,8 @@
 """
-The cross-encoder without Haystack: find a model, tokenise, cut windows, plan batches, run a backend, hand back logits.
+The cross-encoder without Haystack: find a model, tokenise, cut windows, plan batches, run a backend, return logits.
 
-Reading order: `second_stage` (a call: what the cache knows, what need not be scored), `scorer` (from texts to logits),
+Reading order: `second_stage` (one call: cached scores, and candidates that need no score), `scorer` (texts to logits),
 `types`, `reading` (texts to pairs), `tokens`, `windows`, `batching`; `limits` and `turns` (how long a call may take, and
-who is next); `cache` and `score_stores`; then how a model gets there: `loading`, `backends`, `early_exit`; what judged
-data adds: `calibration`, `fusion`, `depth`; and `forking` (what must not cross a fork).
+which call is next); `cache` and `score_stores`; loading a model: `loading`, `backends`, `early_exit`; parts fitted on judged
+data: `calibration`, `fusion`, `depth`; and `forking` (what must not cross a fork).
 """

@@ -1,4 +1,4 @@
-"""Which pairs are scored together, and how they are padded."""
+"""Group pairs into padded batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 @dataclass(frozen=True)
 class ShapeGrid:
     """
-    Which shapes a backend likes to see.
+    The batch shapes that suit a backend.
 
     :param width_step: Widths are rounded up to a multiple of this.
-    :param powers_of_two: Rows are filled up to a power of two.
-    :param own_width: A pair is padded to its own rounded length, whatever is beside it. Padding adds zeros to sums, but it
-        also changes their order: what is rounded to few bits afterwards can then come out different.
-    :param batch_cost: A batch costs about as much as this many tokens beyond its own. The default was measured in OpenVINO,
-        bf16, with a MiniLM-L6.
+    :param powers_of_two: The number of rows is rounded up to a power of two.
+    :param own_width: A pair is padded to its own rounded length, whatever else is in the batch. Padding adds zeros to sums,
+        but it also changes their order, so results in low precision can differ.
+    :param batch_cost: Fixed cost of a batch, in tokens. The default was measured in OpenVINO, bf16, with a MiniLM-L6.
     """
 
     width_step: int = 1
@@ -26,12 +25,12 @@ class ShapeGrid:
     batch_cost: int = 96
 
     def width(self, length: int, most: int | None) -> int:
-        """Return the width for a length; not rounded beyond `most`."""
+        """Return the padded width for a length; not rounded beyond `most`."""
         rounded = -(-length // self.width_step) * self.width_step
         return max(length, rounded if most is None else min(rounded, most))
 
     def rows(self, pairs: int) -> int:
-        """Return the rows for a number of pairs."""
+        """Return the number of rows for a number of pairs."""
         return 1 << (pairs - 1).bit_length() if self.powers_of_two else pairs
 
 
@@ -40,9 +39,9 @@ class Batch:
     """
     Pairs that are scored together.
 
-    :param positions: Which pairs.
-    :param width: Tokens to which each is padded.
-    :param rows: Rows of the batch; those beyond the pairs repeat the last one.
+    :param positions: Positions of the pairs.
+    :param width: Tokens to which each pair is padded.
+    :param rows: Rows of the batch; rows beyond the pairs repeat the last pair.
     """
 
     positions: list[int]
@@ -59,19 +58,19 @@ def plan_batches(
     max_width: int | None = None,
 ) -> list[Batch]:
     """
-    Group pairs of like length so that no padded batch exceeds the budget and the least work is done.
+    Group pairs of similar length so that no padded batch exceeds the budget and the total cost is lowest.
 
-    Among all ways of cutting the pairs, ordered by length, into batches, the one is taken whose padded tokens, and the
-    grid's `batch_cost` for each batch, are fewest.
+    Of all ways to cut the pairs, ordered by length, into batches, this picks the one with the fewest padded tokens plus the
+    grid's `batch_cost` per batch.
 
     :param lengths: Token count of each pair.
-    :param max_tokens: Budget of one batch, padding included. A longer single pair gets a batch of its own.
-    :param max_pairs: Most rows of one batch.
-    :param grid: Which shapes are wanted.
-    :param max_width: What the model reads at most; a width is not rounded beyond it. `None`: no limit.
+    :param max_tokens: Token budget of one batch, padding included. A single pair that is longer gets its own batch.
+    :param max_pairs: Maximum number of rows of one batch.
+    :param grid: The shapes that suit the backend.
+    :param max_width: Input length of the model; widths are not rounded beyond it. `None`: no limit.
     :returns: Batches of positions into `lengths`, longest first; every position occurs exactly once.
     """
-    # Longest first: an out-of-memory error then comes with the first batch, not the last.
+    # Longest first, so that an out-of-memory error comes with the first batch and not the last.
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     widths = [grid.width(lengths[position], max_width) for position in order]
     begins = _cheapest_cuts(np.array(widths), max_tokens=max_tokens, max_pairs=max_pairs, grid=grid)
@@ -85,7 +84,7 @@ def plan_batches(
 
 
 def _cheapest_cuts(widths: NDArray[np.int64], *, max_tokens: int, max_pairs: int, grid: ShapeGrid) -> list[int]:
-    """Return for each number of pairs (in order) where the last batch of the cheapest way for so many of them begins."""
+    """Return, for each prefix of the ordered pairs, the start of the last batch in its cheapest partition."""
     count = len(widths)
     rows = np.array([grid.rows(pairs) for pairs in range(1, count + 1)])
     costs = np.zeros(count + 1, dtype=np.int64)
@@ -98,7 +97,7 @@ def _cheapest_cuts(widths: NDArray[np.int64], *, max_tokens: int, max_pairs: int
             or (grid.own_width and widths[first] != widths[stop - 1])
         ):
             first += 1
-        # From the last start to the first: among equals the smaller batch is taken.
+        # From the last start to the first, so that ties go to the smaller batch.
         totals = (costs[first:stop] + grid.batch_cost)[::-1] + rows[: stop - first] * widths[first:stop][::-1]
         best = int(totals.argmin())
         costs[stop] = totals[best]

@@ -1,4 +1,4 @@
-"""Scores that were computed before."""
+"""A cache of computed scores, shared by the threads of a process."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -11,18 +11,18 @@ from rerank_plugin.scoring.limits import CallLimits
 from rerank_plugin.scoring.score_stores import CachedScore, MemoryScoreStore, ScoreStore, SQLiteScoreStore
 
 MEMORY = "memory"
-# Seconds between two looks at whether a caller that waits for another one's scores has lost interest.
+# A caller that waits for another caller's scores checks for cancellation every so many seconds.
 POLL = 0.05
 
 
 def score_key(identity: str, query: str, passage: str) -> bytes:
     """
-    Make the key of a score.
+    Build the cache key of a score.
 
     :param identity: Model, precision and window settings, see `PairScorer.identity`.
     :param query: The query.
     :param passage: The passage.
-    :returns: 16 bytes; the length in between keeps (ab, c) and (a, bc) apart.
+    :returns: 16 bytes. The length of the query is part of the key, so (ab, c) and (a, bc) differ.
     """
     text = f"{identity}\0{len(query)}\0{query}\0{passage}"
     return sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
@@ -30,10 +30,10 @@ def score_key(identity: str, query: str, passage: str) -> bytes:
 
 class ScoreCache:
     """
-    Remembers scores; of callers without a deadline that miss the same score at once, one computes it and the others wait.
+    Caches scores. When several callers without a deadline miss the same score, one computes it and the others wait.
 
     :param place: `memory`, or the path of an SQLite file.
-    :param size: Most scores that are kept.
+    :param size: Maximum number of scores kept.
     :raises InvalidValueError: If the size is below 1.
     :raises ScoreCacheError: If the file cannot be used.
     """
@@ -49,17 +49,17 @@ class ScoreCache:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Forget the parent's threads: none of them computes anything here, or will release a lock."""
+        """Replace the lock and forget what the parent's threads were computing: those threads do not exist here."""
         self._lock = threading.Lock()
         self._being_computed: dict[bytes, threading.Event] = {}
 
     def __len__(self) -> int:
-        """Count the scores that are kept."""
+        """Return the number of scores kept."""
         with self._lock:
             return len(self._store)
 
     def close(self) -> None:
-        """Let go of the file or the memory."""
+        """Close the file or free the memory."""
         with self._lock:
             self._store.close()
 
@@ -70,13 +70,14 @@ class ScoreCache:
         limits: CallLimits | None = None,
     ) -> dict[bytes, CachedScore]:
         """
-        Return scores, computing those that are not there.
+        Return scores, computing those that are missing.
 
-        :param keys: The keys; the same one may occur more than once.
-        :param compute: Computes the scores of some keys; with a deadline perhaps not of all. What it raises comes through.
-        :param limits: Of the call. With a deadline it waits for nobody and computes itself what another one is computing.
-        :returns: The scores that are known now.
-        :raises ScoringStoppedError: If the caller lost interest while it waited for another one.
+        :param keys: The keys; duplicates are allowed.
+        :param compute: Computes the scores of the given keys; with a deadline perhaps not all. Its exceptions propagate.
+        :param limits: Limits of the call. A call with a deadline never waits: it computes scores that another call is
+            already computing.
+        :returns: All scores that are known at the end.
+        :raises ScoringStoppedError: If the call was cancelled while it waited for another one.
         """
         limits = limits or CallLimits()
         known: dict[bytes, CachedScore] = {}
@@ -94,7 +95,7 @@ class ScoreCache:
                         self._release(mine)
             if limits.is_timed:
                 break
-            # Not before our own are done: two callers that wait for each other would wait for ever.
+            # Only after our own are done: otherwise two callers could wait for each other for ever.
             for event in others:
                 while not event.wait(POLL):
                     limits.check_cancelled()
@@ -103,7 +104,7 @@ class ScoreCache:
     def _divide(
         self, missing: list[bytes], known: dict[bytes, CachedScore], *, waits: bool
     ) -> tuple[list[bytes], list[threading.Event]]:
-        """Look scores up; of those that are not there, say which are ours to compute, and for whom to wait."""
+        """Look scores up; split the missing keys into those to compute here and events of other callers to wait for."""
         with self._lock:
             kept = self._store.get(missing)
             known.update(kept)

@@ -1,4 +1,4 @@
-"""What judged data says about a model: scores that are probabilities, and how far to trust the first stage."""
+"""What is fitted on judged queries: calibrated probabilities, fusion weights, and the depth rule."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     Map logits to (0, 1) in float64.
 
-    In float32 the sigmoid is exactly 1.0 from a logit of 17 on, and distinct logits become ties; in float64 only from 37 on.
+    In float32 the sigmoid is exactly 1.0 for logits from 17, so distinct logits become ties; in float64 only from 37.
 
     :param logits: Raw outputs, any shape.
     :returns: 1 / (1 + exp(-logits)), same shape.
@@ -38,14 +38,14 @@ def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
 @dataclass(frozen=True)
 class Calibration:
     """
-    Facts about a model, fitted on judged queries.
+    Parameters of a model, fitted on judged queries.
 
     :param scale: Probability = sigmoid(scale * logit + bias): Platt's method, or with no bias a temperature of 1 / scale.
     :param bias: See `scale`.
     :param fusion_weights: For `rrf` and `linear`, the weight of the second stage that was best.
     :param depth: When to stop scoring; `None` where it could not be fitted.
-    :param fitted_on: Which data, which model and first stage, and what it brought: for people.
-    :raises InvalidValueError: If a number is not finite, or a weight not between 0 and 1.
+    :param fitted_on: Data, model, first stage and results of the fit; for information only.
+    :raises InvalidValueError: If a number is not finite, or a weight is not between 0 and 1.
     """
 
     scale: float = 1.0
@@ -65,7 +65,7 @@ class Calibration:
         return sigmoid(self.scale * logits.astype(np.float64) + self.bias)
 
     def save(self, file: Path) -> None:
-        """Write a file, in one step."""
+        """Write the file atomically."""
         with replace_file(file) as stream:
             stream.write(json.dumps({"format": FORMAT, **asdict(self)}, indent=2) + "\n")
 
@@ -75,7 +75,7 @@ class Calibration:
         Read what `save` wrote.
 
         :param file: The file.
-        :raises InputFileError: If it cannot be read, or is no calibration.
+        :raises InputFileError: If it cannot be read, or is not a calibration.
         """
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
@@ -90,7 +90,7 @@ class Calibration:
             if isinstance(error, InputFileError):
                 raise
             raise InputFileError(
-                f"{file} is no calibration ({error}): make one with `rerank calibrate DATASET --output {file}`"
+                f"{file} is not a calibration ({error}): make one with `rerank calibrate DATASET --output {file}`"
             ) from error
 
 
@@ -132,13 +132,13 @@ def fit_probabilities(logits: NDArray[np.floating], relevant: NDArray[np.bool_],
 
 def calibration_error(probabilities: NDArray[np.float64], relevant: NDArray[np.bool_]) -> float:
     """
-    Measure how far probabilities are from frequencies: expected calibration error (ECE) over ten bins of equal width.
+    Compute the expected calibration error (ECE), over ten bins of equal width.
 
     Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning" (2015).
 
     :param probabilities: Shape (pairs,).
-    :param relevant: What came true.
-    :returns: Mean distance, weighted by the pairs in each bin; 0 is perfect.
+    :param relevant: Whether each passage was judged relevant, shape (pairs,).
+    :returns: Mean distance over the bins, weighted by the number of pairs in each; 0 is perfect.
     """
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     distances: Sequence[float] = [

@@ -1,4 +1,4 @@
-"""When the remaining candidates cannot enter the result any more: a rule fitted on judged queries."""
+"""When the remaining candidates can no longer enter the result: a rule fitted on judged queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rerank_plugin.checks import check_number
 from rerank_plugin.errors import InvalidValueError
 
-# Expected newcomers at which the fit tries to stop: from "nearly never wrong" to "often".
+# Thresholds that the fit tries, in expected newcomers: from hardly ever wrong to often wrong.
 THRESHOLDS = tuple(float(x) for x in np.geomspace(0.005, 50.0, 60))
 # Candidates between two decisions.
 STEP = 16
@@ -30,15 +30,15 @@ def check_confidence(confidence: Any) -> None:
 @dataclass(frozen=True)
 class DepthModel:
     """
-    How probable it is that a candidate that is not scored yet would enter the result.
+    The probability that an unscored candidate would enter the result.
 
-    A logistic regression on three facts: the logit to beat, the logarithm of the candidate's rank in the first stage, and
-    its first-stage score as a share of the best one. The probabilities of all that remain add up to the expected number of
-    newcomers; `confidences` says at which number to stop.
+    A logistic regression on three features: the logit to beat, the logarithm of the candidate's rank in the first stage, and
+    its first-stage score as a share of the best one. The probabilities of all remaining candidates add up to the expected
+    number of newcomers; `confidences` says at which number to stop.
 
-    :param weights: Of the intercept and the three facts.
-    :param thresholds: Expected newcomers, rising.
-    :param confidences: For each threshold, the share of the full results that was found, mean of the dev queries; falling.
+    :param weights: Of the intercept and the three features.
+    :param thresholds: Expected newcomers, ascending.
+    :param confidences: For each threshold, the share of the full results kept, mean of the dev queries; descending.
     """
 
     weights: tuple[float, ...]
@@ -47,11 +47,11 @@ class DepthModel:
 
     def at(self, confidence: float) -> "DepthRule":
         """
-        Choose how sure to be.
+        Choose the rule for a confidence.
 
-        :param confidence: How probable it shall be that a document of the result with all scored is found, between 0 and 1.
-            The first places are far safer than the last ones.
-        :returns: The rule that stops earliest among those that kept so many.
+        :param confidence: The share of the full result (all candidates scored) to be kept, between 0 and 1. The top ranks
+            are far safer than the last ones.
+        :returns: The rule that stops earliest among those that keep at least this share.
         :raises InvalidValueError: If the confidence is not between 0 and 1.
         """
         check_confidence(confidence)
@@ -62,7 +62,7 @@ class DepthModel:
 @dataclass(frozen=True)
 class DepthRule:
     """
-    Stops when fewer than so many newcomers are to be expected.
+    Stops when fewer newcomers are expected than a threshold.
 
     :param weights: See `DepthModel`.
     :param threshold: Expected newcomers at which to stop; 0 never stops.
@@ -73,25 +73,25 @@ class DepthRule:
 
     def is_enough(self, to_beat: float, scored: int, first_scores: NDArray[np.float64] | None, total: int) -> bool:
         """
-        Say whether to stop.
+        Return whether to stop.
 
         :param to_beat: The lowest logit in the result so far.
-        :param scored: Candidates that are scored, from the first.
+        :param scored: Number of candidates scored so far, from the first.
         :param first_scores: Scores of the first stage, shape (total,); `None` or `nan` where there is none.
-        :param total: All candidates.
+        :param total: Number of candidates.
         :returns: Whether the rest can be left unscored.
         """
         ranks = np.arange(scored, total)
-        facts = _facts(np.full(len(ranks), to_beat), ranks, first_scores)
-        return expected(self.weights, facts) < self.threshold
+        features = _features(np.full(len(ranks), to_beat), ranks, first_scores)
+        return expected(self.weights, features) < self.threshold
 
 
-def expected(weights: Sequence[float], facts: NDArray[np.float64]) -> float:
-    """Add up the probabilities of candidates, given their facts of shape (candidates, 3)."""
-    return float((1.0 / (1.0 + np.exp(-np.clip(facts @ np.array(weights[1:]) + weights[0], -50, 50)))).sum())
+def expected(weights: Sequence[float], features: NDArray[np.float64]) -> float:
+    """Add up the probabilities of candidates, given their features of shape (candidates, 3)."""
+    return float((1.0 / (1.0 + np.exp(-np.clip(features @ np.array(weights[1:]) + weights[0], -50, 50)))).sum())
 
 
-def _facts(
+def _features(
     to_beat: NDArray[np.float64], ranks: NDArray[np.int64], first_scores: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     share = np.zeros(len(ranks))
@@ -109,7 +109,7 @@ def fit_depth(
     :param logits: For each query the logits of its candidates, in first-stage order.
     :param first_scores: For each query the first stage's scores.
     :param top_k: Length of the result.
-    :returns: The model; `None` if no candidate behind the first chunk ever enters a result, or there are too few candidates.
+    :returns: The model; `None` if no candidate after the first chunk ever enters a result, or there are too few candidates.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -118,21 +118,21 @@ def fit_depth(
         for scored in range(max(STEP, top_k), len(values), STEP):
             to_beat = np.sort(values[:scored])[-top_k]
             ranks = np.arange(scored, len(values))
-            rows.append(_facts(np.full(len(ranks), float(to_beat)), ranks, firsts))
+            rows.append(_features(np.full(len(ranks), float(to_beat)), ranks, firsts))
             labels.append(values[scored:] > to_beat)
     if not rows or len(set(np.concatenate(labels).tolist())) < 2:
         return None
     model = LogisticRegression(C=1e3, max_iter=1000).fit(np.concatenate(rows), np.concatenate(labels))
     weights = (float(model.intercept_[0]), *(float(w) for w in model.coef_[0]))
     kept = [_share_kept(DepthRule(weights, t), logits, first_scores, top_k) for t in THRESHOLDS]
-    # More newcomers allowed can by chance keep more results; a confidence must not rise with it.
+    # By chance a higher threshold can keep more results; the confidence must not rise with the threshold.
     falling = np.minimum.accumulate(kept)
     return DepthModel(weights, THRESHOLDS, tuple(float(x) for x in falling))
 
 
 def stopping_point(rule: DepthRule, logits: NDArray[np.float32], first_scores: NDArray[np.float64], *, top_k: int) -> int:
     """
-    Say how many candidates a rule would have scored.
+    Return how many candidates a rule would have scored.
 
     :param rule: The rule.
     :param logits: Logits of all candidates of a query, in first-stage order.
@@ -152,6 +152,6 @@ def _share_kept(
     kept = 0.0
     for values, firsts in zip(logits, first_scores, strict=True):
         scored = stopping_point(rule, values, firsts, top_k=top_k)
-        full, early = (np.argsort(-part, kind="stable")[:top_k] for part in (values, values[:scored]))
+        full, early = (np.argsort(-scores, kind="stable")[:top_k] for scores in (values, values[:scored]))
         kept += len(np.intersect1d(full, early)) / len(full)
     return kept / len(logits)

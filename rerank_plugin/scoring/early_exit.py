@@ -1,4 +1,4 @@
-"""A cheap first look: the logits of a head after the first layers decide which candidates get all layers."""
+"""Early exit: a head after the first layers gives cheap logits, which decide the candidates that get all layers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,9 @@ FILE_NAME = "early_exit.safetensors"
 @dataclass(frozen=True)
 class EarlyExitHead:
     """
-    A linear head on the first token after some of the layers.
+    A linear head on the first token, after the first layers.
 
-    :param layer: Layers that are computed, from the first.
+    :param layer: Number of layers computed.
     :param weight: Shape (hidden,), float32.
     :param bias: Added to the product.
     """
@@ -44,7 +44,7 @@ class EarlyExitHead:
         Read the head of a model.
 
         :param folder: The model's folder.
-        :raises ModelError: If it has none, or it cannot be read.
+        :raises ModelError: If it has none, or the file cannot be read.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -57,14 +57,14 @@ class EarlyExitHead:
                 return cls(layer, tensors.get_tensor("weight"), float(tensors.get_tensor("bias")[0]))
         except (SafetensorError, OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(
-                f"{file} is no early-exit head, or damaged ({' '.join(str(error).split())}): "
+                f"{file} is not an early-exit head, or is damaged ({' '.join(str(error).split())}): "
                 "copy it again, or leave early_exit out"
             ) from error
 
 
 def cut_to_exit(model: "CrossEncoder", head: EarlyExitHead) -> None:
     """
-    Keep the first layers of a model, under the head.
+    Cut a model to its first layers, with the head on top.
 
     :param model: A model with the structure of BERT; changed in place.
     :param head: The head.
@@ -77,11 +77,11 @@ def cut_to_exit(model: "CrossEncoder", head: EarlyExitHead) -> None:
     if layers is None or not hasattr(network, "classifier"):
         raise ModelError(f"early exit needs a model with the structure of BERT, not {type(network).__name__}")
     if not 1 <= head.layer < len(layers):
-        raise ModelError(f"the early-exit head is for layer {head.layer}, the model has {len(layers)}: train it anew")
+        raise ModelError(f"the early-exit head is for layer {head.layer}, the model has {len(layers)}: train it again")
     hidden = int(network.config.hidden_size)
     if head.weight.shape != (hidden,):
         raise ModelError(
             f"the early-exit head has weights of shape {head.weight.shape}, the model has {hidden} hidden units: "
-            "train it anew"
+            "train it again"
         )
     cut_after_layer(network, head.layer, head.weight, head.bias)

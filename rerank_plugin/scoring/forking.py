@@ -14,35 +14,35 @@ from rerank_plugin.errors import ModelError
 
 
 class ForkAware(Protocol):
-    """Something with locks, threads or connections."""
+    """An object with locks, threads or connections."""
 
     def after_fork(self) -> None:
-        """Put new ones in their place. Called in the child, before anything else runs there."""
+        """Replace them. Called in the child, before anything else runs there."""
 
 
 _aware: "weakref.WeakSet[Any]" = weakref.WeakSet()
 _first_model_in: int | None = None
 
 
-def renew_after_fork(thing: ForkAware) -> None:
-    """Have `after_fork` of a thing called in every forked child, for as long as the thing lives."""
-    _aware.add(thing)
+def renew_after_fork(resource: ForkAware) -> None:
+    """Have `after_fork` called in every forked child, for as long as the object lives."""
+    _aware.add(resource)
 
 
-def keep_forever(thing: object) -> None:
+def keep_forever(resource: object) -> None:
     """
-    Never release something that belongs to the parent process.
+    Never release an object that belongs to the parent process.
 
-    Its destructor would, in the child, wait for threads that are not there, or close the parent's database connection.
+    In the child its destructor would wait for threads that do not exist, or close the parent's database connection.
     """
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(resource))
 
 
 def check_same_process() -> None:
     """
     Note that this process runs models.
 
-    :raises ModelError: If it is the fork of a process that does.
+    :raises ModelError: If it was forked from a process that does.
     """
     global _first_model_in  # noqa: PLW0603 - a fact about the process
     if _first_model_in is None:
@@ -55,8 +55,8 @@ def check_same_process() -> None:
 
 
 def _renew_all() -> None:
-    for thing in list(_aware):
-        thing.after_fork()
+    for resource in list(_aware):
+        resource.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

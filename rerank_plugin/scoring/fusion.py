@@ -1,4 +1,4 @@
-"""The ranking of both stages together, for domains where the cross-encoder alone is worse than the first stage."""
+"""Fusion of both stages' rankings, for domains where the cross-encoder alone is worse than the first stage."""
 
 from typing import Literal, get_args
 
@@ -23,7 +23,7 @@ def fuse(
     Combine the rankings of both stages.
 
     - `rrf`: weight / (60 + rank in the second stage) + (1 - weight) / (60 + rank in the first stage).
-    - `linear`: weight * logit + (1 - weight) * first-stage score, both brought to 0..1 over the candidates of the query.
+    - `linear`: weight * logit + (1 - weight) * first-stage score, both scaled to 0..1 over the candidates of the query.
 
     :param method: `rrf` or `linear`.
     :param weight: Of the second stage, 0 to 1.
@@ -41,7 +41,7 @@ def fuse(
 
 
 def _to_unit(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    # Halved: the distance of two finite numbers can be larger than the largest one.
+    # Halved: the difference of two finite floats can overflow.
     halves = values.astype(np.float64) / 2
     spread = halves.max() - halves.min()
     return (halves - halves.min()) / spread if spread > 0 else np.ones(len(halves))

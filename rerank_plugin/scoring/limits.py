@@ -1,32 +1,32 @@
-"""How long a call may take: its deadline, and what the next batch is expected to cost."""
+"""How long a call may take: its deadline, and the expected cost of the next batch."""
 
 import time
 from collections.abc import Callable, Sequence
 from math import inf
 
-# How far an estimate moves towards a batch that took longer than expected. Towards a faster one it moves at once: one that
-# is too low costs a batch of overrun, one that is too high would leave candidates unscored although there is time.
+# Weight of a batch that took longer than estimated. A faster batch replaces the estimate at once: an estimate that is too
+# low costs one batch of overrun, one that is too high leaves candidates unscored although there is time.
 RISE = 0.2
-# Seconds after which a call without a deadline goes before newer calls that have one.
+# A call without a deadline goes before calls with one that arrived more than so many seconds later.
 PATIENCE = 2.0
 
 
 class ScoringStoppedError(Exception):
-    """The caller asked to stop before everything was scored."""
+    """The caller cancelled the call before everything was scored."""
 
 
 class CallLimits:
     """
-    When a call has to end. Asked between two pieces of work.
+    When a call has to end. Checked between units of work.
 
-    The deadline never prevents the first batch of a call: an answer that is late but reranked in part is worth more than one
-    that is punctual and empty.
+    The deadline never prevents the first batch of a call: a late answer that is partly reranked is worth more than a
+    punctual one that is not reranked at all.
 
-    :param budget: Seconds that the call may take; `None`: as long as it takes.
-    :param began: When the call came, as `clock` counts; `None`: now.
-    :param should_stop: Says whether the caller has lost interest.
+    :param budget: Seconds that the call may take; `None`: no limit.
+    :param began: When the call arrived, by `clock`; `None`: now.
+    :param should_stop: Returns whether the caller has cancelled the call.
     :param clock: Returns seconds.
-    :ivar started: Whether the call has got something: a batch was handed to the model, or a score came from the cache.
+    :ivar started: Whether the call has any result: a batch was given to the model, or a score came from the cache.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class CallLimits:
 
     @property
     def is_over(self) -> bool:
-        """Whether the deadline has passed and the call has got something."""
+        """Whether the deadline has passed and the call has any result (see `started`)."""
         return self.started and self.remaining <= 0
 
     def would_overrun(self, seconds: float) -> bool:
-        """Say whether work of so many seconds must not begin any more."""
+        """Return whether work of so many seconds must no longer begin."""
         return self.started and (self.is_over or self.remaining < seconds)
 
     def check_cancelled(self) -> None:
         """
-        Look whether the caller still wants the result.
+        Check for cancellation.
 
-        :raises ScoringStoppedError: If not.
+        :raises ScoringStoppedError: If the caller has cancelled the call.
         """
         if self._should_stop is not None and self._should_stop():
             raise ScoringStoppedError
 
     def credit(self, seconds: float) -> None:
-        """Move the deadline: so many seconds went into loading a model, which the budget does not pay for."""
+        """Move the deadline by the seconds that loading a model took: they do not count against the budget."""
         if self.deadline is not None:
             self.deadline += seconds
 
@@ -86,10 +86,10 @@ class CallLimits:
     @property
     def turn(self) -> float:
         """
-        The order in which waiting calls get the model: the lowest goes first.
+        The priority of a waiting call: the lowest value gets the model first.
 
-        A call with a deadline that has got nothing yet is served by its arrival; then the earliest deadline counts. Calls
-        without a deadline are served one after the other. No call waits behind those that came `PATIENCE` seconds later.
+        A call with a deadline and no result yet is ordered by its arrival, afterwards by its deadline. Calls without a
+        deadline are served one after the other. No call waits behind those that arrived `PATIENCE` seconds later.
         """
         patient = self.began + PATIENCE
         if self.deadline is None:
@@ -99,12 +99,12 @@ class CallLimits:
 
 class CostModel:
     """
-    Expects of a batch the time that its tokens took lately.
+    Estimates the time of a batch from the time per token of recent batches.
 
-    Only batches that ran teach it, and none that was the first of its shape: libraries prepare kernels for a shape that they
-    have not seen, and everything is slow right after loading. Used by one thread at a time.
+    It learns only from batches that ran, and leaves out the first of each shape: libraries prepare kernels for a new shape,
+    and everything is slow right after loading. Used by one thread at a time.
 
-    :param batch_cost: Tokens to which the fixed cost of a batch amounts.
+    :param batch_cost: Fixed cost of a batch, in tokens.
     """
 
     def __init__(self, *, batch_cost: int = 0) -> None:
@@ -119,12 +119,12 @@ class CostModel:
 
     def learn(self, shapes: Sequence[tuple[int, int]], seconds: float) -> None:
         """
-        Take note of batches that ran, one after another or side by side.
+        Update the estimate with batches that ran, one after another or in parallel.
 
-        :param shapes: Rows and width of each.
-        :param seconds: How long they took together.
+        :param shapes: Rows and width of each batch.
+        :param seconds: Time that they took together.
         """
-        # Powers of two: with every exact shape a first one, a backend that takes any would teach nothing.
+        # Classes by powers of two: on a backend that takes any shape, nearly every exact shape would count as cold.
         classes = {(rows.bit_length(), width.bit_length()) for rows, width in shapes}
         is_cold = not classes <= self._seen
         self._seen |= classes
@@ -137,11 +137,11 @@ class CostModel:
             self._seconds_per_token += RISE * (cost - self._seconds_per_token)
 
     def seconds(self, tokens: int, batches: int = 1) -> float:
-        """Return how long batches of so many tokens, padding included, are expected to take; 0 if nothing is known."""
+        """Return the expected time of batches with so many tokens, padding included; 0 if nothing is known."""
         return (self._seconds_per_token or 0.0) * (tokens + batches * self._batch_cost)
 
     def tokens_within(self, seconds: float) -> float:
-        """Return how many tokens a batch may have to take so long; infinite if nothing is known."""
+        """Return how many tokens a batch may have to take at most so many seconds; infinite if nothing is known."""
         if not self._seconds_per_token:
             return inf
         return seconds / self._seconds_per_token - self._batch_cost

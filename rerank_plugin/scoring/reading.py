@@ -1,4 +1,4 @@
-"""From texts to the pairs that a model scores: tokenised portion by portion as they are needed, cut into windows."""
+"""From texts to the pairs that a model scores: tokenised on demand, in portions, and cut into windows."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,23 +13,23 @@ from rerank_plugin.scoring.windows import WindowSettings, aggregate, cut_section
 
 logger = logging.getLogger(__name__)
 
-# Texts that are tokenised between two looks at the limits; fewer where there is a deadline, as the rest may never be read.
+# Texts tokenised between two checks of the limits; fewer with a deadline, as the rest may never be read.
 TEXTS_AT_ONCE = 64
 TEXTS_BEFORE_DEADLINE = 16
-# Characters that are tokenised in one go: some 10 ms of work.
+# Characters tokenised in one go: about 10 ms of work.
 SECTION_CHARACTERS = 32_768
-# A section holds far more than the model reads at once, also of words that are long.
+# A section must hold far more than one model input, long words included.
 SECTION_CHARACTERS_PER_TOKEN = 16
 
 
 @dataclass
 class PassageTally:
     """
-    What is known about a passage so far.
+    The windows and logits of a passage so far.
 
     :ivar logits: Of the windows that were scored, in order.
-    :ivar windows: These windows; `None` for a passage that was read whole, or cut.
-    :ivar pairs: Windows that were cut.
+    :ivar windows: These windows; `None` for a passage that was read whole, or truncated.
+    :ivar pairs: Number of windows cut.
     :ivar is_cut_up: Whether the whole passage has been cut into windows.
     """
 
@@ -56,10 +56,10 @@ class Piece:
     """
     One input of the model.
 
-    :param tally: Of the passage that it is a window of.
+    :param tally: Tally of the passage that it belongs to.
     :param passage: Position of the passage in its request, for error messages.
     :param pair: The token ids.
-    :param window: Which window; `None` for a passage that is read whole, or cut.
+    :param window: The window; `None` for a passage that is read whole, or truncated.
     """
 
     tally: PassageTally
@@ -83,7 +83,7 @@ class PairReader:
     Cuts the passages of requests into pieces, lazily.
 
     :param tokenizer: Turns texts into token ids.
-    :param settings: How passages are read that are too long.
+    :param settings: How passages that are too long are read.
     """
 
     def __init__(self, tokenizer: PairTokenizer, settings: WindowSettings) -> None:
@@ -99,13 +99,13 @@ class PairReader:
         """
         Cut passages into pieces: the first candidate of each request, then the second of each, and so on.
 
-        Of a passage of several sections only the first comes in its place, the others after all passages: one document of a
-        megabyte must not use up a time budget alone.
+        Only the first section of a passage is read in its turn, the others after all passages: a single document of a
+        megabyte must not use up the time budget.
 
         :param requests: Queries with their passages.
-        :param tallies: For each passage what is known about it; the pieces that are cut are counted there.
-        :param limits: Asked between portions. After the deadline no more pieces come.
-        :returns: The pieces. They are made when they are asked for.
+        :param tallies: The tally of each passage, where its pieces are counted.
+        :param limits: Checked between portions. After the deadline no more pieces are yielded.
+        :returns: The pieces, lazily.
         """
         queries: dict[int, Tokens] = {}
         for portion in self._portions(self._sections(requests, tallies), limits):
@@ -164,24 +164,24 @@ class PairReader:
         section.tally.is_cut_up = not (pairs or reads_on)
         for number, (pair, window) in enumerate(pairs, start=1):
             section.tally.pairs += 1
-            # Before the piece is handed out: nobody may ask for another one.
+            # Set before the piece is yielded: the caller may not ask for another one.
             section.tally.is_cut_up = number == len(pairs) and not reads_on
             yield Piece(section.tally, section.passage, pair, window)
 
     def _pairs(
         self, query: Tokens, section: _Section, tokens: Tokens, limits: CallLimits
     ) -> Iterator[tuple[Pair, Window | None]]:
-        way = self._settings.aggregation
+        aggregation = self._settings.aggregation
         room = max(1, self._most - self._tokenizer.special_tokens - len(query))
-        if way in ("first", "truncate") and section.stop < len(section.text) and len(tokens) < self._most:
+        if aggregation in ("first", "truncate") and section.stop < len(section.text) and len(tokens) < self._most:
             tokens = self._beginning(section.text, limits)
-        if way == "truncate":
+        if aggregation == "truncate":
             yield self._tokenizer.truncated(Pair(query, tokens)), None
-        elif way == "first" and len(tokens) > room:
+        elif aggregation == "first" and len(tokens) > room:
             yield Pair(query, tokens[:room]), Window(0, room)
-        elif (len(tokens) <= room and section.start == 0 and section.stop == len(section.text)) or way == "first":
+        elif (len(tokens) <= room and section.start == 0 and section.stop == len(section.text)) or aggregation == "first":
             yield Pair(query, tokens), None
-        elif len(tokens) or section.start == 0:  # white space between sections is no window of its own
+        elif len(tokens) or section.start == 0:  # white space between sections is not a window
             for start, stop in cut_windows(len(tokens), room=room, overlap=self._settings.overlap):
                 yield Pair(query, tokens[start:stop]), Window(start, stop, section.start)
 
@@ -194,7 +194,7 @@ class PairReader:
             self._warned_of_long_query = True
             logger.warning(
                 "A query of %d tokens or more was cut to %d: the model reads %d, and half of them are for the passage. "
-                "There is no warning about further long queries.",
+                "Further long queries are cut without a warning.",
                 len(query),
                 room,
                 self._most,
@@ -202,11 +202,11 @@ class PairReader:
         return query[:room]
 
     def _beginning(self, text: str, limits: CallLimits) -> Tokens:
-        """Return at least as many tokens as the model reads, or all that there are."""
-        parts: list[Tokens] = []
+        """Return the first tokens of a text: at least as many as the model reads, or all."""
+        beginning: list[Tokens] = []
         for start, stop in cut_sections(text, size=self._size, overlap=0):
             limits.check_cancelled()
-            parts += self._tokenizer.encode([text[start:stop]])
-            if sum(map(len, parts)) >= self._most:
+            beginning += self._tokenizer.encode([text[start:stop]])
+            if sum(map(len, beginning)) >= self._most:
                 break
-        return np.concatenate(parts)
+        return np.concatenate(beginning)

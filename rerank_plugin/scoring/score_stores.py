@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 FORMAT = 2
 # SQLite takes at most 32,766 parameters a statement, older versions 999.
 KEYS_AT_ONCE = 900
-# Opening may have to wait for another process that makes the tables.
+# Opening may have to wait for another process that creates the tables.
 OPENING_SECONDS = 30
-# A score that is not kept can be computed again: nobody waits long for the right to write it.
+# A score that is not kept can be computed again, so a write does not wait long for the lock.
 WRITING_MILLISECONDS = 500
 
 
@@ -31,7 +31,7 @@ class CachedScore:
     The score of one passage.
 
     :param logit: The model's raw output.
-    :param window: The window that decided it, where the passage was long.
+    :param window: The window that decided it, if the passage was cut into windows.
     """
 
     logit: float
@@ -42,23 +42,23 @@ class ScoreStore(Protocol):
     """Where scores are kept. Used by one thread at a time."""
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, CachedScore]:
-        """Return the scores that are there, and count them as used."""
+        """Return the scores that are stored, and mark them as used."""
 
     def put(self, scores: Mapping[bytes, CachedScore]) -> None:
-        """Keep scores; of too many, the ones not used for longest go."""
+        """Store scores; the least recently used ones are dropped beyond the size."""
 
     def __len__(self) -> int:
-        """Count the scores."""
+        """Return the number of scores."""
 
     def close(self) -> None:
-        """Let go of files."""
+        """Close files."""
 
 
 class MemoryScoreStore:
     """
     Scores in memory.
 
-    :param size: Most scores.
+    :param size: Maximum number of scores.
     """
 
     def __init__(self, size: int) -> None:
@@ -89,14 +89,14 @@ class MemoryScoreStore:
 
 class SQLiteScoreStore:
     """
-    Scores in an SQLite file, which several processes may share. One that cannot be written is read only.
+    Scores in an SQLite file that several processes may share. A file that cannot be written is used read-only.
 
-    Reading writes nothing: which scores were used is kept in memory and written with the next new ones. A failure to write
-    is a warning, as the scores are known all the same; a failure to read is an error.
+    Reading writes nothing: use is recorded in memory and written with the next new scores. A failed write only logs a
+    warning, as the scores have been computed anyway; a failed read is an error.
 
-    :param path: The file; made if it is not there.
-    :param size: Most scores.
-    :raises ScoreCacheError: If the file cannot be opened, or is something else.
+    :param path: The file; created if it does not exist.
+    :param size: Maximum number of scores.
+    :raises ScoreCacheError: If the file cannot be opened, or is not a score cache.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -111,11 +111,11 @@ class SQLiteScoreStore:
         known: dict[bytes, CachedScore] = {}
         with self._reading() as cursor:
             for start in range(0, len(wanted), KEYS_AT_ONCE):
-                part = wanted[start : start + KEYS_AT_ONCE]
-                marks = ", ".join("?" * len(part))
+                chunk = wanted[start : start + KEYS_AT_ONCE]
+                marks = ", ".join("?" * len(chunk))
                 rows = cursor.execute(
                     f"SELECT key, logit, start, stop, origin FROM scores WHERE key IN ({marks})",  # noqa: S608 - marks only
-                    part,
+                    chunk,
                 )
                 for key, logit, first, last, origin in rows:
                     window = None if first is None else Window(int(first), int(last), int(origin))
@@ -156,7 +156,9 @@ class SQLiteScoreStore:
         except sqlite3.Error as error:
             if not self._has_warned:
                 self._has_warned = True
-                logger.warning("Scores are not kept in %s: %s. They are computed again next time.", self._path, error)
+                logger.warning(
+                    "Scores cannot be written to %s: %s. They will be computed again next time.", self._path, error
+                )
 
     def __len__(self) -> int:
         """See `ScoreStore.__len__`."""
@@ -183,11 +185,11 @@ class SQLiteScoreStore:
                 yield cursor
         except (sqlite3.Error, TypeError, ValueError, OverflowError) as error:
             raise ScoreCacheError(
-                f"score cache {self._path} cannot be read ({error}): delete the file, or give another one as score_cache"
+                f"score cache {self._path} cannot be read ({error}): delete it, or set score_cache to another file"
             ) from error
 
     def _own_connection(self) -> sqlite3.Connection:
-        """Return a connection of this process: SQLite's must not cross a fork, nor be closed in the child."""
+        """Return this process's connection: one must not be used across a fork, nor closed in the child."""
         if self._is_closed:
             raise ScoreCacheError(f"score cache {self._path} is closed: open it again")
         if self._process != os.getpid():
@@ -208,9 +210,11 @@ class SQLiteScoreStore:
                     raise
                 self._connection = self._open_to_read()
                 self._is_read_only = True
-                logger.warning("Score cache %s cannot be written: new scores are not kept", path)
+                logger.warning("Score cache %s is read-only: new scores are not kept", path)
         except (OSError, sqlite3.Error) as error:
-            raise ScoreCacheError(f"score cache {path} cannot be opened ({error}): give another file") from error
+            raise ScoreCacheError(
+                f"score cache {path} cannot be opened ({error}): set score_cache to another file"
+            ) from error
 
     def _open_to_write(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=OPENING_SECONDS, check_same_thread=False, isolation_level=None)
@@ -235,7 +239,7 @@ class SQLiteScoreStore:
         return connection
 
     def _open_to_read(self) -> sqlite3.Connection:
-        """Open a file that cannot be written; where not even SQLite's side files can be made, as one that never changes."""
+        """Open a file read-only; as immutable where not even SQLite's side files can be created."""
         location = self._path.resolve().as_uri()
         for options in ("mode=ro", "mode=ro&immutable=1"):
             connection = sqlite3.connect(f"{location}?{options}", uri=True, check_same_thread=False, isolation_level=None)
@@ -250,7 +254,7 @@ class SQLiteScoreStore:
         raise failure
 
     def _check(self, connection: sqlite3.Connection) -> int:
-        """Return the version of a file that is a score cache, 0 for a new one."""
+        """Return the format version of a score cache; 0 for a new file."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if version > FORMAT or (tables and (version == 0 or tables != {"scores"})):
@@ -258,4 +262,4 @@ class SQLiteScoreStore:
         return int(version)
 
     def _of_another_version(self) -> ScoreCacheError:
-        return ScoreCacheError(f"{self._path} is no score cache of this version: give another file as score_cache")
+        return ScoreCacheError(f"{self._path} is not a score cache of this version: set score_cache to another file")

@@ -1,4 +1,4 @@
-"""The whole way of a call: queries and passages in, one logit a passage out."""
+"""Score passages: from queries and passages to one logit per passage."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -32,9 +32,9 @@ from rerank_plugin.scoring.windows import DEFAULT_OVERLAP, WindowSettings
 
 logger = logging.getLogger(__name__)
 
-# Tokens that are planned into batches together: enough to find pairs of like length, and 1 MB of memory.
+# Tokens planned into batches together: enough to find pairs of similar length, and 1 MB of memory.
 PLANNED_TOKENS = 131_072
-# The same where there is a deadline and nothing is known yet about the speed.
+# The same for a call with a deadline while the speed is still unknown.
 FIRST_TOKENS = 1024
 
 
@@ -44,13 +44,13 @@ class ScorerSettings:
     How a model is run.
 
     :param backend: `auto` or a key of `BACKENDS`.
-    :param precision: `auto`, or one that the backend has.
+    :param precision: `auto`, or a precision of the backend.
     :param num_threads: Threads of the backend; `None`: one for each processor that the process may use.
-    :param windows: How passages are read that are too long.
-    :param max_length: Most tokens of a pair; `None`: as many as the model reads.
-    :param max_batch_tokens: Most tokens of a batch, padding included; `None`: what is fastest on the backend.
-    :param max_batch_pairs: Most pairs of a batch; `None`: no limit of its own.
-    :param compile_torch: Compile the model, on the torch backend.
+    :param windows: How passages that are too long are read.
+    :param max_length: Maximum tokens of a pair; `None`: the input length of the model.
+    :param max_batch_tokens: Maximum tokens of a batch, padding included; `None`: what is fastest on the backend.
+    :param max_batch_pairs: Maximum pairs of a batch; `None`: limited by tokens only.
+    :param compile_torch: Compile the model (torch backend only).
     """
 
     backend: str = "auto"
@@ -67,13 +67,13 @@ class PairScorer:
     """
     Scores passages against queries.
 
-    Safe to call from several threads: the calls take turns, as each of them already uses all cores.
+    Thread-safe: calls take turns, as each one already uses all cores.
 
     :param tokenizer: Turns texts into token ids, and pairs into inputs.
     :param backend: Runs the network.
-    :param settings: How. Its `backend` is the one that was chosen, not `auto`.
-    :param identity: Tells this scorer's outputs apart from those of other models and settings.
-    :param turns: Shared with scorers that use the same processors; `None`: a queue of its own.
+    :param settings: How to run it. Its `backend` is the resolved one, not `auto`.
+    :param identity: Identifies model and settings: equal identities mean equal outputs.
+    :param turns: Shared with scorers that use the same processors; `None`: a new queue.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PairScorer:
 
     @property
     def backend_name(self) -> str:
-        """The backend and what it computes in, such as `openvino bf16`."""
+        """Backend and precision, such as `openvino bf16`."""
         return f"{self.settings.backend} {self.backend.precision}"
 
     def characters(self, passage: str, window: Window) -> tuple[int, int]:
@@ -110,7 +110,7 @@ class PairScorer:
         :param query: The query.
         :param passages: The passages, in any order; may be empty.
         :returns: Raw outputs of the model, shape (passages,), in the order of the passages.
-        :raises ModelError: If the model returns something that is no number.
+        :raises ModelError: If the model returns a logit that is not finite.
         """
         return self.score([ScoringRequest(query, passages)])[0].logits
 
@@ -118,22 +118,22 @@ class PairScorer:
         """
         Score the passages of several requests; their pairs share batches.
 
-        Memory is bounded however long the passages are: they are tokenised, planned into batches and scored in portions.
+        Memory is bounded whatever the length of the passages: they are tokenised, batched and scored in portions.
 
         :param requests: Queries with their passages, in first-stage order.
-        :param limits: Asked between portions of tokenising and between batches; `None`: nothing ends the call early.
-        :returns: The scores, in the order of the requests. What a deadline left unscored is `nan`.
-        :raises ModelError: If the model returns something that is no number, or was loaded before this process was forked.
-        :raises ScoringStoppedError: If the caller lost interest.
+        :param limits: Checked between portions of tokenising and between batches; `None`: no limits.
+        :returns: The scores, in the order of the requests. Passages that a deadline left unscored are `nan`.
+        :raises ModelError: If the model returns a logit that is not finite, or was loaded before this process was forked.
+        :raises ScoringStoppedError: If the call was cancelled.
         """
         check_same_process()
         limits = limits or CallLimits()
         tallies = [[PassageTally() for _ in request.passages] for request in requests]
         pieces = self._reader.pieces(requests, tallies, limits)
-        while some := self._take(pieces, limits):
-            if not self._run(some, limits):
+        while portion := self._take(pieces, limits):
+            if not self._run(portion, limits):
                 break
-        return [self._scores(row) for row in tallies]
+        return [self._scores(request_tallies) for request_tallies in tallies]
 
     def _scores(self, tallies: Sequence[PassageTally]) -> PassageScores:
         scores = [tally.score(self.settings.windows) for tally in tallies]
@@ -144,7 +144,7 @@ class PairScorer:
         )
 
     def _take(self, pieces: Iterator[Piece], limits: CallLimits) -> list[Piece]:
-        """Take pieces that are worth planning together."""
+        """Take the pieces to plan together."""
         taken: list[Piece] = []
         if limits.is_over:
             return taken
@@ -158,10 +158,10 @@ class PairScorer:
 
     def _tokens_worth_planning(self, limits: CallLimits, *, callers: int = 1) -> float:
         """
-        Return the tokens to score before the limits are looked at again.
+        Return the tokens to score before the limits are checked again.
 
-        With a deadline these are the next candidates of the first stage for about half of the time that is left: if the
-        machine turns out slower than expected, it is not the best candidates that stay unscored. Callers share the time.
+        With a deadline this is about half of the time that is left, in first-stage order: if the machine turns out slower
+        than expected, the best candidates are not the ones left unscored. Waiting callers share the time.
         """
         if not limits.is_timed:
             return PLANNED_TOKENS
@@ -172,7 +172,7 @@ class PairScorer:
         return min(PLANNED_TOKENS, self.cost.tokens_within(seconds / callers))
 
     def _affordable(self, pieces: Sequence[Piece], left: Sequence[int], limits: CallLimits) -> Sequence[int]:
-        """Of the pieces that are left, return those for one turn: the first one, and more as the time allows."""
+        """Return the remaining pieces to score in one turn: the first one, and more as time allows."""
         waiting = self.turns.waiting
         if not limits.is_timed or (not waiting and limits.remaining > 0):
             return left
@@ -181,7 +181,7 @@ class PairScorer:
         return left[: max(1, int(np.searchsorted(totals, most, side="right")))]
 
     def _run(self, pieces: Sequence[Piece], limits: CallLimits) -> bool:
-        """Score pieces, in as many turns as it takes. Return whether the call may go on."""
+        """Score pieces, in as many turns as needed. Return whether the call may go on."""
         logits = np.full(len(pieces), np.nan, dtype=np.float32)
         left = list(range(len(pieces)))
         may_go_on = True
@@ -198,7 +198,7 @@ class PairScorer:
         return may_go_on and not left
 
     def _turn(self, pieces: Sequence[Piece], left: Sequence[int], logits: NDArray[np.float32], limits: CallLimits) -> bool:
-        """Score pieces until all are done, the deadline is near, or a more urgent call waits. Return whether to go on."""
+        """Score pieces until all are done, time runs out, or a more urgent call waits. Return whether to go on."""
         batches = plan_batches(
             [self.tokenizer.length(pieces[position].pair) for position in left],
             max_tokens=self._max_tokens,
@@ -250,24 +250,24 @@ def _check_numbers(pieces: Sequence[Piece], positions: Sequence[int], logits: ND
 
 def _fit_to_model(settings: ScorerSettings, spec: InputSpec, special_tokens: int) -> InputSpec:
     """
-    Apply the settings that only the model can judge.
+    Apply the settings that depend on the model's input length.
 
-    :raises InvalidValueError: If they do not fit.
+    :raises InvalidValueError: If they do not fit the model.
     """
     most, wanted = spec.max_length, settings.max_length
     if wanted is not None:
         least = special_tokens + 2  # one token of the query, one of the passage
         if not least <= wanted <= most:
             raise InvalidValueError(
-                f"max_length is {wanted}, but this model reads {least} to {most} tokens: choose one of these, or leave "
-                "max_length out"
+                f"max_length is {wanted}, but this model reads {least} to {most} tokens: choose a value in this range, "
+                "or leave max_length out"
             )
         spec = replace(spec, max_length=wanted)
     overlap = settings.windows.overlap
-    # The default is cut to half a window; whoever chose a number shall get what it says.
+    # The default is silently limited to half a window; an explicit value is refused instead.
     if overlap not in (DEFAULT_OVERLAP, min(overlap, spec.max_length // 2)):
         raise InvalidValueError(
-            f"window_overlap is {overlap}, more than half of what the model reads at once ({spec.max_length} tokens): "
+            f"window_overlap is {overlap}, more than half of the model's input length ({spec.max_length} tokens): "
             f"choose at most {spec.max_length // 2}"
         )
     return spec
@@ -275,23 +275,23 @@ def _fit_to_model(settings: ScorerSettings, spec: InputSpec, special_tokens: int
 
 def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | None = None) -> PairScorer:
     """
-    Load a model and make it ready to score.
+    Load a model and prepare it for scoring.
 
-    :param spec: Which model.
+    :param spec: The model.
     :param settings: How to run it.
     :param turns: See `PairScorer`.
     :returns: The scorer.
-    :raises ModelError: If the model cannot be loaded or is no cross-encoder.
-    :raises InvalidValueError: If the backend is unknown, does not run on the device or does not have the precision;
-        or if a length does not fit the model.
-    :raises MissingDependencyError: If a package is missing that the backend or the conversion needs.
+    :raises ModelError: If the model cannot be loaded or is not a cross-encoder.
+    :raises InvalidValueError: If the backend is unknown, does not run on the device or lacks the precision, or if a length
+        does not fit the model.
+    :raises MissingDependencyError: If a package that the backend or the conversion needs is missing.
     """
     check_same_process()
     chosen = resolve_backend(settings.backend, device=spec.device)
     check_precision(settings.precision, backend=chosen)
     if settings.compile_torch and chosen != "torch":
         raise InvalidValueError(
-            f"torch_compile is for backend 'torch', but the model runs on {chosen!r}: leave one of them out"
+            f"torch_compile needs backend 'torch', but the model runs on {chosen!r}: leave one of them out"
         )
     recipe = conversion_recipe(chosen, settings.precision)
     located = locate(spec)

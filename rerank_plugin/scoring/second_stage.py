@@ -1,4 +1,4 @@
-"""Scores of a whole call: from the cache where they are known, and no deeper than the result needs."""
+"""Scores of a whole call: cached scores are reused, and candidates that cannot matter are not scored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from rerank_plugin.scoring.score_stores import CachedScore
 from rerank_plugin.scoring.scorer import PairScorer
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 
-# Share of the time that is left which the first look of an early exit may take: it only says whom to score.
+# Share of the remaining time that the first look of early exit may take: it only selects the candidates to score.
 FIRST_LOOK_SHARE = 0.5
 
 StoppedBy = Literal["deadline", "depth", "early_exit"]
@@ -23,11 +23,11 @@ StoppedBy = Literal["deadline", "depth", "early_exit"]
 @dataclass(frozen=True)
 class DepthLimit:
     """
-    When the remaining candidates cannot matter.
+    When the remaining candidates can no longer enter the result.
 
     :param rule: The rule.
     :param first_scores: Scores of the first stage, best first; `nan` where there is none.
-    :param top_k: Candidates that the result will have.
+    :param top_k: Length of the result.
     """
 
     rule: DepthRule
@@ -35,7 +35,7 @@ class DepthLimit:
     top_k: int
 
     def is_enough(self, logits: NDArray[np.float32], scored: int) -> bool:
-        """Say whether to stop, after the first `scored` candidates."""
+        """Return whether to stop after the first `scored` candidates."""
         if scored < self.top_k:
             return False
         worst_kept = float(np.sort(logits[:scored])[-self.top_k])
@@ -45,14 +45,14 @@ class DepthLimit:
 @dataclass(frozen=True)
 class Scored:
     """
-    What the second stage says about the candidates of a query.
+    The second stage's scores of a query's candidates.
 
     :param logits: Shape (passages,), in first-stage order; `nan` where a passage was not scored.
-    :param windows: For each passage the window that decided, or `None`.
+    :param windows: For each passage the window that decided its score, or `None`.
     :param partly_read: Shape (passages,): see `PassageScores`.
-    :param cached: How many scores came from the cache.
-    :param stopped_by: Why not all passages were scored: `deadline` came, they were too deep to matter (`depth`), or a look
-        after the first layers left them out (`early_exit`); `None` if all were.
+    :param cached: Number of scores from the cache.
+    :param stopped_by: Why not all passages were scored: the `deadline` passed, the rest were too deep to matter (`depth`),
+        or the first layers ruled them out (`early_exit`); `None` if all were scored.
     """
 
     logits: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Scored:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all passages were scored, and read whole."""
+        """Whether all passages were scored and read to the end."""
         return not (np.isnan(self.logits).any() or self.partly_read.any())
 
 
@@ -73,8 +73,8 @@ class SecondStage:
     A scorer with its cache.
 
     :param scorer: Computes scores.
-    :param cache: Remembers them; `None`: every score is computed.
-    :param first_look: Scores with the first layers only, for the early exit.
+    :param cache: Caches them; `None`: every score is computed.
+    :param first_look: Scores with the first layers only, for early exit.
     """
 
     scorer: PairScorer
@@ -91,41 +91,41 @@ class SecondStage:
         """
         limits = limits or CallLimits()
         if self.cache is None:
-            answers = [_scored(scores) for scores in self.scorer.score(requests, limits)]
+            results = [_scored(scores) for scores in self.scorer.score(requests, limits)]
         else:
-            answers = self._score_with(self.cache, requests, limits)
-        return [answer if answer.is_complete else replace(answer, stopped_by="deadline") for answer in answers]
+            results = self._score_with(self.cache, requests, limits)
+        return [result if result.is_complete else replace(result, stopped_by="deadline") for result in results]
 
     def score_to_depth(self, request: ScoringRequest, depth: DepthLimit, limits: CallLimits) -> Scored:
         """
-        Score passages in first-stage order, a few at a time, until the others cannot matter.
+        Score passages in first-stage order, a few at a time, until the rest cannot matter.
 
         :param request: A query with its passages.
-        :param depth: When they cannot.
+        :param depth: When the rest cannot matter.
         :param limits: When the call has to end.
-        :returns: The scores, and what stopped them.
+        :returns: The scores, and why scoring stopped.
         """
         total = len(request.passages)
-        answer = _nothing(total)
+        result = _unscored(total)
         for start in range(0, total, STEP):
-            if start and depth.is_enough(answer.logits, start):
-                return replace(answer, stopped_by="depth")
+            if start and depth.is_enough(result.logits, start):
+                return replace(result, stopped_by="depth")
             positions = list(range(start, min(start + STEP, total)))
-            answer = self._score_some(request, positions, answer, limits)
-            if answer.stopped_by:
-                return answer
-        return answer
+            result = self._score_positions(request, positions, result, limits)
+            if result.stopped_by:
+                return result
+        return result
 
     def score_survivors(self, request: ScoringRequest, survivors: int, limits: CallLimits) -> Scored:
         """
-        Look at all passages with the first layers, and score the best of them with all layers.
+        Score all passages with the first layers, and the best of them with all layers.
 
-        A first look that the deadline ends leaves out what it has not seen.
+        If the deadline ends the first look, the passages that it did not reach are left out.
 
         :param request: A query with its passages.
-        :param survivors: How many are scored with all layers.
+        :param survivors: Number of passages scored with all layers.
         :param limits: When the call has to end.
-        :returns: The scores, and what stopped them.
+        :returns: The scores, and why scoring stopped.
         """
         total = len(request.passages)
         if self.first_look is None or total <= survivors:
@@ -133,26 +133,28 @@ class SecondStage:
         (look,) = self.first_look.score([request], limits.share(FIRST_LOOK_SHARE))
         seen = np.flatnonzero(~np.isnan(look.logits))
         best = seen[np.argsort(-look.logits[seen], kind="stable")][:survivors]
-        answer = self._score_some(request, [int(position) for position in best], _nothing(total), limits)
-        if answer.stopped_by is None:
+        result = self._score_positions(request, [int(position) for position in best], _unscored(total), limits)
+        if result.stopped_by is None:
             was_cut_short = len(seen) < total or look.partly_read.any()
-            return replace(answer, stopped_by="deadline" if was_cut_short else "early_exit")
-        return answer
+            return replace(result, stopped_by="deadline" if was_cut_short else "early_exit")
+        return result
 
     def close(self) -> None:
-        """Let go of the cache."""
+        """Close the cache."""
         if self.cache is not None:
             self.cache.close()
 
-    def _score_some(self, request: ScoringRequest, positions: Sequence[int], before: Scored, limits: CallLimits) -> Scored:
-        """Score some passages, and put them beside those that were scored before."""
-        (part,) = self.score([ScoringRequest(request.query, [request.passages[i] for i in positions])], limits)
+    def _score_positions(
+        self, request: ScoringRequest, positions: Sequence[int], before: Scored, limits: CallLimits
+    ) -> Scored:
+        """Score the passages at these positions, and merge the scores into those from before."""
+        (scored,) = self.score([ScoringRequest(request.query, [request.passages[i] for i in positions])], limits)
         logits, partly_read, windows = before.logits.copy(), before.partly_read.copy(), list(before.windows)
-        logits[list(positions)] = part.logits
-        partly_read[list(positions)] = part.partly_read
-        for position, window in zip(positions, part.windows, strict=True):
+        logits[list(positions)] = scored.logits
+        partly_read[list(positions)] = scored.partly_read
+        for position, window in zip(positions, scored.windows, strict=True):
             windows[position] = window
-        return Scored(logits, windows, partly_read, before.cached + part.cached, part.stopped_by)
+        return Scored(logits, windows, partly_read, before.cached + scored.cached, scored.stopped_by)
 
     def _score_with(self, cache: ScoreCache, requests: Sequence[ScoringRequest], limits: CallLimits) -> list[Scored]:
         keys = [
@@ -166,12 +168,12 @@ class SecondStage:
             by_query: dict[int, list[bytes]] = {}
             for key in wanted:
                 by_query.setdefault(places[key][0], []).append(key)
-            parts = [
+            misses = [
                 ScoringRequest(requests[q].query, [requests[q].passages[places[key][1]] for key in row])
                 for q, row in by_query.items()
             ]
             whole: dict[bytes, CachedScore] = {}
-            for row, scores in zip(by_query.values(), self.scorer.score(parts, limits), strict=True):
+            for row, scores in zip(by_query.values(), self.scorer.score(misses, limits), strict=True):
                 for key, logit, window, is_partly_read in zip(
                     row, scores.logits.tolist(), scores.windows, scores.partly_read.tolist(), strict=True
                 ):
@@ -188,7 +190,7 @@ def _scored(scores: PassageScores) -> Scored:
     return Scored(scores.logits, scores.windows, scores.partly_read)
 
 
-def _nothing(total: int) -> Scored:
+def _unscored(total: int) -> Scored:
     return Scored(np.full(total, np.nan, dtype=np.float32), [None] * total, np.zeros(total, dtype=np.bool_))
 
 

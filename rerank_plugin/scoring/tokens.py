@@ -1,4 +1,4 @@
-"""Texts as token ids: every text is tokenised once; pairs become arrays that are padded only inside their batch."""
+"""Tokenise each text once, and join pairs into arrays that are padded per batch."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Tokens = NDArray[np.int32]
 
 # Models without learned positions report a limit of 1e30 or none at all.
 LONGEST_INPUT = 8192
-# Texts that are tokenised in one go: the tokenizer's own result is some 100 bytes a token.
+# Texts tokenised in one go: the tokenizer's own result takes about 100 bytes a token.
 TEXTS_AT_ONCE = 64
 
 
@@ -37,11 +37,11 @@ class Pair:
 @dataclass(frozen=True)
 class InputSpec:
     """
-    What inputs a model takes.
+    The inputs that a model takes.
 
-    :param input_names: Names of the arrays that it reads: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
-    :param max_length: Most tokens of an input, special tokens included.
-    :param pad_token_id: What fills `input_ids` up.
+    :param input_names: Names of its arrays: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
+    :param max_length: Maximum tokens of an input, special tokens included.
+    :param pad_token_id: The id that pads `input_ids`.
     :param padding_side: `right` or `left`.
     """
 
@@ -55,10 +55,10 @@ class PairTokenizer:
     """
     Tokenises queries and passages separately, and joins them into the inputs that the model takes.
 
-    It needs the library tokenizers only: neither transformers nor torch.
+    It needs only the tokenizers library: neither transformers nor torch.
 
     :param tokenizer: The fast tokenizer.
-    :param input_spec: What inputs the model takes.
+    :param input_spec: The inputs that the model takes.
     """
 
     def __init__(self, tokenizer: Tokenizer, input_spec: InputSpec) -> None:
@@ -66,31 +66,31 @@ class PairTokenizer:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.input_spec = input_spec
-        # The special tokens around and between two texts, and the type of each token, show on an example.
+        # An example shows the special tokens around and between the two texts, and the type of each token.
         example = tokenizer.encode("a", "a")
-        parts = example.sequence_ids
-        if 0 not in parts or 1 not in parts:
+        sides = example.sequence_ids
+        if 0 not in sides or 1 not in sides:
             raise ModelError(
-                "the tokenizer does not put a query and a passage together: it is not the one of a cross-encoder"
+                "the tokenizer does not join a query and a passage into one input: it does not belong to a cross-encoder"
             )
-        first, second = parts.index(0), parts.index(1)
-        last_of_first = second - 1 - parts[second - 1 :: -1].index(0)
-        last_of_second = len(parts) - 1 - parts[::-1].index(1)
+        first, second = sides.index(0), sides.index(1)
+        last_of_first = second - 1 - sides[second - 1 :: -1].index(0)
+        last_of_second = len(sides) - 1 - sides[::-1].index(1)
         ids, types = np.array(example.ids), np.array(example.type_ids)
         self._special = [
-            (ids[a:b], types[a:b]) for a, b in ((0, first), (last_of_first + 1, second), (last_of_second + 1, len(parts)))
+            (ids[a:b], types[a:b]) for a, b in ((0, first), (last_of_first + 1, second), (last_of_second + 1, len(sides)))
         ]
         self._types = (int(types[first]), int(types[second]))
-        self.special_tokens = sum(len(part) for part, _ in self._special)
+        self.special_tokens = sum(len(special_ids) for special_ids, _ in self._special)
 
     @classmethod
     def of(cls, tokenizer: Any, *, max_length: int | None) -> "PairTokenizer":
         """
-        Take over a tokenizer of transformers.
+        Build it from a transformers tokenizer.
 
         :param tokenizer: The tokenizer.
-        :param max_length: Most tokens of an input; `None` where the model has no limit.
-        :raises ModelError: If it has no fast version (library tokenizers).
+        :param max_length: Maximum tokens of an input; `None` if the model has no limit.
+        :raises ModelError: If it has no fast version (tokenizers library).
         """
         fast = getattr(tokenizer, "backend_tokenizer", None)
         if fast is None:
@@ -109,8 +109,8 @@ class PairTokenizer:
     @classmethod
     def load(cls, folder: Path) -> "PairTokenizer":
         """Read what `save` wrote."""
-        facts = json.loads((folder / "input.json").read_text(encoding="utf-8"))
-        input_spec = InputSpec(**{**facts, "input_names": tuple(facts["input_names"])})
+        fields = json.loads((folder / "input.json").read_text(encoding="utf-8"))
+        input_spec = InputSpec(**{**fields, "input_names": tuple(fields["input_names"])})
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), input_spec)
 
     def save(self, folder: Path) -> None:
@@ -120,33 +120,34 @@ class PairTokenizer:
 
     @property
     def vocabulary_size(self) -> int:
-        """How many tokens it knows, those that were added to the vocabulary afterwards left out."""
+        """Size of the vocabulary, without tokens added later."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
 
     def with_input_spec(self, input_spec: InputSpec) -> "PairTokenizer":
         """
-        Make the same tokenizer for other inputs, such as shorter ones.
+        Return the same tokenizer for another input spec, such as a shorter one.
 
-        :param input_spec: What they are like.
+        :param input_spec: The new spec.
         """
         return PairTokenizer(self._tokenizer, input_spec)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """
-        Tokenise texts, each on its own and whole.
+        Tokenise texts, each separately and without truncation.
 
         :param texts: The texts.
-        :returns: The ids of each, without special tokens.
+        :returns: The ids of each text, without special tokens.
         """
         encoded: list[Tokens] = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = self._tokenizer.encode_batch_fast(list(texts[start : start + TEXTS_AT_ONCE]), add_special_tokens=False)
-            encoded += [np.array(encoding.ids, dtype=np.int32) for encoding in part]
+            chunk = list(texts[start : start + TEXTS_AT_ONCE])
+            encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
+            encoded += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         return encoded
 
     def characters(self, text: str, start: int, stop: int) -> tuple[int, int]:
         """
-        Find the characters that a range of tokens stands for.
+        Find the characters that a range of tokens covers.
 
         :param text: The text.
         :param start: First token.
@@ -162,7 +163,7 @@ class PairTokenizer:
 
     def truncated(self, pair: Pair) -> Pair:
         """
-        Cut a pair that is too long as transformers does: of the longer text first, evenly once both are equal.
+        Truncate a pair that is too long as transformers does: the longer text first, then both evenly.
 
         :param pair: The pair.
         :returns: A pair that fits.
@@ -185,8 +186,8 @@ class PairTokenizer:
         Join pairs with their special tokens, and pad them.
 
         :param pairs: The pairs, in the order of the rows; at least one.
-        :param width: Tokens to which each is padded; at least as many as the longest has.
-        :param rows: Rows; those beyond the pairs repeat the last pair. `None`: as many as pairs.
+        :param width: Tokens to which each pair is padded; at least the length of the longest.
+        :param rows: Number of rows; rows beyond the pairs repeat the last pair. `None`: one per pair.
         :returns: Arrays of shape (rows, width), int64, by input name.
         """
         pairs = [*pairs, *[pairs[-1]] * ((rows or 0) - len(pairs))]
@@ -203,9 +204,9 @@ class PairTokenizer:
             "attention_mask": filled.astype(np.int64),
             "token_type_ids": np.zeros(filled.shape, dtype=np.int64),
         }
-        # One after another, row by row: that is the order in which a mask is filled.
+        # In row-major order: boolean indexing fills the mask in that order.
         arrays["input_ids"][filled] = np.concatenate(
-            [part for pair in pairs for part in (before, pair.query, between, pair.passage, after)]
+            [ids for pair in pairs for ids in (before, pair.query, between, pair.passage, after)]
         )
         kinds = np.concatenate([types_before, self._types[:1], types_between, self._types[1:], types_after])
         repeats = np.ones((len(pairs), len(kinds)), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Who may use the model next: one call at a time, as each uses all cores, and none for longer than others can wait."""
+"""Which call may use the model next: one at a time, as each uses all cores, and none blocks the others for long."""
 
 import heapq
 import threading
@@ -6,18 +6,18 @@ from itertools import count
 
 from rerank_plugin.scoring.limits import CallLimits
 
-# Seconds between two looks at the clock and at whether the caller has lost interest.
+# Seconds between two checks of the clock and of cancellation.
 POLL = 0.05
-# Looks after the deadline until a call gives up that has got nothing yet: 10 seconds. Others have one small batch each
-# before it; only a model that hangs keeps it waiting longer. A process that was stopped misses seconds, but no looks.
-LOOKS_AFTER_DEADLINE = 200
+# A call without any result gives up after this many checks past its deadline: 10 seconds. Other calls run one small batch
+# each before it, so only a hanging model delays it longer. Checks are counted, not seconds: a suspended process loses none.
+CHECKS_AFTER_DEADLINE = 200
 
 
 class Turns:
     """
-    A lock with a queue that is ordered by `CallLimits.turn`.
+    A lock with a queue ordered by `CallLimits.turn`.
 
-    Whoever has the turn asks `should_yield` between batches, and gives it back when a more urgent call waits.
+    The call that holds the turn checks `should_yield` between batches, and returns the turn when a more urgent call waits.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """Calls that wait."""
+        """Number of waiting calls."""
         return len(self._waiting)
 
     def should_yield(self, limits: CallLimits) -> bool:
-        """Say whether a call waits that goes before the one with these limits."""
+        """Return whether a more urgent call than the one with these limits is waiting."""
         with self._lock:
             return bool(self._waiting) and self._waiting[0][0] < limits.turn
 
@@ -40,9 +40,9 @@ class Turns:
         """
         Wait for the turn.
 
-        :param limits: Of the call.
+        :param limits: Limits of the call.
         :returns: Whether the call has the turn; `False` if its deadline passed first.
-        :raises ScoringStoppedError: If the caller lost interest.
+        :raises ScoringStoppedError: If the call was cancelled.
         """
         with self._lock:
             if not self._is_taken:
@@ -50,12 +50,12 @@ class Turns:
                 return True
             place = (limits.turn, next(self._tickets), threading.Event())
             heapq.heappush(self._waiting, place)
-        looks = LOOKS_AFTER_DEADLINE
+        checks_left = CHECKS_AFTER_DEADLINE
         try:
             while not place[2].wait(POLL):
                 limits.check_cancelled()
-                looks -= limits.remaining <= 0
-                if limits.is_over or looks <= 0:
+                checks_left -= limits.remaining <= 0
+                if limits.is_over or checks_left <= 0:
                     self._give_up(place)
                     return False
         except BaseException:
@@ -64,7 +64,7 @@ class Turns:
         return True
 
     def leave(self) -> None:
-        """Give the turn to the call that goes next."""
+        """Pass the turn to the next call."""
         with self._lock:
             if self._waiting:
                 heapq.heappop(self._waiting)[2].set()
@@ -77,4 +77,4 @@ class Turns:
                 self._waiting.remove(place)
                 heapq.heapify(self._waiting)
                 return
-        self.leave()  # the turn was given to us just now
+        self.leave()  # the turn was passed to us just now

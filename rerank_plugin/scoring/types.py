@@ -1,4 +1,4 @@
-"""What is asked of the scorer, and what it answers."""
+"""Requests to the scorer, and its results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Window:
 
     :param start: First token, counted from `origin`.
     :param stop: Token after the last.
-    :param origin: Character of the passage from which tokens are counted: very long passages are read in sections.
+    :param origin: Character offset from which tokens are counted: very long passages are read in sections.
     """
 
     start: int
@@ -42,9 +42,9 @@ class PassageScores:
 
     :param logits: Raw outputs of the model, shape (passages,), float32, in the order of the passages; `nan` where a deadline
         left a passage unscored.
-    :param windows: For each passage the window that scored best; `None` where it was read whole, or cut.
-    :param partly_read: Shape (passages,): where the deadline came between the windows of a passage. Its score is that of the
-        windows read so far.
+    :param windows: For each passage the window that scored best; `None` where it was read whole, or truncated.
+    :param partly_read: Shape (passages,): whether the deadline came between the windows of a passage. Its score is then that
+        of the windows read so far.
     """
 
     logits: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Passages that are longer than the model reads: windows over them, and one score out of many."""
+"""Passages longer than the model's input: cut into windows, whose scores are aggregated."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from rerank_plugin.checks import check_choice, check_count
 Aggregation = Literal["max", "first", "mean_top_k", "truncate"]
 AGGREGATIONS: tuple[str, ...] = get_args(Aggregation)
 DEFAULT_OVERLAP = 64
-# Characters of a token, for how much of a text two sections share; English has 4 to 5.
+# Characters per token, to turn an overlap in tokens into characters; English has 4 to 5.
 TOKEN_CHARACTERS = 6
 
 
 @dataclass(frozen=True)
 class WindowSettings:
     """
-    How passages are read that do not fit into the model.
+    How passages longer than the model's input are read.
 
     :param aggregation: `max`: the score of the best window; `mean_top_k`: the mean of the best `best` windows; `first`: the
-        first window alone; `truncate`: no windows, the longer of query and passage is cut, as sentence-transformers does.
-    :param overlap: Tokens that neighbouring windows share (the "stride" of tokenizers); at most half of a window is.
-    :param best: Windows that `mean_top_k` takes the mean of.
-    :raises InvalidValueError: If one of them makes no sense.
+        first window alone; `truncate`: no windows, the longer of query and passage is cut, as in sentence-transformers.
+    :param overlap: Tokens that neighbouring windows share (the "stride" of tokenizers); limited to half a window.
+    :param best: Number of windows that `mean_top_k` averages.
+    :raises InvalidValueError: If a value is out of range.
     """
 
     aggregation: str = "max"
@@ -41,11 +41,11 @@ class WindowSettings:
 
 def cut_windows(length: int, *, room: int, overlap: int) -> list[tuple[int, int]]:
     """
-    Lay windows over a text: as few as can be, all of about the same length, so that no short rest is padded.
+    Cut a text into windows: as few as possible, all of about the same length, so that no short remainder is padded.
 
     :param length: Tokens of the text.
-    :param room: Most tokens of a window; at least 1.
-    :param overlap: Tokens that neighbours share; at most half of the room is.
+    :param room: Maximum tokens of a window; at least 1.
+    :param overlap: Tokens that neighbours share; limited to half of the room.
     :returns: First token and token after the last of each window; together they cover the text.
     """
     if length <= room:
@@ -60,11 +60,11 @@ def cut_windows(length: int, *, room: int, overlap: int) -> list[tuple[int, int]
 
 def section_stop(text: str, start: int, *, size: int) -> int:
     """
-    Say where a section ends: in front of a space if there is one in its second half, as no token spans it.
+    Find the end of a section: before a space in its second half if there is one, as no token spans a space.
 
     :param text: The whole text.
     :param start: First character of the section.
-    :param size: Most characters of a section.
+    :param size: Maximum characters of a section.
     :returns: Character after the last.
     """
     if len(text) - start <= size:
@@ -75,11 +75,11 @@ def section_stop(text: str, start: int, *, size: int) -> int:
 
 def cut_sections(text: str, *, size: int, overlap: int) -> Iterator[tuple[int, int]]:
     """
-    Part a text that is too long to be tokenised in one go. Most texts are one section.
+    Cut a text that is too long to be tokenised in one go into sections. Most texts are one section.
 
     :param text: The text.
-    :param size: Most characters of a section.
-    :param overlap: Tokens that neighbours share, roughly; at most a quarter of a section is.
+    :param size: Maximum characters of a section.
+    :param overlap: Tokens that neighbours share, approximately; limited to a quarter of a section.
     :returns: First character and character after the last of each section; together they cover the text.
     """
     start, shared = 0, min(TOKEN_CHARACTERS * overlap, size // 4)
@@ -94,10 +94,10 @@ def cut_sections(text: str, *, size: int, overlap: int) -> Iterator[tuple[int, i
 
 def aggregate(logits: Sequence[float] | NDArray[np.float32], settings: WindowSettings) -> tuple[float, int]:
     """
-    Make one logit of those of a passage's windows.
+    Aggregate the logits of a passage's windows into one.
 
-    :param logits: One logit a window, in the order of the windows; at least one.
-    :param settings: Which way.
+    :param logits: One logit per window, in the order of the windows; at least one.
+    :param settings: The aggregation.
     :returns: The logit of the passage, and the position of the best window.
     """
     values = np.asarray(logits, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Fingerprints of what training depends on: the models it asks and the files it reads."""
+"""Fingerprints of the models and files that training depends on."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ from rerank_plugin.scoring.loading.spec import ModelSpec
 
 def fingerprint_model(model: str) -> str:
     """
-    Tell a model apart from others, whatever they are called: two folders `reranker` with other weights differ.
+    Identify a model by its content, not its name: two folders `reranker` with different weights differ.
 
     :param model: Bundled name, folder or Hub id.
-    :returns: A hash of the folder's files; for a Hub id one of the id and its commit, and for a name that nothing on this
-        machine stands for, one of the name: whoever loads it says that it is missing.
+    :returns: A hash of the folder's files; for a Hub id a hash of the id and its commit; for an unknown name a hash of the
+        name, as loading will report that the model is missing.
     """
     try:
         return locate(ModelSpec(model)).fingerprint
@@ -26,9 +26,9 @@ def fingerprint_model(model: str) -> str:
 
 def fingerprint_files(files: Iterable[Path]) -> str:
     """
-    Hash the content of files; neither their names nor their dates count.
+    Hash the content of files, regardless of names and dates.
 
-    :param files: The files, in an order that stays the same.
+    :param files: The files, in a stable order.
     :returns: 32 hexadecimal digits.
     """
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""A training run, from its request to a model folder with its card: gather, check, teach, train, save, measure, card."""
+"""A training run: gather pairs, check them, add teacher scores, train, save, measure, and write the card."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from rerank_plugin.training.output.save import save_half
 from rerank_plugin.training.recipe.request import TrainingRequest
 from rerank_plugin.training.writing import writing_to
 
-REMEDY = "free some space, and start the same command again: it goes on where it broke off"
+REMEDY = "free some space, and run the same command again: it resumes"
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class TrainingSummary:
     :param steps: Optimiser steps done.
     :param total_steps: Steps of the whole run.
     :param pairs: Training pairs.
-    :param loss: The last training loss that was logged.
-    :param figures: For each collection that was measured, nDCG@10 of the first stage and of the model.
-    :param replaced: Files of an earlier model that were removed from the folder, and the new name of a README.md that no
-        training run had written.
+    :param loss: The last logged training loss.
+    :param figures: For each evaluated collection, nDCG@10 of the first stage and of the model.
+    :param replaced: Files of an earlier model that were removed from the folder, and the new name of a README.md that was
+        not written by a training run.
     """
 
     model: str
@@ -58,16 +58,16 @@ def run_training(
     on_report: Callable[[DataReport], None] | None = None,
 ) -> TrainingSummary | None:
     """
-    Gather the pairs, check them, ask the teacher, train, save, measure, and write the card.
+    Gather the pairs, check them, add teacher scores, train, save, measure, and write the card.
 
-    An interrupted run goes on where it broke off: in mining, in asking the teacher, or at the last whole checkpoint.
+    An interrupted run resumes: in mining, in teacher scoring, or from the last complete checkpoint.
 
     :param request: The run.
-    :param on_progress: Called with what is being done, how far it is, and how much there is.
+    :param on_progress: Called with the current step, the work done and the total work.
     :param on_report: Called with the report on the data before training starts.
     :returns: The result; `None` after a dry run, and in all but the main process of several.
     :raises InputFileError: If a file is missing or malformed.
-    :raises InvalidValueError: If the data has problems, or the request makes no sense.
+    :raises InvalidValueError: If the data has problems, or the request is invalid.
     :raises MissingDependencyError: If a package is not installed.
     :raises ModelError: If a model cannot be loaded.
     :raises OutputError: If checkpoints or model cannot be written.
@@ -120,7 +120,7 @@ def _check(pairs: list[LabelledPair], request: TrainingRequest) -> tuple[list[La
 
 def _teach(pairs: list[LabelledPair], request: TrainingRequest, on_progress: ProgressCallback | None) -> list[LabelledPair]:
     if request.teacher is not None:
-        progress = counts_of(on_progress, "Asking the teacher")
+        progress = counts_of(on_progress, "Scoring with the teacher")
         return add_teacher_scores(pairs, request.teacher, request.output, on_progress=progress)
     if needs_teacher(request.config) and any(pair.teacher_score is None for pair in pairs):
         raise InvalidValueError(

@@ -1,4 +1,4 @@
-"""Errors of writing, such as a full disk, as one error that names the folder and says how to go on."""
+"""Write errors, such as a full disk, as one error that names the folder and the remedy."""
 
 import errno
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from rerank_plugin.errors import OutputError
 
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-# torch and safetensors write from C++ and Rust: the number of the error is lost there, or stands in the text.
+# torch and safetensors write from C++ and Rust, where the error number is lost or only in the message.
 WRITE_MESSAGES = re.compile(
     r"PytorchStreamWriter failed writing|unexpected pos \d+|iostream error|I/O error|No space left|File too large"
 )
@@ -18,11 +18,11 @@ WRITE_MESSAGES = re.compile(
 @contextmanager
 def writing_to(folder: Path, *, remedy: str) -> Iterator[None]:
     """
-    Turn what the libraries raise when they cannot write into one error.
+    Turn the libraries' write errors into one error.
 
-    :param folder: Where the block writes.
+    :param folder: The folder that the block writes to.
     :param remedy: What to do, for the message.
-    :raises OutputError: If the block could not write. Other errors stay as they are.
+    :raises OutputError: If the block could not write. Other errors pass through unchanged.
     """
     try:
         yield

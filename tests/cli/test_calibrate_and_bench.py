@@ -122,7 +122,7 @@ def test_bench_shows_a_table(rerank, collection, model, tmp_path):
 
 @pytest.mark.parametrize("text", ["100", "x90", "axb", "0x5", "5x0", "3x4-b"])
 def test_a_case_that_is_none_says_how_to_write_one(text):
-    with pytest.raises(InvalidValueError, match="no case"):
+    with pytest.raises(InvalidValueError, match="not a case"):
         parse_case(text)
 
 
@@ -137,7 +137,7 @@ def test_cases_are_read():
         (["--system", "stock"], "at least two systems"),
         (["--system", "stock", "--system", "fast"], "BACKEND:PRECISION"),
         (["--rounds", "1"], "two rounds"),
-        (["--case", "many"], "no case"),
+        (["--case", "many"], "not a case"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(rerank, collection, model, extra, named, tmp_path):

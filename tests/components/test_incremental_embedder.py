@@ -14,7 +14,7 @@ EMBEDDED: list[str] = []
 
 @component
 class LengthEmbedder:
-    """Counts letters and words; keeps a list of what it was asked for."""
+    """Counts letters and words; records the texts of each call."""
 
     def __init__(self, prefix="", meta_fields_to_embed=None, batch_size=32):
         self.prefix = prefix
@@ -79,7 +79,7 @@ def test_only_new_texts_are_embedded(store):
     assert IncrementalDocumentEmbedder(LengthEmbedder(), store).run(documents=[]) == {"documents": [], "reused": 0}
 
 
-def test_another_way_of_embedding_is_another_embedding(store):
+def test_a_different_embedder_configuration_embeds_again(store):
     write(store, ["one"])
     for embedder, expected in (
         (LengthEmbedder(batch_size=2), []),
@@ -123,7 +123,7 @@ def test_in_a_pipeline_from_yaml(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("parameters", "message"), [((None, InMemoryDocumentStore()), "embedder"), ((LengthEmbedder(), 5), "store")]
 )
-def test_what_is_no_embedder_or_store_is_an_error(parameters, message):
+def test_a_wrong_embedder_or_store_is_an_error(parameters, message):
     with pytest.raises(InvalidValueError, match=f"{message} must be a document"):
         IncrementalDocumentEmbedder(*parameters)
 
@@ -138,7 +138,7 @@ class ForgetfulEmbedder(LengthEmbedder):
 
 
 @pytest.mark.parametrize("documents", [None, "text", ["text"], Document(content="one"), [Document(content="one"), None]])
-def test_v_what_are_no_documents_is_an_error(documents):
+def test_v_values_that_are_not_documents_are_an_error(documents):
     with pytest.raises(InvalidValueError, match="documents must be a list of Documents, got"):
         IncrementalDocumentEmbedder(LengthEmbedder(), InMemoryDocumentStore()).run(documents=documents)
 

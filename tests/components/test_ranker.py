@@ -33,7 +33,7 @@ class OverlapBackend:
 
 @pytest.fixture
 def overlap(monkeypatch, cross_encoder):
-    """Parameters of a ranker that counts shared words: its order can be worked out by hand."""
+    """Parameters of a ranker that counts shared words, so that its order can be computed by hand."""
     monkeypatch.setitem(BACKENDS, "overlap", lambda source: OverlapBackend())
     return {"model": str(cross_encoder), "backend": "overlap", "device": CPU}
 
@@ -47,7 +47,7 @@ def test_the_best_document_comes_first(overlap):
     assert contents(CrossEncoderRanker(**overlap).run(query="red fox", documents=documents))[0] == "a red fox"
 
 
-def test_input_documents_are_left_as_they_are(overlap):
+def test_input_documents_are_not_changed(overlap):
     documents = [Document(content="blue sky", score=0.5, meta={"a": 1}), Document(content="red fox", score=0.4)]
     before = [document.to_dict() for document in documents]
     CrossEncoderRanker(**overlap).run(query="red fox", documents=documents)
@@ -79,7 +79,7 @@ def test_none_and_empty_contents_are_ranked(overlap):
     assert len(CrossEncoderRanker(**overlap).run(query="red fox", documents=documents)["documents"]) == 3
 
 
-def test_of_documents_that_share_an_id_the_best_scored_stays(overlap):
+def test_of_documents_with_the_same_id_the_best_scored_is_kept(overlap):
     documents = [
         Document(id="1", content="fox", score=0.1),
         Document(id="1", content="red fox", score=0.9),
@@ -135,7 +135,7 @@ def test_meta_fields_prefixes_and_suffixes_reach_the_model(overlap):
     assert score(query_suffix=" sky") == plain + 1
 
 
-def test_close_lets_the_model_go_and_run_loads_it_again(overlap):
+def test_close_releases_the_model_and_run_loads_it_again(overlap):
     ranker = CrossEncoderRanker(**overlap)
     first = ranker.run(query="red fox", documents=[Document(content="fox")])
     ranker.close()
@@ -186,14 +186,14 @@ def test_every_parameter_of_the_stock_ranker_is_there_with_its_default():
     stock = inspect.signature(SentenceTransformersSimilarityRanker.__init__).parameters
     ours = inspect.signature(CrossEncoderRanker.__init__).parameters
     assert set(stock) <= set(ours)
-    # The bundled model needs no network, `auto` is torch wherever OpenVINO is no gain, and batches go by tokens.
+    # The bundled model needs no network, `auto` is torch wherever OpenVINO does not help, and batches are limited by tokens.
     differing = {name for name in stock if stock[name].default != ours[name].default}
     assert differing == {"model", "backend", "batch_size"}
 
 
 @pytest.mark.parametrize(("words", "extra"), [(40, ""), (90, "window_aggregation: truncate")])
 def test_gives_the_order_of_the_stock_ranker_for_the_same_yaml(cross_encoder, words, extra):
-    """Passages that fit need no change but the type; of longer ones the stock ranker reads only the beginning."""
+    """Passages that fit need only a change of type; of longer ones the stock ranker reads only the beginning."""
     yaml = """
 components:
   ranker:
@@ -217,14 +217,14 @@ connections: []
         yaml.format(type="rerank_plugin.components.ranker.CrossEncoderRanker", model=cross_encoder, extra=extra),
         allowed_modules=["rerank_plugin"],
     )
-    draw = random.Random(5)
+    rng = random.Random(5)
     for _ in range(10):
-        query = " ".join(draw.choices(WORDS, k=5))
+        query = " ".join(rng.choices(WORDS, k=5))
         documents = [
-            Document(content=" ".join(draw.choices(WORDS, k=draw.randint(0, words))), meta={"title": draw.choice(WORDS)})
+            Document(content=" ".join(rng.choices(WORDS, k=rng.randint(0, words))), meta={"title": rng.choice(WORDS)})
             for _ in range(30)
         ]
         data = {"ranker": {"query": query, "documents": documents}}
-        expected, found = stock.run(data)["ranker"]["documents"], ours.run(data)["ranker"]["documents"]
-        assert [document.id for document in found] == [document.id for document in expected]
-        np.testing.assert_allclose([d.score for d in found], [d.score for d in expected], atol=1e-5)
+        expected, actual = stock.run(data)["ranker"]["documents"], ours.run(data)["ranker"]["documents"]
+        assert [document.id for document in actual] == [document.id for document in expected]
+        np.testing.assert_allclose([d.score for d in actual], [d.score for d in expected], atol=1e-5)

@@ -1,4 +1,4 @@
-"""A ranker in a forked child: it works if it was not used before, and says what to do if it was; it never waits for ever."""
+"""A ranker in a forked child works if it was not used before, else names the remedy; it never hangs."""
 
 import os
 import select
@@ -20,7 +20,7 @@ DOCUMENTS = [Document(id=str(i), content="sea " * i, score=1.0) for i in range(5
 
 
 class Gate:
-    """Logit = number of tokens. Waits until it is let go."""
+    """Logit = number of tokens. Waits until it is released."""
 
     precision = "exact"
     batch_tokens = 512
@@ -91,7 +91,7 @@ def test_in_a_child_a_ranker_that_its_parent_uses_says_what_to_do(gate, cross_en
     ranker.close()
 
 
-def test_run_async_in_a_child_has_threads_of_its_own(gate, cross_encoder):
+def test_run_async_in_a_child_has_its_own_threads(gate, cross_encoder):
     import asyncio
 
     gate.go.set()
@@ -108,7 +108,7 @@ def test_run_async_in_a_child_has_threads_of_its_own(gate, cross_encoder):
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_children_that_are_forked_before_the_model_is_loaded_rank(cross_encoder, backend):
-    """What gunicorn does that loads the application before its workers: three children, one ranker."""
+    """As under gunicorn with a preloaded application: three children, one ranker."""
     code = f"""
 import os, sys
 import sentence_transformers  # once, not in every child

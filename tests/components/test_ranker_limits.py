@@ -1,4 +1,4 @@
-"""What a ranker does when it must not, cannot or need not score everything, and how it says so."""
+"""A ranker that must not, cannot or need not score everything, and its status."""
 
 import asyncio
 import threading
@@ -67,7 +67,7 @@ def make(monkeypatch, cross_encoder):
 
 @pytest.fixture
 def timed(monkeypatch, cross_encoder):
-    """The work of a ranker, on the clock of its backend; it has been used before."""
+    """A ranker that runs on its backend's clock and has been used before."""
 
     def timed(backend, budget, *, warm=True, **parameters):
         monkeypatch.setitem(BACKENDS, "slow", lambda source: backend)
@@ -136,7 +136,7 @@ def test_a_threshold_cuts_scored_documents_only(timed):
 
 @pytest.mark.parametrize("budget", [100, 2000])
 def test_t1_a_time_budget_never_switches_the_ranker_off(timed, budget):
-    """One slow call, whatever made it slow, is followed by answers that are complete."""
+    """A slow call, whatever the reason, is followed by complete answers."""
     backend = SlowBackend(0.01)
     reranker = timed(backend, budget, batch_size=8)
     backend.seconds = 10.0
@@ -154,7 +154,7 @@ def test_t1_a_budget_that_is_too_short_for_anything_still_gets_the_first_batch(t
         assert reranker.answer(["moon"], [DOCUMENTS], Overrides())[0]["status"]["scored"] >= 1
 
 
-def test_t10_a_long_document_is_read_as_far_as_the_time_goes_and_marked(timed):
+def test_t10_a_long_document_is_read_as_far_as_time_allows_and_marked(timed):
     backend = SlowBackend(0.05)
     backend.batch_tokens = 256
     reranker = timed(backend, 500)
@@ -188,7 +188,7 @@ def test_t10_waiting_for_another_call_to_load_the_model_does_not_count(timed, mo
     def clock():
         if threading.current_thread().name == "second":
             looks.append(backend.now)
-            if len(looks) == 2:  # when it came, and before it waits for the model
+            if len(looks) == 2:  # on arrival, and before it waits for the model
                 waits.set()
         return backend.now
 
@@ -245,7 +245,7 @@ def test_a_model_that_cannot_be_loaded_keeps_the_order(caplog):
         CrossEncoderRanker(model="no-such-owner/no-such-model").warm_up()
 
 
-def test_a_callers_mistake_is_no_reason_to_keep_the_order(make):
+def test_a_callers_mistake_is_an_error_even_with_keep_order(make):
     ranker = make(on_error="keep_order", fusion="linear")
     with pytest.raises(InvalidValueError, match="query is empty"):
         ranker.run(query=" ", documents=DOCUMENTS)
@@ -258,9 +258,9 @@ def test_a_callers_mistake_is_no_reason_to_keep_the_order(make):
 def test_several_queries_give_what_each_gives_alone(cross_encoder):
     ranker = CrossEncoderRanker(model=cross_encoder, backend="torch", device=CPU, top_k=4)
     queries = ["moon", "red fox", "capital of france", "tea"]
-    found = [[Document(content=text) for text in SENTENCES[i:]] for i in range(3)] + [[]]
-    together = ranker.rank_many(queries, found)
-    for query, documents, answer in zip(queries, found, together, strict=True):
+    candidates = [[Document(content=text) for text in SENTENCES[i:]] for i in range(3)] + [[]]
+    together = ranker.rank_many(queries, candidates)
+    for query, documents, answer in zip(queries, candidates, together, strict=True):
         alone = ranker.run(query=query, documents=documents)["documents"]
         assert [document.id for document in answer["documents"]] == [document.id for document in alone]
         np.testing.assert_allclose([d.score for d in answer["documents"]], [d.score for d in alone], atol=1e-4)
@@ -292,7 +292,7 @@ def test_the_cache_answers_the_second_time(make, tmp_path, place):
 
 def test_a_cache_that_cannot_be_used_is_an_error(make, tmp_path):
     (tmp_path / "x").write_text("no database" * 99)
-    with pytest.raises(ScoreCacheError, match="give another file"):
+    with pytest.raises(ScoreCacheError, match="set score_cache to another file"):
         make(score_cache=tmp_path / "x").warm_up()
 
 
@@ -340,8 +340,10 @@ def test_a_calibration_in_the_models_folder_is_found(make, calibration, tmp_path
     plain = CrossEncoderRanker(model=folder, backend="torch", device=CPU)
     before = plain.run(query="moon", documents=DOCUMENTS[:1])["documents"][0].score
     Calibration(scale=0.1).save(folder / "calibration.json")
-    found, off = (CrossEncoderRanker(model=folder, backend="torch", device=CPU, calibration=c) for c in ("auto", "none"))
-    assert found.run(query="moon", documents=DOCUMENTS[:1])["documents"][0].score != pytest.approx(before)
+    calibrated, off = (
+        CrossEncoderRanker(model=folder, backend="torch", device=CPU, calibration=c) for c in ("auto", "none")
+    )
+    assert calibrated.run(query="moon", documents=DOCUMENTS[:1])["documents"][0].score != pytest.approx(before)
     assert off.run(query="moon", documents=DOCUMENTS[:1])["documents"][0].score == pytest.approx(before)
 
 
@@ -397,7 +399,7 @@ def test_early_exit_leaves_the_best_of_the_first_look(tmp_path, cross_encoder, b
 
 
 def best_of_first_look(folder, query, documents, weight):
-    """The head on the first token after the first layer, straight in transformers."""
+    """The head on the first token after the first layer, directly in transformers."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -441,7 +443,7 @@ def test_the_window_of_a_long_document_is_in_its_meta(cross_encoder):
         ("window_top_k", 0, "window_top_k"),
     ],
 )
-def test_a_parameter_that_makes_no_sense_is_an_error(parameter, value, named):
+def test_an_invalid_parameter_is_an_error(parameter, value, named):
     with pytest.raises(InvalidValueError, match=named):
         CrossEncoderRanker(**{parameter: value})
 

@@ -1,4 +1,4 @@
-"""What the ranker says about values that it cannot use: V of the list of faults, one by one."""
+"""The ranker's errors for invalid values (V of the list of faults)."""
 
 import copy
 import pickle
@@ -79,7 +79,7 @@ def make(monkeypatch, cross_encoder):
         ({"precision": "fp16", "backend": "openvino"}, "backend 'openvino' does not compute in 'fp16'"),
         ({"num_threads": 0.5}, "num_threads must be a whole number"),
         ({"torch_compile": "no"}, "torch_compile must be true or false"),
-        ({"torch_compile": True, "backend": "openvino"}, "torch_compile is for backend 'torch', not for 'openvino'"),
+        ({"torch_compile": True, "backend": "openvino"}, "torch_compile needs backend 'torch', not 'openvino'"),
         ({"max_length": 0}, "max_length must be a whole number of at least 1"),
         ({"window_aggregation": "sum"}, "unknown window_aggregation 'sum': choose one of"),
         ({"window_overlap": -1}, "window_overlap must be a whole number of at least 0"),
@@ -123,7 +123,7 @@ def test_a_secret_does_not_show_in_the_message():
     [
         ({"max_length": 4}, "max_length is 4, but this model reads 5 to 64 tokens"),
         ({"max_length": 100_000}, "max_length is 100000, but this model reads 5 to 64 tokens"),
-        ({"window_overlap": 600}, r"window_overlap is 600, more than half of what the model reads at once \(64 tokens\)"),
+        ({"window_overlap": 600}, r"window_overlap is 600, more than half of the model's input length \(64 tokens\)"),
         ({"window_overlap": 20, "max_length": 30}, "window_overlap is 20.*choose at most 15"),
     ],
 )
@@ -133,8 +133,8 @@ def test_v_a_length_that_does_not_fit_the_model_is_an_error_when_it_is_loaded(ma
         make(**parameters, on_error=on_error).warm_up()
 
 
-def test_v_torch_compile_is_refused_if_auto_comes_to_another_backend(cross_encoder):
-    with pytest.raises(InvalidValueError, match="torch_compile is for backend 'torch', but the model runs on 'openvino'"):
+def test_v_torch_compile_is_refused_if_auto_resolves_to_another_backend(cross_encoder):
+    with pytest.raises(InvalidValueError, match="torch_compile needs backend 'torch', but the model runs on 'openvino'"):
         CrossEncoderRanker(model=cross_encoder, torch_compile=True, device="cpu").warm_up()
 
 
@@ -146,7 +146,7 @@ def test_v_a_device_may_be_a_text(make, device):
 
 
 @pytest.mark.parametrize("query", [None, 5, b"moon", "", " \n", SURROGATE, ["moon"]])
-def test_v_a_query_that_is_no_text_is_an_error(make, query):
+def test_v_a_query_that_is_not_text_is_an_error(make, query):
     ranker = make(on_error="keep_order")
     with pytest.raises(InvalidValueError, match="query"):
         ranker.run(query=query, documents=[Document(content="sea")])
@@ -233,7 +233,7 @@ def test_l13_first_stage_scores_that_are_not_finite(make, score):
         assert all(np.isfinite(document.score) for document in ranked)
 
 
-def test_l13_of_documents_with_one_id_a_score_that_is_no_number_is_the_least(make):
+def test_l13_of_documents_with_the_same_id_nan_is_the_lowest_score(make):
     documents = [Document(id="a", content="nan", score=float("nan")), Document(id="a", content="number", score=-1e9)]
     for order in (documents, documents[::-1]):
         (document,) = make().run(query="moon", documents=order)["documents"]
@@ -316,7 +316,7 @@ def test_a_copy_works_after_the_original_was_used(make):
     assert copy.deepcopy(ranker).run(query="moon", documents=[Document(content="sea")])["documents"] == expected["documents"]
 
 
-def test_from_dict_leaves_what_it_was_given_as_it_is():
+def test_from_dict_does_not_change_its_argument():
     data = CrossEncoderRanker(model_kwargs={"dtype": "torch.float16"}).to_dict()
     before = copy.deepcopy(data)
     CrossEncoderRanker.from_dict(data)
@@ -328,7 +328,7 @@ def test_the_configuration_does_not_change(make):
     ranker = make(model_kwargs=keywords)
     keywords["attn_implementation"] = "sdpa"
     assert ranker.config.model_kwargs == {"attn_implementation": "eager"}
-    with pytest.raises(AttributeError, match="make another one"):
+    with pytest.raises(AttributeError, match="make a new one"):
         ranker.top_k = 3
     with pytest.raises(AttributeError):
         ranker.config.top_k = 3

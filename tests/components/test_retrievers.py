@@ -1,4 +1,4 @@
-"""BM25Retriever and EmbeddingRetriever as parts of Haystack pipelines."""
+"""BM25Retriever and EmbeddingRetriever in Haystack pipelines."""
 
 import asyncio
 
@@ -72,23 +72,23 @@ def test_u12_scores_are_scaled_as_those_of_haystacks_retrievers(similarity):
     query = [3.0, -2.0]
     for scale_score in (False, True):
         expected = InMemoryEmbeddingRetriever(theirs, scale_score=scale_score).run(query)["documents"]
-        for found in (
+        for result in (
             EmbeddingRetriever(ours, scale_score=scale_score).run(query),
             EmbeddingRetriever(ours, scale_score=not scale_score).run(query, scale_score=scale_score),
         ):
-            assert ids(found) == [document.id for document in expected]
-            scores = [document.score for document in found["documents"]]
+            assert ids(result) == [document.id for document in expected]
+            scores = [document.score for document in result["documents"]]
             assert scores == pytest.approx([document.score for document in expected], rel=1e-5)
 
 
 def test_u12_bm25_scores_are_scaled_as_those_of_haystacks_retriever(document_store):
     raw = BM25Retriever(document_store).run("fox")["documents"]
-    for found in (
+    for retrieved in (
         BM25Retriever(document_store, scale_score=True).run("fox")["documents"],
         BM25Retriever(document_store).run("fox", scale_score=True)["documents"],
     ):
-        assert [document.score for document in found] == pytest.approx([expit(document.score / 8) for document in raw])
-        assert all(0 < document.score < 1 for document in found)
+        assert [document.score for document in retrieved] == pytest.approx([expit(document.score / 8) for document in raw])
+        assert all(0 < document.score < 1 for document in retrieved)
     unscaled = BM25Retriever(document_store, scale_score=True).run("fox", scale_score=False)["documents"]
     assert unscaled == raw
 
@@ -110,9 +110,11 @@ def test_u12_embeddings_come_on_demand(document_store):
         (EmbeddingRetriever(document_store, return_embedding=True), {}),
         (EmbeddingRetriever(document_store), {"return_embedding": True}),
     ):
-        found = retriever.run([1.0, 0.0], **options)["documents"]
-        assert {document.id: document.embedding for document in found} == stored
-        assert [d.score for d in found] == [d.score for d in EmbeddingRetriever(document_store).run([1.0, 0.0])["documents"]]
+        retrieved = retriever.run([1.0, 0.0], **options)["documents"]
+        assert {document.id: document.embedding for document in retrieved} == stored
+        assert [d.score for d in retrieved] == [
+            d.score for d in EmbeddingRetriever(document_store).run([1.0, 0.0])["documents"]
+        ]
     off = EmbeddingRetriever(document_store, return_embedding=True).run([1.0, 0.0], return_embedding=False)["documents"]
     assert {document.embedding for document in off} == {None}
 
@@ -138,7 +140,7 @@ def test_the_sockets_are_those_of_haystacks_retrievers(kind):
         ({"scale_score": "yes"}, "scale_score must be true or false, got 'yes'"),
     ],
 )
-def test_v_parameters_that_make_no_sense(document_store, kind, parameters, message):
+def test_v_invalid_parameters_are_errors(document_store, kind, parameters, message):
     with pytest.raises(InvalidValueError, match=message):
         kind(document_store, **parameters)
     if "filter_policy" not in parameters:
@@ -160,9 +162,9 @@ def test_v_flags_of_one_kind(document_store):
 
 
 def test_the_documents_of_the_store_are_not_touched(document_store, kind):
-    found = kind(document_store).run(**RETRIEVERS[kind])["documents"]
-    assert [document.score for document in found] == sorted((document.score for document in found), reverse=True)
-    assert {document.embedding for document in found} == {None}
+    retrieved = kind(document_store).run(**RETRIEVERS[kind])["documents"]
+    assert [document.score for document in retrieved] == sorted((document.score for document in retrieved), reverse=True)
+    assert {document.embedding for document in retrieved} == {None}
     assert document_store.filter_documents() == DOCUMENTS
 
 
@@ -205,9 +207,9 @@ def test_a_pipeline_survives_yaml(document_store, tmp_path):
     assert again.get_component("embedding_retriever").return_embedding
     assert again.get_component("embedding_retriever").scale_score
     inputs = {"bm25_retriever": {"query": "fox"}, "embedding_retriever": {"query_embedding": [1.0, 0.0]}}
-    found = again.run(inputs)
-    assert [ids(found[f"after_{name}"]) for name in inputs] == [["1", "3"], ["1", "3"]]
-    assert asyncio.run(again.run_async(inputs)) == found
+    output = again.run(inputs)
+    assert [ids(output[f"after_{name}"]) for name in inputs] == [["1", "3"], ["1", "3"]]
+    assert asyncio.run(again.run_async(inputs)) == output
     again.close()
     pipeline.close()
 

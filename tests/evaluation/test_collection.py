@@ -1,4 +1,4 @@
-"""Where judged queries come from: BEIR folders, ir_datasets (its real loader, on a collection of files), languages."""
+"""Sources of judged queries: BEIR folders, ir_datasets (its real loader, on a collection of files), languages."""
 
 import json
 
@@ -46,9 +46,9 @@ def test_a_collection_of_ir_datasets_becomes_a_folder_and_is_kept(registered, ca
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("tests/unjudged", "has no queries and no qrels"), ("no/such", "knows no collection 'no/such'")],
+    [("tests/unjudged", "has no queries and no qrels"), ("no/such", "has no collection 'no/such'")],
 )
-def test_what_ir_datasets_cannot_give_is_an_error(registered, cache, name, message):
+def test_what_ir_datasets_cannot_provide_is_an_error(registered, cache, name, message):
     with pytest.raises(InputFileError, match=message):
         open_collection(f"irds:{name}")
     assert list(cache.rglob("*.jsonl")) == []
@@ -79,13 +79,13 @@ def test_one_language_at_a_time_unless_all_are_asked_for(bilingual):
         bilingual.judged(lang="fr")
 
 
-def test_other_judgements_can_be_taken(bilingual, tmp_path):
+def test_other_judgements_can_be_used(bilingual, tmp_path):
     (tmp_path / "other.qrels").write_text("q4 0 d1 1\n")
     queries, qrels = open_collection(bilingual.dataset.folder, qrels_file=tmp_path / "other.qrels").judged()
     assert (list(queries), qrels) == (["q4"], {"q4": {"d1": 1}})
 
 
-def test_an_index_is_made_once_for_each_language_and_brought_up_to_date(bilingual, cache):
+def test_an_index_is_built_once_per_language_and_updated(bilingual, cache):
     pipelines = [split_stages("bm25", read_pipeline("bm25"))]
     german = kept_index(bilingual, language="de", pipelines=pipelines)
     russian = kept_index(bilingual, language="ru", pipelines=pipelines)
@@ -101,7 +101,7 @@ def test_an_index_is_made_once_for_each_language_and_brought_up_to_date(bilingua
     assert (store.count_documents(), store.revision() == revision) == (2, False)
 
 
-def test_an_index_for_a_language_has_its_documents_and_those_that_name_none(bilingual, cache):
+def test_an_index_for_a_language_has_its_documents_and_those_without_a_language(bilingual, cache):
     rows = [
         {"_id": "d2", "text": "Füchse", "metadata": {"lang": "de"}},
         {"_id": "d3", "text": "лисы", "metadata": {"lang": "ru"}},

@@ -11,36 +11,36 @@ MIXED = {query: (GOOD if number % 2 else POOR)[query] for number, query in enume
 
 
 def test_wins_ties_losses_and_gain():
-    found = compare({"poor": POOR, "good": GOOD, "mixed": MIXED}, QRELS, ["RR"])
-    good, mixed = found.between("poor", "good", "RR"), found.between("poor", "mixed", "RR")
+    comparison = compare({"poor": POOR, "good": GOOD, "mixed": MIXED}, QRELS, ["RR"])
+    good, mixed = comparison.between("poor", "good", "RR"), comparison.between("poor", "mixed", "RR")
     assert (good.wins, good.ties, good.losses, good.mean) == (20, 0, 0, 0.5)
     assert (mixed.wins, mixed.ties, mixed.losses, mixed.mean) == (10, 10, 0, 0.25)
     assert good.interval == (0.5, 0.5)
     assert mixed.interval[0] < 0.25 < mixed.interval[1]
     assert good.is_significant
     assert good.p <= good.p_corrected
-    assert found.evaluations["good"].means == {"RR": 1.0}
+    assert comparison.evaluations["good"].means == {"RR": 1.0}
 
 
 def test_the_baseline_can_be_chosen():
-    found = compare({"poor": POOR, "good": GOOD}, QRELS, ["RR"], baseline="good")
-    difference = found.between("good", "poor", "RR")
+    comparison = compare({"poor": POOR, "good": GOOD}, QRELS, ["RR"], baseline="good")
+    difference = comparison.between("good", "poor", "RR")
     assert (difference.mean, difference.losses) == (-0.5, 20)
     with pytest.raises(InvalidValueError, match="'good' was not compared with 'poor'"):
-        found.between("poor", "good", "RR")
+        comparison.between("poor", "good", "RR")
 
 
 def test_a_query_that_one_system_lacks_counts_zero_for_it():
-    found = compare({"good": GOOD, "half": {q: v for q, v in GOOD.items() if q < "q15"}}, QRELS, ["RR"])
+    comparison = compare({"good": GOOD, "half": {q: v for q, v in GOOD.items() if q < "q15"}}, QRELS, ["RR"])
     lost = sum(query >= "q15" for query in QRELS)
-    assert found.between("good", "half", "RR").losses == lost
+    assert comparison.between("good", "half", "RR").losses == lost
 
 
 def test_correction_is_within_each_measure():
     evaluations = {name: evaluate(run, QRELS, ["RR", "AP"]) for name, run in (("a", POOR), ("b", GOOD), ("c", MIXED))}
-    found = compare_evaluations(evaluations, [("a", "b"), ("a", "c"), ("b", "c")])
-    assert len(found.differences) == 6
-    best = found.between("a", "b", "RR")
+    comparison = compare_evaluations(evaluations, [("a", "b"), ("a", "c"), ("b", "c")])
+    assert len(comparison.differences) == 6
+    best = comparison.between("a", "b", "RR")
     assert best.p_corrected == pytest.approx(3 * best.p)
 
 

@@ -1,4 +1,4 @@
-"""Depth curves and sweeps: what they say about fewer candidates is what the pipeline itself gives with fewer."""
+"""Depth curves and sweeps: their values for fewer candidates are those of the pipeline with fewer candidates."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_l12_a_depth_curve_is_what_the_pipeline_gives_at_each_depth(index, cross
 
 
 @pytest.mark.parametrize("limit", [{"score_threshold": 0.4}, {"time_budget_ms": 60_000}])
-def test_l12_where_a_smaller_depth_cannot_be_worked_out_there_is_no_curve(index, cross_encoder, limit):
+def test_l12_there_is_no_curve_if_smaller_depths_cannot_be_derived(index, cross_encoder, limit):
     outcomes = Experiment(ExperimentSettings(12)).run([split_stages("p", staged(index, cross_encoder, **limit))], QUERIES)
     assert depth_curves(outcomes, QRELS, measure="nDCG@10", candidates=12) == []
     assert pipelines_without_curve(outcomes) == ["p"]
@@ -107,7 +107,7 @@ def test_l12_candidates_rank_as_the_component_does(rows, depth, fusion, rng):
 def test_l12_a_sweep_over_a_joiner_says_what_each_retriever_returns(
     rerank, collection, repository, cross_encoder, bi_encoder, tmp_path, monkeypatch
 ):
-    """Depths of a hybrid first stage are cuts of the joined list: fewer of each retriever would join to another list."""
+    """Depths of a hybrid first stage are cuts of the joined list: fewer hits per retriever would give a different list."""
     import json
 
     from rerank_plugin.indexing import index_paths

@@ -1,4 +1,4 @@
-"""What cannot end well is refused before a model is loaded: every model here is one that cannot be loaded."""
+"""Invalid requests are refused before a model is loaded: no model here can be loaded."""
 
 import json
 import shutil
@@ -43,10 +43,10 @@ def judge(folder, *lines, split="dev"):
     (folder / "qrels" / f"{split}.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
 
-def test_t12_calibrate_asks_the_judgements_before_the_model(rerank, own, broken, index, tmp_path):
+def test_t12_calibrate_checks_the_judgements_before_loading_the_model(rerank, own, broken, index, tmp_path):
     options = ["--index", index, "--pipeline", broken, "--output", tmp_path / "c.json"]
     model = str(tmp_path / "model")
-    assert model in rerank("calibrate", own, *options).stderr  # here it is the model that is wrong
+    assert model in rerank("calibrate", own, *options).stderr  # here the model is at fault
     judge(own, "q1\tzz\t1", "q2\tzz\t1")
     done = rerank("calibrate", own, *options)
     assert done.returncode == 1
@@ -75,7 +75,7 @@ def test_t12_candidates_that_are_all_relevant_are_refused_too(own, broken, index
     [
         (["q1\tzz\t1"], "none of the 1 documents that are judged relevant, such as 'zz', is in"),
         (["q1\td0\t0", "q2\td1\t-1"], "none of 2 judged queries of own has a relevant document"),
-        (["x1\td0\t1"], "it judges 1 queries, such as 'x1', and none of them is in queries.jsonl"),
+        (["x1\td0\t1"], "it judges 1 queries, such as 'x1', but none of them is in queries.jsonl"),
     ],
 )
 def test_t12_judgements_that_do_not_belong_to_the_collection_are_named(own, broken, lines, message):
@@ -98,18 +98,20 @@ def test_t12_judgements_that_do_not_belong_to_the_collection_are_named(own, brok
         ({"lang": "xx"}, "no judged queries with the lang 'xx'"),
     ],
 )
-def test_t12_what_a_request_gets_wrong_is_refused_first(collection, broken, changes, message):
+def test_t12_an_invalid_request_is_refused_first(collection, broken, changes, message):
     with pytest.raises(InvalidValueError, match=message):
         run_evaluation(EvalRequest(str(collection), **{"pipelines": [broken], **changes}))
 
 
 def test_t12_a_run_of_other_judgements_is_refused(own, broken, tmp_path):
     (tmp_path / "other.run").write_text("z1 Q0 d0 1 2 x\n")
-    with pytest.raises(InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, only such as 'z1'"):
+    with pytest.raises(
+        InvalidValueError, match=r"run 'peer' .* answers none of the 4 judged queries, but queries such as 'z1'"
+    ):
         run_evaluation(EvalRequest(str(own), pipelines=[broken], runs={"peer": tmp_path / "other.run"}))
 
 
-def test_a_lang_that_is_no_text_is_named(own, broken):
+def test_a_lang_that_is_not_text_is_named(own, broken):
     rows = [json.loads(line) for line in (own / "queries.jsonl").read_text().splitlines()]
     rows[1]["metadata"] = {"lang": ["en"]}
     (own / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -130,7 +132,7 @@ def test_an_index_needs_no_corpus_beside_it(rerank, own, index, tmp_path):
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("candidates=" + "9" * 5000, "at most 1000000"),
+        ("candidates=" + "9" * 5000, "from 1 to 1000000"),
         ("windows=all", "unknown value 'all'"),
         ("precision=fp4", "unknown value 'fp4'"),
         ("fusion=linear:nan", "write none, or METHOD:WEIGHT"),
@@ -151,9 +153,9 @@ def test_t12_a_grid_is_checked_before_anything_is_scored(rerank, collection, bro
         ({"systems": ["stock", "onnx:fp16"]}, "does not compute in 'fp16'"),
         ({"systems": ["stock", "stock"]}, "each system can be measured once"),
         ({"queries": -1}, "queries must be a whole number"),
-        ({"cases": ["5x20-10"]}, "no case"),
-        ({"cases": ["9999999x1"]}, "no case"),
-        ({"memory": "x"}, "no case"),
+        ({"cases": ["5x20-10"]}, "not a case"),
+        ({"cases": ["9999999x1"]}, "not a case"),
+        ({"memory": "x"}, "not a case"),
         ({"model": "no-such-model"}, "unknown model"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`rerank eval` as a user meets it: the figures, the report, runs beside pipelines, resuming, and mistakes."""
+"""`rerank eval` from the command line: figures, report, runs beside pipelines, resuming, and mistakes."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def yaml(tmp_path_factory, repository, cross_encoder):
 
 @pytest.fixture
 def report(rerank, collection, yaml, tmp_path):
-    """An evaluation of two pipelines and a run, and what it printed."""
+    """An evaluation of two pipelines and a run, and its output."""
     (tmp_path / "other.run").write_text("q1 Q0 d0 1 2 x\nq1 Q0 d1 2 1 x\nq9 Q0 d0 1 1 x\n")
     done = rerank(
         *("eval", collection, "--pipeline", "bm25", "--pipeline", yaml, "--run", f"peer={tmp_path / 'other.run'}"),
@@ -69,10 +69,10 @@ def test_trec_eval_gets_our_figures_from_our_files(report):
             assert theirs[query]["ndcg_cut_10"] == pytest.approx(value, abs=1e-6)
 
 
-def test_the_page_asks_the_network_for_nothing(report):
+def test_the_page_loads_nothing_from_the_network(report):
     page = (report[0] / "report.html").read_text()
     assert "default-src 'none'" in page
-    # What a browser would fetch; names of namespaces are no addresses.
+    # URLs that a browser would fetch; XML namespaces are not.
     assert re.findall(r"(?:src|href|action|poster|data)=\"(?!#|data:)[^\"]*\"|url\((?!#)|@import|<script", page) == []
     assert page.count("<svg") == len(list((report[0] / "plots").glob("*.png")))
     ids = re.findall(r'\bid="([^"]+)"', page)
@@ -147,13 +147,13 @@ def test_a_failing_pipeline_is_reported_and_the_status_is_1(rerank, collection, 
         (["{collection}", "--run", "{tmp}/none.run"], "none.run does not exist"),
         (["{collection}", "--run", "{tmp}/bad.run"], "bad.run, line 2"),
         (["{collection}", "--qrels", "{tmp}/bad.run"], "bad.run, line 1"),
-        (["{collection}", "--run", "bm25={tmp}/good.run", "--pipeline", "bm25"], "two systems have one name"),
-        (["--run", "{tmp}/good.run"], "name the file with --qrels"),
+        (["{collection}", "--run", "bm25={tmp}/good.run", "--pipeline", "bm25"], "two systems have the same name"),
+        (["--run", "{tmp}/good.run"], "pass the file with --qrels"),
         ([], "nothing to evaluate"),
         (["{tmp}/none"], "none"),
         (["{collection}", "--grid", "candidates=5"], "give both"),
         (["{collection}", "--sweep", "--grid", "depth=5"], "--grid 'depth=5': write NAME=VALUE"),
-        (["{collection}", "--sweep", "--grid", "candidates=0"], "numbers of at least 1"),
+        (["{collection}", "--sweep", "--grid", "candidates=0"], "whole numbers from 1"),
         (["{collection}", "--sweep", "--grid", "fusion=linear"], "fusion 'linear': write none, or METHOD:WEIGHT"),
         (["{collection}", "--sweep", "--pipeline", "bm25"], "no CrossEncoderRanker named ranker"),
         (["{collection}", "--sweep", "--pipeline", "bm25", "--pipeline", "dense"], "one --pipeline"),

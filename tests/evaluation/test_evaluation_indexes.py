@@ -1,4 +1,4 @@
-"""The indexes that evaluations keep: made again when they are gone, named when they are damaged, always in the cache."""
+"""The indexes that evaluations keep: rebuilt if missing, named if damaged, always in the cache."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def hits(folder):
 
 
 @pytest.mark.parametrize("gone", ["the folder", "the documents"])
-def test_an_index_that_is_gone_is_made_again(collection, cache, gone):
+def test_a_missing_index_is_built_again(collection, cache, gone):
     made = open_collection(collection)
     folder = kept_index(made, language="en", pipelines=PIPELINES)
     before = hits(folder)
@@ -38,14 +38,14 @@ def test_an_index_that_is_gone_is_made_again(collection, cache, gone):
     if gone == "the documents":
         for path in folder.glob("documents*"):
             path.unlink()
-        with pytest.raises(StoreError, match=r"delete .*, and it is made again"):
+        with pytest.raises(StoreError, match=r"delete .*, and it is built again"):
             kept_index(made, language="en", pipelines=PIPELINES)
     shutil.rmtree(folder)
     assert hits(kept_index(made, language="en", pipelines=PIPELINES)) == before
 
 
 @pytest.mark.parametrize("content", [b"not a database at all", b"SQLite format 3\x00" + b"\xff" * 4000])
-def test_an_index_that_is_damaged_is_named_with_the_way_out(collection, cache, content):
+def test_a_damaged_index_is_named_with_the_remedy(collection, cache, content):
     made = open_collection(collection)
     folder = kept_index(made, language="en", pipelines=PIPELINES)
     for path in folder.glob("documents.sqlite-*"):
@@ -53,7 +53,7 @@ def test_an_index_that_is_damaged_is_named_with_the_way_out(collection, cache, c
     (folder / "documents.sqlite").write_bytes(content)
     with pytest.raises(StoreError) as error:
         kept_index(made, language="en", pipelines=PIPELINES)
-    assert f"delete {folder}, and it is made again" in str(error.value)
+    assert f"delete {folder}, and it is built again" in str(error.value)
     shutil.rmtree(folder)
     assert hits(kept_index(made, language="en", pipelines=PIPELINES))
 
@@ -71,14 +71,14 @@ def test_s4_the_lang_of_a_query_cannot_lead_out_of_the_cache(collection, tmp_pat
     assert {path for path in tmp_path.rglob("*") if cache not in path.parents} - outside <= {cache.parent, cache}
 
 
-def test_s4_langs_that_read_alike_have_indexes_of_their_own(collection, cache):
+def test_s4_similar_langs_have_separate_indexes(collection, cache):
     made = open_collection(collection)
     folders = {kept_index(made, language="simple", pipelines=PIPELINES, lang=lang) for lang in ("a/b", "a_b", "a b")}
     assert len(folders) == 3
 
 
 @pytest.mark.parametrize("identifier", ["", "..", "../x", "/etc", "a//b", "a/../b", "x\x00", ".hidden"])
-def test_s4_an_id_of_ir_datasets_is_no_path(cache, identifier):
-    with pytest.raises(InputFileError, match="is no id of ir_datasets"):
+def test_s4_an_id_of_ir_datasets_is_not_a_path(cache, identifier):
+    with pytest.raises(InputFileError, match="is not an id of ir_datasets"):
         open_collection(f"irds:{identifier}")
     assert not cache.exists()

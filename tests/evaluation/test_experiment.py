@@ -1,4 +1,4 @@
-"""Pipelines on their way through queries: shared work gives what separate work gives, and nothing that was done is lost."""
+"""Experiments: shared work gives the same results as separate work, and no finished work is lost."""
 
 import pytest
 from haystack import Document
@@ -73,13 +73,13 @@ def test_pipelines_that_share_a_ranker_rank_as_each_does_alone(index, cross_enco
         assert rankings(together[staged.name]) == rankings(alone)
     assert all(answer.pairs == len(answer.documents) for name in ("all", "few") for answer in together[name])
     assert {d for answer in together["few"] for d in answer.documents} <= set(few)
-    # Each is timed on every second query, by itself; the first stage always.
+    # Each is timed alone on every second query; the first stage always.
     timed = {name: ["ranker" in answer.milliseconds for answer in together[name]] for name in ("all", "few")}
     assert timed == {"all": [True, False] * 2, "few": [False, True] * 2}
     assert all("bm25_retriever" in answer.milliseconds for answers in together.values() for answer in answers)
 
 
-def test_rankers_whose_scores_depend_on_the_candidates_share_nothing(index, cross_encoder):
+def test_rankers_whose_scores_depend_on_the_candidates_share_no_work(index, cross_encoder):
     settings = {"fusion": "linear", "fusion_weight": 0.5}
     pipelines = [
         pipeline(index, "all", cross_encoder, **settings),
@@ -88,7 +88,7 @@ def test_rankers_whose_scores_depend_on_the_candidates_share_nothing(index, cros
     assert all("ranker" in answer.milliseconds for answers in run(pipelines).values() for answer in answers)
 
 
-def test_an_interrupted_experiment_goes_on_and_answers_nothing_twice(index, cross_encoder, tmp_path, monkeypatch):
+def test_an_interrupted_experiment_resumes_and_answers_nothing_twice(index, cross_encoder, tmp_path, monkeypatch):
     pipelines = [pipeline(index, "bm25"), pipeline(index, "bm25_rerank", cross_encoder)]
     whole = run(pipelines)
     run(pipelines, tmp_path, dict(list(QUERIES.items())[:2]))
@@ -101,12 +101,12 @@ def test_an_interrupted_experiment_goes_on_and_answers_nothing_twice(index, cros
     }
     lines = (tmp_path / "bm25_rerank.jsonl").read_text().splitlines()
     assert "\n".join(lines[:2]) + "\n" == answered
-    assert len(lines) == 5  # two, the half one, and the two that were missing
+    assert len(lines) == 5  # two, the truncated one, and the two missing ones
     monkeypatch.setattr("rerank_plugin.evaluation.stage_runners.SecondStage.rank", None)  # nothing is left to rank
     assert rankings(run(pipelines, tmp_path)["bm25_rerank"]) == rankings(whole["bm25_rerank"])
 
 
-def test_other_settings_are_not_taken_for_what_was_done(index, cross_encoder, tmp_path):
+def test_answers_of_other_settings_are_not_reused(index, cross_encoder, tmp_path):
     staged = pipeline(index, "p", cross_encoder)
     run([staged], tmp_path)
     before = (tmp_path / "p.jsonl").read_text()
@@ -136,12 +136,12 @@ def test_what_cannot_be_loaded_is_an_error_at_once(index, tmp_path):
     assert not (tmp_path / "p.jsonl").exists()
 
 
-def test_two_pipelines_of_one_name_are_an_error(index, cross_encoder):
-    with pytest.raises(PipelineConfigError, match=r"several pipelines are called \['p'\]"):
+def test_two_pipelines_with_the_same_name_are_an_error(index, cross_encoder):
+    with pytest.raises(PipelineConfigError, match=r"several pipelines have the name \['p'\]"):
         run([pipeline(index, "p"), pipeline(index, "p", cross_encoder)])
 
 
-def test_a_pipeline_is_taken_apart_at_its_ranker():
+def test_a_pipeline_is_split_at_its_ranker():
     staged = split_stages("rag", read_pipeline("rag_rerank"))
     assert staged.result_of == "bm25_retriever"
     assert set(staged.first["components"]) == {"bm25_retriever"}

@@ -1,4 +1,4 @@
-"""What a calibration is fitted on: candidates of both stages, several of one document among them."""
+"""The data of a calibration: candidates of both stages, including several of one document."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def query(number, documents, logits, judgements):
 
 
 def test_l12_of_several_passages_of_a_document_the_best_counts():
-    """Not the last one that was ranked."""
+    """Not the last one ranked."""
     judged = [query(0, ["a", "b", "a", "c"], [3.0, 2.0, -1.0, 1.0], {"a": 1})]
     assert ndcg(judged, lambda q: q.scored.ranking(4)) == pytest.approx(1.0)
     assert ndcg(judged, lambda q: q.scored.ranking(1)) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Kept answers: found again only for what was asked, never damaged, and shared by processes that write at once."""
+"""Kept answers: reused only for the same query, never damaged, and shared by concurrent processes."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_l7_query_sets_with_the_same_ids_do_not_mix(index, tmp_path):
 
 
 def test_l7_another_calibration_is_another_ranker(index, cross_encoder, tmp_path):
-    """The calibration lies in the model's folder and is no part of the model's fingerprint, but it weighs the fusion."""
+    """The calibration in the model's folder is not part of the model's fingerprint, but it determines the fusion weight."""
     model = tmp_path / "model"
     shutil.copytree(cross_encoder, model)
     data = read_pipeline("bm25_rerank", index=index)
@@ -88,8 +88,8 @@ def test_l7_another_calibration_is_another_ranker(index, cross_encoder, tmp_path
     assert rankings(0.0) == first_stage_only
 
 
-def test_l7_a_store_that_cannot_tell_its_state_is_always_asked(tmp_path):
-    store = InMemoryDocumentStore(index="kept-answers")  # stores of one index name share their documents
+def test_l7_answers_of_a_store_without_a_revision_are_never_reused(tmp_path):
+    store = InMemoryDocumentStore(index="kept-answers")  # stores with the same index name share their documents
     store.write_documents([Document(content="the red fox", meta={"doc_id": "fox"})])
     retriever = {
         "type": "haystack.components.retrievers.in_memory.bm25_retriever.InMemoryBM25Retriever",
@@ -141,7 +141,7 @@ def test_a_damaged_file_loses_answers_and_never_changes_one(tmp_path_factory, da
     path.write_bytes(content)
     damaged = OutcomeFile(path)
     survivors = [damaged.get("key", outcome.query) for outcome in OUTCOMES]
-    assert all(found in (None, outcome) for found, outcome in zip(survivors, OUTCOMES, strict=True))
+    assert all(survivor in (None, outcome) for survivor, outcome in zip(survivors, OUTCOMES, strict=True))
     for outcome in OUTCOMES:
         if damaged.get("key", outcome.query) is None:
             damaged.add("key", outcome)

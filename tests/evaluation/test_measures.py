@@ -1,4 +1,4 @@
-"""Measures against pytrec_eval, and what it does not decide: nothing found, nothing relevant, negative grades."""
+"""Measures against pytrec_eval, and cases that it leaves open: no hits, no relevant documents, negative grades."""
 
 import pytest
 import pytrec_eval
@@ -25,61 +25,61 @@ WANTED = {"ndcg_cut.10", "recip_rank", "map", "P.10", "recall.100", "ndcg"}
 @given(RUNS, QRELS)
 def test_values_are_those_of_pytrec_eval(run, qrels):
     qrels["q0"] = {"d1": 1}  # so that something can always be measured
-    found = evaluate(run, qrels, [*NAMES, "RR@3"])
+    evaluation = evaluate(run, qrels, [*NAMES, "RR@3"])
     grades = {query: {id_: max(grade, 0) for id_, grade in judged.items()} for query, judged in qrels.items()}
-    # An empty ranking is none for pytrec_eval.
+    # pytrec_eval ignores an empty ranking.
     expected = pytrec_eval.RelevanceEvaluator(grades, WANTED).evaluate({q: scores for q, scores in run.items() if scores})
     counted = {query for query, judged in qrels.items() if max(judged.values()) > 0}
-    assert set(found.without_relevant) == set(qrels) - counted
+    assert set(evaluation.without_relevant) == set(qrels) - counted
     for ours, theirs in NAMES.items():
-        assert set(found.per_query[ours]) == counted
-        for query, value in found.per_query[ours].items():
+        assert set(evaluation.per_query[ours]) == counted
+        for query, value in evaluation.per_query[ours].items():
             assert value == pytest.approx(expected.get(query, {}).get(theirs, 0.0), abs=1e-6)
-    for query, value in found.per_query["RR"].items():
-        assert found.per_query["RR@3"][query] == (value if value > 1 / 3.5 else 0.0)
+    for query, value in evaluation.per_query["RR"].items():
+        assert evaluation.per_query["RR@3"][query] == (value if value > 1 / 3.5 else 0.0)
 
 
-def test_values_worked_out_by_hand():
+def test_values_computed_by_hand():
     run = {"q1": {"a": 3.0, "b": 2.0, "c": 1.0}, "q2": {"b": 1.0}}
     qrels = {"q1": {"b": 2, "c": 1}, "q2": {"a": 1}}
-    found = evaluate(run, qrels)
+    evaluation = evaluate(run, qrels)
     # DCG = 2/log2(3) + 1/log2(4); the ideal is 2/log2(2) + 1/log2(3).
-    assert found.per_query["nDCG@10"]["q1"] == pytest.approx((2 / 1.58496 + 1 / 2) / (2 + 1 / 1.58496), abs=1e-4)
-    assert found.per_query["RR@10"] == {"q1": 0.5, "q2": 0.0}
-    assert found.per_query["Judged@10"]["q1"] == pytest.approx(2 / 3)
-    assert found.means["RR@10"] == 0.25
+    assert evaluation.per_query["nDCG@10"]["q1"] == pytest.approx((2 / 1.58496 + 1 / 2) / (2 + 1 / 1.58496), abs=1e-4)
+    assert evaluation.per_query["RR@10"] == {"q1": 0.5, "q2": 0.0}
+    assert evaluation.per_query["Judged@10"]["q1"] == pytest.approx(2 / 3)
+    assert evaluation.means["RR@10"] == 0.25
 
 
 def test_a_query_without_hits_counts_zero_and_is_named():
-    found = evaluate({"q1": {"a": 1.0}, "q2": {}}, {"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"b": 1}})
-    assert found.per_query["nDCG@10"] == {"q1": 1.0, "q2": 0.0, "q3": 0.0}
-    assert found.without_hits == ("q2", "q3")
-    assert found.means["nDCG@10"] == pytest.approx(1 / 3)
+    evaluation = evaluate({"q1": {"a": 1.0}, "q2": {}}, {"q1": {"a": 1}, "q2": {"a": 1}, "q3": {"b": 1}})
+    assert evaluation.per_query["nDCG@10"] == {"q1": 1.0, "q2": 0.0, "q3": 0.0}
+    assert evaluation.without_hits == ("q2", "q3")
+    assert evaluation.means["nDCG@10"] == pytest.approx(1 / 3)
 
 
 def test_queries_without_relevant_documents_are_left_out_and_named():
-    found = evaluate({"q1": {"a": 1.0}, "q9": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 0}, "q3": {"a": -1}})
-    assert found.queries == ["q1"]
-    assert found.without_relevant == ("q2", "q3")
-    assert found.unjudged == 1
+    evaluation = evaluate({"q1": {"a": 1.0}, "q9": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 0}, "q3": {"a": -1}})
+    assert evaluation.queries == ["q1"]
+    assert evaluation.without_relevant == ("q2", "q3")
+    assert evaluation.unjudged == 1
     with pytest.raises(InvalidValueError, match="none of 2 judged queries"):
         evaluate({}, {"q2": {"a": 0}, "q3": {"a": -1}})
 
 
 def test_grades_below_zero_are_judged_and_not_relevant():
-    found = evaluate({"q": {"a": 3.0, "b": 2.0}}, {"q": {"a": -1, "b": 1, "c": -2}}, ["nDCG@10", "RR", "Judged@2"])
-    assert found.per_query["RR"]["q"] == 0.5
-    assert found.per_query["nDCG@10"]["q"] == pytest.approx(1 / 1.58496, abs=1e-4)
-    assert found.per_query["Judged@2"]["q"] == 1.0
+    evaluation = evaluate({"q": {"a": 3.0, "b": 2.0}}, {"q": {"a": -1, "b": 1, "c": -2}}, ["nDCG@10", "RR", "Judged@2"])
+    assert evaluation.per_query["RR"]["q"] == 0.5
+    assert evaluation.per_query["nDCG@10"]["q"] == pytest.approx(1 / 1.58496, abs=1e-4)
+    assert evaluation.per_query["Judged@2"]["q"] == 1.0
 
 
 def test_every_measure_breaks_ties_alike():
-    """By id, the greater first: `trec_eval`'s way; RR@10 and Judged come from other tools, which have ways of their own."""
-    found = evaluate({"q": {"a": 1.0, "b": 1.0}}, {"q": {"a": 1}}, ["RR", "RR@10", "nDCG@1", "Judged@1"])
-    assert [values["q"] for values in found.per_query.values()] == [0.5, 0.5, 0.0, 0.0]
+    """By id, descending, as `trec_eval` does; RR@10 and Judged come from other tools, which differ."""
+    evaluation = evaluate({"q": {"a": 1.0, "b": 1.0}}, {"q": {"a": 1}}, ["RR", "RR@10", "nDCG@1", "Judged@1"])
+    assert [values["q"] for values in evaluation.per_query.values()] == [0.5, 0.5, 0.0, 0.0]
 
 
-def test_what_components_return_is_measured_by_its_order():
+def test_results_of_components_are_evaluated_by_their_order():
     documents = [Document(id=name, content=name, score=score) for name, score in (("a", 0.5), ("b", 0.5), ("c", None))]
     assert evaluate({"q": documents}, {"q": {"a": 1}}, ["RR"]).means == {"RR": 1.0}
     assert evaluate({"q": documents}, {"q": {"c": 1}}, ["RR"]).means == {"RR": pytest.approx(1 / 3)}

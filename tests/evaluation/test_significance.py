@@ -1,4 +1,4 @@
-"""The paired tests: right where nothing differs, able to find what does, and equal to what others compute."""
+"""The paired tests: correct without a difference, sensitive to a real one, and equal to other implementations."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_all_ties_are_no_difference():
 
 
 def test_the_sums_of_equal_differences_are_equal():
-    """0.1 + 0.2 is not 0.3 in floats: patterns as extreme as the one seen must still count as such."""
+    """0.1 + 0.2 is not 0.3 in floats: patterns as extreme as the observed one must still count."""
     differences = np.array([[0.1], [0.2], [0.3]])
     # Of eight sign patterns two are as extreme as all plus: all plus and all minus.
     assert randomisation_tests(differences, resamples=40_000)[0] == pytest.approx(0.25, abs=0.01)

@@ -1,4 +1,4 @@
-"""Sweeps: every setting is what the ranker itself would give, and the choice is the cheapest that is good enough."""
+"""Sweeps: every setting has the result of the ranker itself, and the choice is the cheapest that is good enough."""
 
 import json
 
@@ -21,7 +21,7 @@ def setting(candidates):
 
 
 def runs_with(rights):
-    """A run for each setting, with so many right answers."""
+    """A run for each setting, with the given number of correct answers."""
     queries = list(QRELS)
     return {key: {q: RIGHT if i < right else WRONG for i, q in enumerate(queries)} for key, right in rights.items()}
 
@@ -42,7 +42,7 @@ def test_the_cheapest_that_is_not_significantly_worse_is_chosen():
     assert choose("t", "RR", runs_with(rights), QRELS, times).choice.setting == setting(20)
 
 
-def test_where_the_first_stage_is_as_good_it_is_chosen():
+def test_the_first_stage_is_chosen_if_it_is_as_good():
     rights = {None: 30, setting(10): 28}
     result = choose("t", "RR", runs_with(rights), QRELS, {None: 1.0, setting(10): 10.0})
     assert (result.choice.setting, result.best.setting) == (None, None)
@@ -73,7 +73,9 @@ def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository
         if tried["ranker"] is None:
             continue
         data = read_pipeline(yaml, index=tmp_path / "index")
-        data["components"]["ranker"]["init_parameters"].update(tried["ranker"], scale_score=False)
+        parameters = data["components"]["ranker"]["init_parameters"]
+        parameters.pop("fusion_weight", None)  # the weight in the file belongs to the fusion in the file
+        parameters.update(tried["ranker"], scale_score=False)
         searcher = Searcher(build_pipeline(data, name="tiny"))
         depth = tried["candidates"]
         run = {
@@ -96,6 +98,6 @@ def test_a_grid_from_the_command_line():
 
 
 @pytest.mark.parametrize("text", ["linear", "none:1", "rrf:2", "rrf:x", "sum:0.5", ""])
-def test_a_fusion_that_is_none_is_an_error(text):
+def test_an_invalid_fusion_is_an_error(text):
     with pytest.raises(InvalidValueError, match="write none, or METHOD:WEIGHT"):
         parse_fusion(text)

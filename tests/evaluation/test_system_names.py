@@ -1,4 +1,4 @@
-"""Names of systems become names of files: none of them may lead out of the report's folder or stand for another's file."""
+"""Names of systems become file names: none may lead out of the report's folder or collide with another's file."""
 
 import json
 
@@ -30,7 +30,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_s4_a_name_that_is_no_file_name_is_refused(name):
+def test_s4_a_name_that_cannot_be_a_file_name_is_refused(name):
     with pytest.raises(InvalidValueError) as error:
         check_system_names([name])
     assert str(error.value).isprintable()
@@ -40,12 +40,12 @@ def test_s4_a_name_that_is_no_file_name_is_refused(name):
 @pytest.mark.parametrize(
     ("one", "other"), [("a", "a"), ("BM25", "bm25"), ("caf\u00e9", "cafe\u0301"), ("straße", "STRASSE")]
 )
-def test_s4_names_that_are_one_file_somewhere_are_one_name(one, other):
-    with pytest.raises(InvalidValueError, match="two systems have one name"):
+def test_s4_names_that_are_the_same_file_somewhere_are_the_same_name(one, other):
+    with pytest.raises(InvalidValueError, match="two systems have the same name"):
         check_system_names([one, other])
 
 
-def test_names_that_people_give_are_allowed():
+def test_usual_names_are_allowed():
     check_system_names(["bm25", "bm25_rerank", "ours (v1.2), k=10", "_hidden", "поиск", "a$b$", "x" * 200])
 
 
@@ -63,12 +63,12 @@ def test_s4_a_run_cannot_write_outside_the_report(rerank, tmp_path, name):
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "deep"] == before
 
 
-def test_two_runs_of_one_name_are_an_error(rerank, tmp_path):
+def test_two_runs_with_the_same_name_are_an_error(rerank, tmp_path):
     (tmp_path / "q.txt").write_text("q1 0 a 1\n")
     (tmp_path / "x.run").write_text("q1 Q0 a 1 2 x\n")
     done = rerank("eval", "--qrels", tmp_path / "q.txt", *(2 * ["--run", tmp_path / "x.run"]), "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert "two systems have one name" in done.stderr
+    assert "two systems have the same name" in done.stderr
 
 
 def test_names_that_matplotlib_would_read_as_formulas_are_shown_as_they_are(rerank, tmp_path):

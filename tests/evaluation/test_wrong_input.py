@@ -45,7 +45,7 @@ MEASURES = st.sampled_from(["nDCG@10", "RR@3", "AP", "P@5", "R@100", "Judged@10"
 
 
 def result_or_message(call):
-    """What a call returns, or what its error of this package says; other errors pass."""
+    """Return the result of a call, or the message of an error of this package; other errors propagate."""
     try:
         return call(), None
     except RerankError as error:
@@ -113,7 +113,7 @@ def test_files_of_any_content_are_read_or_named(tmp_path_factory, content):
         ),
     ],
 )
-def test_a_measure_that_the_tools_do_not_survive_is_refused(measure):
+def test_a_measure_that_crashes_trec_eval_is_refused(measure):
     """A cutoff of 0 makes trec_eval end the whole process."""
     with pytest.raises(InvalidValueError) as error:
         check_measures([measure])

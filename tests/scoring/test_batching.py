@@ -23,7 +23,7 @@ def test_no_batch_exceeds_a_budget_unless_it_is_one_pair(lengths, max_tokens, ma
 
 
 @given(lengths_strategy, grids)
-def test_shapes_lie_on_the_grid_and_no_wider_than_the_model_reads(lengths, grid):
+def test_shapes_are_on_the_grid_and_not_wider_than_the_input_length(lengths, grid):
     for batch in plan_batches(lengths, max_tokens=4000, max_pairs=32, grid=grid, max_width=600):
         longest = max(lengths[position] for position in batch.positions)
         assert longest <= batch.width <= 600
@@ -37,7 +37,7 @@ def work(batches) -> int:
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=9), st.integers(200, 1500))
-def test_no_other_way_of_cutting_takes_less_work(lengths, max_tokens):
+def test_no_other_partition_costs_less(lengths, max_tokens):
     ordered = sorted(lengths, reverse=True)
 
     def cost(cuts) -> float:
@@ -52,7 +52,7 @@ def test_no_other_way_of_cutting_takes_less_work(lengths, max_tokens):
     assert work(plan_batches(lengths, max_tokens=max_tokens, max_pairs=100)) == best
 
 
-def test_pairs_of_like_length_stand_together_and_the_longest_come_first():
+def test_pairs_of_similar_length_are_together_and_the_longest_come_first():
     batches = plan_batches([3, 50, 4, 48], max_tokens=100, max_pairs=16)
     assert [batch.positions for batch in batches] == [[1, 3], [2, 0]]
     assert [batch.width for batch in batches] == [50, 4]

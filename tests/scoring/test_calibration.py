@@ -53,7 +53,7 @@ def test_survives_saving(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 1, "depth": null, "what": 1}'])
-def test_a_file_that_is_no_calibration_is_an_error(tmp_path, text):
+def test_a_file_that_is_not_a_calibration_is_an_error(tmp_path, text):
     (tmp_path / "calibration.json").write_text(text)
     with pytest.raises(InputFileError, match=r"calibration\.json.*rerank calibrate"):
         Calibration.load(tmp_path / "calibration.json")
@@ -77,7 +77,7 @@ def queries(count=300, candidates=96):
     return logits, [20.0 / (1 + 0.05 * ranks) for _ in range(count)]
 
 
-def test_depth_finds_the_share_of_the_results_that_it_says_on_other_queries():
+def test_depth_keeps_the_promised_share_of_the_results_on_other_queries():
     model = fit_depth(*queries(), top_k=10)
     logits, firsts = queries()
     for confidence in (0.98, 0.95, 0.9):
@@ -101,14 +101,14 @@ def test_less_confidence_never_scores_more():
     assert depths[-1] < depths[0]
 
 
-def test_depth_is_not_fitted_where_nothing_ever_comes_from_below():
+def test_depth_is_not_fitted_if_no_deep_candidate_ever_enters():
     falling = [np.arange(64, 0, -1).astype(np.float32)] * 5
     assert fit_depth(falling, [np.ones(64)] * 5, top_k=10) is None
     assert fit_depth([np.ones(5, dtype=np.float32)], [np.ones(5)], top_k=10) is None
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 2])
-def test_a_confidence_outside_is_an_error(confidence):
+def test_a_confidence_out_of_range_is_an_error(confidence):
     with pytest.raises(InvalidValueError, match="between 0 and 1"):
         DepthModel((0.0,), (1.0,), (0.5,)).at(confidence)
 
@@ -154,11 +154,11 @@ def test_extreme_logits_do_not_overflow():
 @pytest.mark.parametrize(
     "facts", [{"scale": float("nan")}, {"bias": float("inf")}, {"scale": "1"}, {"fusion_weights": {"rrf": 1.5}}]
 )
-def test_a_calibration_with_numbers_that_make_no_sense_is_refused(tmp_path, facts):
+def test_a_calibration_with_invalid_numbers_is_refused(tmp_path, facts):
     with pytest.raises(InvalidValueError):
         Calibration(**facts)
     file = tmp_path / "calibration.json"
     Calibration().save(file)
     file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
-    with pytest.raises(InputFileError, match="is no calibration"):
+    with pytest.raises(InputFileError, match="is not a calibration"):
         Calibration.load(file)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow  # processes of their own that load torch
+pytestmark = pytest.mark.slow  # subprocesses that load torch
 
 CODE = """
 import os, signal, sys

@@ -57,13 +57,13 @@ def test_loading_is_credited():
     assert call.remaining == pytest.approx(1.0)
 
 
-def test_whoever_lost_interest_is_stopped():
+def test_a_cancelled_call_is_stopped():
     with pytest.raises(ScoringStoppedError):
         limits(should_stop=lambda: True).check_cancelled()
     limits(should_stop=lambda: False).check_cancelled()
 
 
-def test_a_share_of_the_time_is_for_preparations_and_counts_as_nothing_yet():
+def test_a_share_of_the_time_is_for_preparations_and_is_no_result_yet():
     call = limits(1.0)
     call.started = True
     call.clock.now += 0.2
@@ -75,7 +75,7 @@ def test_a_share_of_the_time_is_for_preparations_and_counts_as_nothing_yet():
     assert not limits().share(0.5).is_timed
 
 
-def test_who_goes_first():
+def test_the_order_of_waiting_calls():
     clock = Clock()
     empty, begun, patient = (CallLimits(budget, clock=clock) for budget in (0.5, 0.5, None))
     begun.started = True
@@ -83,7 +83,7 @@ def test_who_goes_first():
     newer = CallLimits(0.1, clock=clock)
     assert empty.turn < newer.turn < begun.turn < patient.turn
     clock.now += PATIENCE + 1
-    assert patient.turn < CallLimits(0.1, clock=clock).turn  # nobody waits for ever
+    assert patient.turn < CallLimits(0.1, clock=clock).turn  # no call waits for ever
 
 
 def known(seconds_per_token, *, batch_cost=0):
@@ -93,7 +93,7 @@ def known(seconds_per_token, *, batch_cost=0):
     return cost
 
 
-def test_t1_the_first_batch_of_a_shape_teaches_nothing():
+def test_t1_the_first_batch_of_a_shape_is_not_learned_from():
     cost = CostModel()
     cost.learn([SHAPE], 99.0)
     assert not cost.is_known
@@ -113,14 +113,14 @@ def test_t1_one_slow_batch_is_forgotten_with_the_next_fast_one():
     assert cost.seconds(2048) == pytest.approx(50e-6 * 2048)
 
 
-def test_a_machine_that_stays_slower_is_believed_after_some_batches():
+def test_a_machine_that_stays_slower_is_learned_after_some_batches():
     cost = known(50e-6)
     for _ in range(20):
         cost.learn([SHAPE], 500e-6 * 2048)
     assert cost.seconds(2048) == pytest.approx(500e-6 * 2048, rel=0.05)
 
 
-def test_t1_empty_passages_do_not_make_tokens_dear():
+def test_t1_empty_passages_do_not_raise_the_cost_per_token():
     """16 empty passages are 48 tokens: their time is that of the batch, not of the tokens."""
     cost = CostModel(batch_cost=96)
     for _ in range(2):

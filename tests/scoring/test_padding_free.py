@@ -40,7 +40,7 @@ def test_logits_are_those_of_the_padded_network(model, texts, query):
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
 
 
-def test_padding_on_the_left_is_taken_out_too(model):
+def test_left_padding_is_removed_too(model):
     network = model.cross_encoder[0].model.eval()
     features = batch(model, SENTENCES, width=48)
     moved = {name: np.stack([np.roll(row, int((features["attention_mask"][i] == 0).sum())) for i, row in enumerate(array)])
@@ -54,7 +54,7 @@ def test_a_network_that_computes_something_else_keeps_its_padding(model, cross_e
     features = batch(model, SENTENCES)
     network = load_in_torch(locate(ModelSpec(str(cross_encoder)))).cross_encoder[0].model.eval()
     assert without_padding(network, features) is not None
-    # Hooks of a layer run in transformers' code and not in ours: as a network with another structure inside would.
+    # Hooks of a layer run in transformers' code but not in ours, like a network with a different inner structure.
     network.bert.encoder.layer[0].register_forward_hook(lambda module, inputs, output: output * 1.5)
     assert without_padding(network, features) is None
 

@@ -1,4 +1,4 @@
-"""Precisions on the default model and on a small one: near to float32, and independent of what else is in a batch."""
+"""Precisions on the default model and a small one: close to float32, and independent of the rest of the batch."""
 
 import json
 
@@ -36,7 +36,7 @@ def bundled():
 
     def make(backend, precision):
         if precision == "bf16" and not HAS_BF16:
-            pytest.skip("this CPU has no units for bf16")
+            pytest.skip("this CPU does not support bf16")
         if (backend, precision) not in made:
             made[backend, precision] = load_scorer(
                 ModelSpec(DEFAULT_MODEL), ScorerSettings(backend=backend, precision=precision)
@@ -70,10 +70,10 @@ def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
 )
 def test_logits_are_near_those_of_torch(bundled, backend, precision, far, alike):
     expected = bundled("torch", "fp32").logits(QUERY, PASSAGES)
-    found = bundled(backend, precision).logits(QUERY, PASSAGES)
-    assert np.abs(found - expected).max() < far
-    assert np.argmax(found) == np.argmax(expected) == PASSAGES.index(ANSWER)
-    assert np.corrcoef(found, expected)[0, 1] > alike
+    logits = bundled(backend, precision).logits(QUERY, PASSAGES)
+    assert np.abs(logits - expected).max() < far
+    assert np.argmax(logits) == np.argmax(expected) == PASSAGES.index(ANSWER)
+    assert np.corrcoef(logits, expected)[0, 1] > alike
 
 
 def test_the_name_of_a_backend_says_what_it_computes_in(bundled):
@@ -103,7 +103,7 @@ def test_the_number_of_threads_changes_nothing(cross_encoder):
 @pytest.mark.parametrize(
     ("backend", "precision"), [("openvino", "fp16"), ("onnx", "bf16"), ("torch", "int8"), ("onnx", "fp8")]
 )
-def test_a_precision_that_a_backend_has_not_is_an_error(cross_encoder, backend, precision):
+def test_a_precision_that_a_backend_lacks_is_an_error(cross_encoder, backend, precision):
     with pytest.raises(InvalidValueError, match=f"{backend}.*{precision}.*choose one of"):
         load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend=backend, precision=precision))
 
@@ -120,8 +120,8 @@ def test_int8_is_measured_on_real_pairs_of_both_kinds(bundled):
 
 
 @pytest.mark.skipif(HAS_BF16, reason="this CPU has bf16")
-def test_bf16_without_units_for_it_is_an_error(cross_encoder):
-    with pytest.raises(InvalidValueError, match="no units for bf16"):
+def test_bf16_on_a_cpu_without_it_is_an_error(cross_encoder):
+    with pytest.raises(InvalidValueError, match="does not support bf16"):
         load_scorer(ModelSpec(str(cross_encoder)), ScorerSettings(backend="openvino", precision="bf16"))
 
 

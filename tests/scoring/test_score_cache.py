@@ -21,7 +21,7 @@ def place(request, tmp_path):
 
 
 class Counting:
-    """Computes scores that can be told apart, and remembers for what it was asked."""
+    """Computes distinct scores, and records its calls."""
 
     def __init__(self):
         self.asked = []
@@ -51,7 +51,7 @@ def test_a_key_that_occurs_twice_is_computed_once(place):
     assert compute.asked == [[key]]
 
 
-def test_of_too_many_the_ones_not_used_for_longest_go(place):
+def test_the_least_recently_used_scores_are_dropped(place):
     cache, compute = ScoreCache(place, size=3), Counting()
     all_keys = keys(4)
     cache.get_or_compute(all_keys[:3], compute)
@@ -123,14 +123,14 @@ def test_keys_of_different_scores_differ(other):
     assert score_key("m", "ab", "c") != score_key("m", "a", "bc")
 
 
-def test_a_file_that_is_no_cache_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_cache_is_an_error(tmp_path):
     (tmp_path / "text").write_text("not a database" * 100)
-    with pytest.raises(ScoreCacheError, match=r"text.*give another file"):
+    with pytest.raises(ScoreCacheError, match=r"text.*set score_cache to another file"):
         ScoreCache(tmp_path / "text", size=10)
     with sqlite3.connect(tmp_path / "other.sqlite") as connection:
         connection.execute("CREATE TABLE documents (id TEXT)")
     connection.close()
-    with pytest.raises(ScoreCacheError, match=r"no score cache.*give another file"):
+    with pytest.raises(ScoreCacheError, match=r"not a score cache.*set score_cache to another file"):
         ScoreCache(tmp_path / "other.sqlite", size=10)
 
 
@@ -147,8 +147,8 @@ def test_l16_half_a_batch_is_not_kept_when_writing_fails(tmp_path, caplog):
         return {good: CachedScore(1.0, None), bad: CachedScore("no number" if wanted else 0.0, Window([], 1))}
 
     scores = cache.get_or_compute([good, bad], compute)
-    assert scores[good].logit == 1.0  # the scores are known all the same
-    assert "are not kept" in caplog.text
+    assert scores[good].logit == 1.0  # the scores have been computed anyway
+    assert "cannot be written to" in caplog.text
     assert len(cache) == 0
     assert len(cache.get_or_compute([good, bad], Counting())) == 2
     assert len(cache) == 2
@@ -174,7 +174,7 @@ def test_l16_a_file_that_is_damaged_while_it_is_open_says_so(tmp_path):
     content = bytearray(file.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     file.write_bytes(content)
-    with pytest.raises(ScoreCacheError, match="delete the file, or give another"):
+    with pytest.raises(ScoreCacheError, match="delete it, or set score_cache to another file"):
         ScoreCache(file, size=10).get_or_compute([n.to_bytes(16, "big") for n in range(1000)], Counting())
 
 
@@ -195,15 +195,15 @@ def test_l16_a_hit_writes_nothing(tmp_path):
     cache.get_or_compute(keys(3), Counting())
     other = sqlite3.connect(file)
     before = other.execute("PRAGMA data_version").fetchone()
-    other.execute("BEGIN IMMEDIATE")  # whoever wants to write now has to wait, and would be refused
+    other.execute("BEGIN IMMEDIATE")  # a write would now have to wait, and then fail
     assert len(cache.get_or_compute(keys(3), Counting())) == 3
     other.execute("COMMIT")
     assert other.execute("PRAGMA data_version").fetchone() == before
     other.close()
 
 
-def test_what_was_used_is_remembered_with_the_next_score(tmp_path):
-    """The least recently used score goes, also if it was used by a process that has ended."""
+def test_use_is_recorded_with_the_next_score(tmp_path):
+    """The least recently used score is dropped, even if it was used by a process that has ended."""
     file, all_keys = tmp_path / "scores.sqlite", keys(4)
     first = ScoreCache(file, size=3)
     first.get_or_compute(all_keys[:3], Counting())
@@ -218,7 +218,7 @@ def test_what_was_used_is_remembered_with_the_next_score(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("folder_too", [False, True])
 def test_l16_a_read_only_cache_serves_what_it_has(folder_too):
-    """In a child without rights: root may write everywhere."""
+    """In an unprivileged child process: root may write everywhere."""
     with tempfile.TemporaryDirectory(prefix="read-only-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -244,7 +244,7 @@ def test_l16_a_read_only_cache_serves_what_it_has(folder_too):
 
 
 def in_child(work):
-    """Run something in a forked child; return `done`, or what it raised."""
+    """Call `work` in a forked child; return `done`, or its exception."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -267,11 +267,11 @@ def in_child(work):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_l16_a_forked_child_has_a_connection_and_locks_of_its_own(tmp_path):
+def test_l16_a_forked_child_has_its_own_connection_and_locks(tmp_path):
     file = tmp_path / "scores.sqlite"
     cache = ScoreCache(file, size=100)
     cache.get_or_compute(keys(2), Counting())
-    with cache._lock:  # as another thread of the parent may hold it at the moment of the fork
+    with cache._lock:  # as another thread of the parent may hold it during the fork
 
         def child():
             compute = Counting()
@@ -316,7 +316,7 @@ def test_l16_processes_share_a_cache(tmp_path):
     compute = Counting()
     cache = ScoreCache(file, size=1000)
     assert len(cache.get_or_compute([n.to_bytes(16, "big") for n in range(80)], compute)) == 80
-    assert len(compute.asked) <= 1  # one that could not be written at once may be missing
+    assert len(compute.asked) <= 1  # a score that could not be written in time may be missing
     cache.close()
 
 
@@ -332,11 +332,11 @@ def test_an_older_cache_is_emptied_and_a_newer_one_refused(tmp_path):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ScoreCacheError, match="no score cache of this version"):
+    with pytest.raises(ScoreCacheError, match="not a score cache of this version"):
         ScoreCache(file, size=10)
 
 
-def test_a_call_with_a_deadline_waits_for_nobody(place):
+def test_a_call_with_a_deadline_never_waits(place):
     cache, started, go = ScoreCache(place, size=10), threading.Event(), threading.Event()
 
     def slow(wanted):

@@ -24,7 +24,7 @@ def scorer(folder, backend: str, *, precision="fp32", tokens: int = 8192, pairs:
     return load_scorer(ModelSpec(str(folder)), settings)
 
 
-def test_torch_gives_what_sentence_transformers_gives(cross_encoder):
+def test_torch_agrees_with_sentence_transformers(cross_encoder):
     import torch
     from sentence_transformers import CrossEncoder
 
@@ -70,7 +70,7 @@ class NotANumber:
         return scores
 
 
-def test_a_score_that_is_no_number_is_an_error(cross_encoder, monkeypatch):
+def test_a_score_that_is_not_finite_is_an_error(cross_encoder, monkeypatch):
     monkeypatch.setitem(BACKENDS, "broken", lambda source: NotANumber())
     with pytest.raises(ModelError, match="passage 2 with nan"):
         scorer(cross_encoder, "broken", precision="auto").logits(

@@ -14,12 +14,12 @@ from rerank_plugin.scoring.tokens import PairTokenizer
 from rerank_plugin.scoring.types import ScoringRequest
 
 PASSAGES = [f"{WORDS[i % 40]} " * (1 + i % 5) for i in range(64)]
-# A megabyte, of which the model of these tests reads 60 tokens at once.
+# A megabyte; the model of these tests reads 60 tokens at once.
 MEGABYTE = "the moon is far and the sun is near " * 29_000
 
 
 class Counting:
-    """Logit = number of tokens. On its clock, each token of a batch takes some time; a batch may take longer."""
+    """Logit = number of tokens. On its clock, each token of a batch takes time; a batch can take longer."""
 
     precision = "exact"
     grid = ShapeGrid(batch_cost=0)
@@ -81,8 +81,8 @@ def test_requests_with_a_cache_give_the_same_as_without(stage):
     cached, plain = stage(ScoreCache("memory", size=100)), stage()
     for _ in range(2):
         answers = cached.score(requests)
-        for found, expected in zip(answers, plain.score(requests), strict=True):
-            np.testing.assert_array_equal(found.logits, expected.logits)
+        for result, expected in zip(answers, plain.score(requests), strict=True):
+            np.testing.assert_array_equal(result.logits, expected.logits)
     assert cached.scorer.backend.rows == 12
     assert [answer.cached for answer in answers] == [5, 7, 0]
 
@@ -95,28 +95,28 @@ def test_only_what_the_cache_lacks_is_scored(stage):
 
 
 def test_a_budget_that_suffices_leaves_nothing_out(stage):
-    found = stage().score([ScoringRequest("moon", PASSAGES)], CallLimits(60.0))[0]
-    assert found.stopped_by is None
-    np.testing.assert_array_equal(found.logits, stage().scorer.logits("moon", PASSAGES))
+    result = stage().score([ScoringRequest("moon", PASSAGES)], CallLimits(60.0))[0]
+    assert result.stopped_by is None
+    np.testing.assert_array_equal(result.logits, stage().scorer.logits("moon", PASSAGES))
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.001, 0.1, 0.3, 1.0])
 def test_t1_t2_a_deadline_is_overrun_by_one_batch_at_most_and_something_is_scored(stage, budget):
     timed = warm(stage(backend=Counting(1e-3)))
     limits = call(timed, budget)
-    (found,) = timed.score([ScoringRequest("moon", PASSAGES)], limits)
+    (result,) = timed.score([ScoringRequest("moon", PASSAGES)], limits)
     backend = timed.scorer.backend
-    known = ~np.isnan(found.logits)
+    known = ~np.isnan(result.logits)
     assert known.any()
-    assert found.stopped_by == (None if known.all() else "deadline")
+    assert result.stopped_by == (None if known.all() else "deadline")
     assert backend.now - limits.began <= budget + backend.longest
-    np.testing.assert_array_equal(found.logits[known], stage().scorer.logits("moon", PASSAGES)[known])
+    np.testing.assert_array_equal(result.logits[known], stage().scorer.logits("moon", PASSAGES)[known])
 
 
 def test_the_best_candidates_of_the_first_stage_are_scored_first(stage):
     timed = warm(stage(backend=Counting(1e-3)))
-    (found,) = timed.score([ScoringRequest("moon", PASSAGES)], call(timed, 0.2))
-    known = np.flatnonzero(~np.isnan(found.logits))
+    (result,) = timed.score([ScoringRequest("moon", PASSAGES)], call(timed, 0.2))
+    known = np.flatnonzero(~np.isnan(result.logits))
     assert 4 < len(known) < len(PASSAGES)
     assert known.max() < len(known) + 16
 
@@ -135,27 +135,27 @@ def test_t1_after_a_cold_call_of_empty_passages_the_next_one_is_complete(stage):
     timed = stage(backend=Counting(1e-4))
     timed.scorer.backend.delay = 5.0
     timed.score([ScoringRequest("moon", [""] * 16)], call(timed, 0.5))
-    (found,) = timed.score([ScoringRequest("moon", PASSAGES)], call(timed, 0.5))
-    assert found.stopped_by is None
+    (result,) = timed.score([ScoringRequest("moon", PASSAGES)], call(timed, 0.5))
+    assert result.stopped_by is None
 
 
 def test_t2_a_thousand_long_documents_end_in_time(stage):
     timed = warm(stage(backend=Counting(1e-4, batch_tokens=2048)))
     passages = ["the moon is far and the sun is near " * 170] * 1000
     limits = call(timed, 0.5)
-    (found,) = timed.score([ScoringRequest("moon", passages)], limits)
-    assert (~np.isnan(found.logits)).any()
-    assert found.stopped_by == "deadline"
+    (result,) = timed.score([ScoringRequest("moon", passages)], limits)
+    assert (~np.isnan(result.logits)).any()
+    assert result.stopped_by == "deadline"
     assert timed.scorer.backend.now - limits.began <= 0.5 + timed.scorer.backend.longest
 
 
-def test_t10_of_a_megabyte_as_many_windows_are_read_as_there_is_time_for(stage):
+def test_t10_a_megabyte_is_read_as_far_as_time_allows(stage):
     timed = warm(stage(backend=Counting(1e-4, batch_tokens=2048)))
     limits = call(timed, 3.0)
-    (found,) = timed.score([ScoringRequest("moon", [MEGABYTE, "sea"])], limits)
-    assert found.stopped_by == "deadline"
-    assert found.partly_read.tolist() == [True, False]
-    assert found.logits[0] > found.logits[1]
+    (result,) = timed.score([ScoringRequest("moon", [MEGABYTE, "sea"])], limits)
+    assert result.stopped_by == "deadline"
+    assert result.partly_read.tolist() == [True, False]
+    assert result.logits[0] > result.logits[1]
     assert timed.scorer.backend.now - limits.began <= 3.0 + timed.scorer.backend.longest
 
 
@@ -178,17 +178,17 @@ def test_t2_tokenising_ends_with_the_deadline(stage, monkeypatch):
 
 def test_a_long_document_does_not_keep_the_others_from_being_scored(stage):
     timed = warm(stage(backend=Counting(1e-5, batch_tokens=2048)))
-    (found,) = timed.score([ScoringRequest("moon", [MEGABYTE, *PASSAGES])], call(timed, 0.5))
-    assert not np.isnan(found.logits).any()
-    assert found.partly_read.tolist() == [True] + [False] * 64
+    (result,) = timed.score([ScoringRequest("moon", [MEGABYTE, *PASSAGES])], call(timed, 0.5))
+    assert not np.isnan(result.logits).any()
+    assert result.partly_read.tolist() == [True] + [False] * 64
 
 
 def test_t10_without_a_budget_every_window_of_a_long_document_is_read(stage):
     plain = stage(backend=Counting(batch_tokens=8192))
     text = MEGABYTE[:100_000] + " fox " * 50
-    (found,) = plain.score([ScoringRequest("moon", [text])])
-    assert found.is_complete
-    window = found.windows[0]
+    (result,) = plain.score([ScoringRequest("moon", [text])])
+    assert result.is_complete
+    window = result.windows[0]
     start, stop = plain.scorer.characters(text, window)
     assert 0 <= start < stop <= len(text)
     most = plain.scorer.tokenizer.encode([text[start:stop]])[0]
@@ -196,14 +196,14 @@ def test_t10_without_a_budget_every_window_of_a_long_document_is_read(stage):
     assert plain.scorer.backend.rows > 100_000 / 4.5 / 60
 
 
-def test_t10_the_windows_of_a_long_document_are_not_read_on_once_nobody_wants_them(stage):
+def test_t10_reading_a_long_document_stops_when_the_call_is_cancelled(stage):
     plain = stage(backend=Counting(batch_tokens=512))
     with pytest.raises(ScoringStoppedError):
         plain.score([ScoringRequest("moon", [MEGABYTE])], CallLimits(should_stop=lambda: plain.scorer.backend.batches >= 3))
     assert plain.scorer.backend.batches == 3
 
 
-def test_a_score_of_a_part_is_not_kept(stage):
+def test_a_partial_score_is_not_cached(stage):
     cached = stage(ScoreCache("memory", size=100), backend=Counting(1e-3, batch_tokens=64))
     warm(cached)
     before = len(cached.cache)
@@ -219,8 +219,8 @@ def test_a_score_of_a_part_is_not_kept(stage):
 def test_scores_from_the_cache_need_no_time(stage):
     cached = stage(ScoreCache("memory", size=100), backend=Counting(1e-3))
     cached.score([ScoringRequest("moon", PASSAGES)], call(cached))
-    (found,) = cached.score([ScoringRequest("moon", PASSAGES)], call(cached, 0.001))
-    assert (found.stopped_by, found.cached) == (None, 64)
+    (result,) = cached.score([ScoringRequest("moon", PASSAGES)], call(cached, 0.001))
+    assert (result.stopped_by, result.cached) == (None, 64)
 
 
 def test_several_queries_share_the_time(stage):
@@ -233,9 +233,9 @@ def test_several_queries_share_the_time(stage):
 
 @pytest.mark.parametrize(("threshold", "scored"), [(0.0, 64), (1e9, 16)])
 def test_a_depth_rule_stops_after_the_result_is_full(stage, threshold, scored):
-    found = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(threshold, 10), CallLimits())
-    assert (~np.isnan(found.logits)).sum() == scored
-    assert found.stopped_by == (None if scored == 64 else "depth")
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(threshold, 10), CallLimits())
+    assert (~np.isnan(result.logits)).sum() == scored
+    assert result.stopped_by == (None if scored == 64 else "depth")
 
 
 def depth(threshold, top_k):
@@ -243,27 +243,27 @@ def depth(threshold, top_k):
 
 
 def test_a_depth_rule_scores_at_least_the_result(stage):
-    found = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(1e9, 20), CallLimits())
-    assert (~np.isnan(found.logits)).sum() == 32
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(1e9, 20), CallLimits())
+    assert (~np.isnan(result.logits)).sum() == 32
 
 
 def test_v_fewer_candidates_than_a_depth_rule_looks_at_are_all_scored(stage):
-    found = stage().score_to_depth(ScoringRequest("moon", PASSAGES[:2]), depth(1e9, 1), CallLimits())
-    assert (found.stopped_by, found.is_complete) == (None, True)
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES[:2]), depth(1e9, 1), CallLimits())
+    assert (result.stopped_by, result.is_complete) == (None, True)
 
 
 def test_after_a_first_look_only_the_best_are_scored_in_full(stage):
     look = stage().scorer  # more tokens, higher logit: the same as the full model
-    found = stage(first_look=look).score_survivors(ScoringRequest("moon", PASSAGES), 12, CallLimits())
+    result = stage(first_look=look).score_survivors(ScoringRequest("moon", PASSAGES), 12, CallLimits())
     full = stage().scorer.logits("moon", PASSAGES)
-    assert found.stopped_by == "early_exit"
-    assert set(np.flatnonzero(~np.isnan(found.logits))) == set(np.argsort(-full, kind="stable")[:12])
+    assert result.stopped_by == "early_exit"
+    assert set(np.flatnonzero(~np.isnan(result.logits))) == set(np.argsort(-full, kind="stable")[:12])
 
 
 def test_no_first_look_is_taken_at_fewer_candidates_than_survive(stage):
     look = stage().scorer
-    found = stage(first_look=look).score_survivors(ScoringRequest("moon", PASSAGES[:12]), 12, CallLimits())
-    assert found.stopped_by is None
+    result = stage(first_look=look).score_survivors(ScoringRequest("moon", PASSAGES[:12]), 12, CallLimits())
+    assert result.stopped_by is None
     assert look.backend.rows == 0
 
 
@@ -272,9 +272,9 @@ def test_t10_the_first_look_leaves_time_to_score(stage):
     look = warm(stage(backend=backend)).scorer
     both = warm(stage(first_look=look, backend=backend))
     limits = call(both, 0.4)
-    found = both.score_survivors(ScoringRequest("moon", PASSAGES), 12, limits)
-    assert found.stopped_by == "deadline"
-    assert 0 < (~np.isnan(found.logits)).sum() <= 12
+    result = both.score_survivors(ScoringRequest("moon", PASSAGES), 12, limits)
+    assert result.stopped_by == "deadline"
+    assert 0 < (~np.isnan(result.logits)).sum() <= 12
     assert backend.now - limits.began <= 0.4 + backend.longest
 
 
@@ -287,7 +287,7 @@ def test_scoring_can_be_stopped_between_batches(tokenizer):
 
 
 class Gate(Counting):
-    """Holds its first batch until it is let go, so that other calls queue up meanwhile."""
+    """Holds its first batch until it is released, so that other calls queue up."""
 
     def __init__(self, *arguments, **more):
         super().__init__(*arguments, **more)
@@ -301,7 +301,7 @@ class Gate(Counting):
 
 @pytest.mark.parametrize("callers", [2, 16])
 @pytest.mark.parametrize("budget", [0.1, 2.0])
-def test_callers_at_once_all_get_something_and_overrun_by_their_batches_at_most(stage, callers, budget):
+def test_concurrent_callers_all_get_a_result_and_overrun_by_their_batches_at_most(stage, callers, budget):
     gate = Gate(1e-4, batch_tokens=512)
     gate.go.set()
     timed = warm(stage(backend=gate))
@@ -312,7 +312,7 @@ def test_callers_at_once_all_get_something_and_overrun_by_their_batches_at_most(
         answers[number] = timed.score([ScoringRequest("moon", PASSAGES)], limits)[0]
         ends[number] = gate.now - limits.began
 
-    first = threading.Thread(target=work, args=(0, call(timed)))  # without a budget: it must let the others in
+    first = threading.Thread(target=work, args=(0, call(timed)))  # without a budget, so it must yield to the others
     first.start()
     assert gate.entered.wait(10)
     others = [threading.Thread(target=work, args=(n, call(timed, budget))) for n in range(1, callers)]
@@ -326,5 +326,5 @@ def test_callers_at_once_all_get_something_and_overrun_by_their_batches_at_most(
     assert answers[0].is_complete
     for number in range(1, callers):
         assert (~np.isnan(answers[number].logits)).any()
-        # Twice: the clock goes on with the batches of others until this thread has written down its time.
+        # Twice: batches of other calls advance the clock until this thread has recorded its time.
         assert ends[number] <= budget + 2 * callers * gate.longest

@@ -15,7 +15,7 @@ texts = st.lists(st.sampled_from([*WORDS, "unknown", "42", "café"]), max_size=7
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "left"])
 def peer(request, tmp_path_factory):
-    """A tokenizer of transformers: BERT's form, RoBERTa's with two separators and no types, and one that pads left."""
+    """A transformers tokenizer: BERT's, RoBERTa's (two separators, no types), and one with left padding."""
     folder = tmp_path_factory.mktemp(request.param)
     write_tokenizer(folder)
     if request.param == "roberta":
@@ -47,9 +47,9 @@ def test_gives_the_arrays_of_transformers(peer, data):
     max_length = data.draw(st.integers(8, 64))
     queries, passages = [list(part) for part in zip(*pairs, strict=True)]
     expected = peer(queries, passages, truncation=True, max_length=max_length, padding=True, return_tensors="np")
-    found = ours(peer, queries, passages, max_length)
-    assert set(found) == set(expected)
-    for name, array in found.items():
+    arrays = ours(peer, queries, passages, max_length)
+    assert set(arrays) == set(expected)
+    for name, array in arrays.items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 

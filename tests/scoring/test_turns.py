@@ -56,7 +56,7 @@ def test_calls_without_a_deadline_do_not_interrupt_each_other():
         turns.leave()
 
 
-def test_a_call_that_has_got_something_does_not_wait_beyond_its_deadline():
+def test_a_call_with_a_result_does_not_wait_beyond_its_deadline():
     turns = Turns()
     turns.enter(CallLimits())
     late = CallLimits(0.0)
@@ -68,7 +68,7 @@ def test_a_call_that_has_got_something_does_not_wait_beyond_its_deadline():
     assert turns.enter(CallLimits())  # the queue is in order
 
 
-def test_a_call_that_has_got_nothing_waits_for_its_first_batch():
+def test_a_call_without_a_result_waits_for_its_first_batch():
     turns = Turns()
     turns.enter(CallLimits())
     with waiting(turns, CallLimits(0.0)) as (order, _):

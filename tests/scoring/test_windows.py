@@ -42,7 +42,7 @@ def test_aggregations():
 @pytest.mark.parametrize(
     ("settings", "named"), [({"aggregation": "sum"}, "sum"), ({"overlap": -1}, "-1"), ({"best": 0}, "0")]
 )
-def test_settings_that_make_no_sense_are_errors(settings, named):
+def test_invalid_settings_are_errors(settings, named):
     with pytest.raises(InvalidValueError, match=named):
         WindowSettings(**settings)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: damaged ones are passed over, those of other runs are refused, and a full disk costs the newest only."""
+"""Checkpoints: damaged ones are ignored, those of other runs are refused, and a full disk costs only the newest."""
 
 import json
 import os
@@ -26,7 +26,7 @@ PAIRS = [
 
 @pytest.fixture
 def checkpoints(tmp_path) -> Path:
-    """Two whole checkpoints; the second one refers to the first as the best."""
+    """Two complete checkpoints; the second one refers to the first as the best."""
     for step, best in ((4, None), (8, "elsewhere/checkpoints/checkpoint-4")):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
@@ -36,7 +36,7 @@ def checkpoints(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_last_whole_checkpoint_is_found_and_finds_its_best_one_where_it_is_now(checkpoints):
+def test_the_last_complete_checkpoint_is_found_with_its_best_one_after_a_move(checkpoints):
     last = last_checkpoint(checkpoints)
     assert last == checkpoints / "checkpoint-8"
     assert json.loads((last / STATE).read_text())["best_model_checkpoint"] == str(checkpoints / "checkpoint-4")
@@ -55,27 +55,27 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [WEIGHTS, STATE, SEAL])
 @pytest.mark.parametrize("damage", [cut, flip, Path.unlink, lambda path: path.write_bytes(b"")])
-def test_a_damaged_checkpoint_is_removed_and_the_one_before_is_taken(checkpoints, name, damage):
+def test_a_damaged_checkpoint_is_removed_and_the_previous_one_is_used(checkpoints, name, damage):
     damage(checkpoints / "checkpoint-8" / name)
     assert last_checkpoint(checkpoints) == checkpoints / "checkpoint-4"
     assert not (checkpoints / "checkpoint-8").exists()
 
 
-def test_without_its_best_checkpoint_a_checkpoint_is_of_no_use(checkpoints):
+def test_a_checkpoint_without_its_best_one_is_not_used(checkpoints):
     cut(checkpoints / "checkpoint-4" / WEIGHTS)
     assert last_checkpoint(checkpoints) is None
 
 
-def test_what_is_no_checkpoint_is_left_alone(checkpoints):
+def test_other_folders_are_left_alone(checkpoints):
     (checkpoints / "checkpoint-best").mkdir()
     last_checkpoint(checkpoints)
     assert (checkpoints / "checkpoint-best").is_dir()
 
 
-def test_a_damaged_note_of_the_run_says_what_to_do(tmp_path):
+def test_a_damaged_record_of_the_run_names_the_remedy(tmp_path):
     check_same_run(tmp_path, PAIRS, TrainingConfig(), fingerprints={})
     cut(tmp_path / "run.json")
-    with pytest.raises(InvalidValueError, match=r"run\.json is damaged: delete .* to start anew"):
+    with pytest.raises(InvalidValueError, match=r"run\.json is damaged: delete .* to start again"):
         check_same_run(tmp_path, PAIRS, TrainingConfig(), fingerprints={})
 
 
@@ -119,7 +119,7 @@ def scores(model) -> list[float]:
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", WEIGHTS])
-def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(base, whole, tmp_path, name):
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(base, whole, tmp_path, name):
     train(PAIRS, config(base), tmp_path, stop_after=9)
     cut(tmp_path / "checkpoints" / "checkpoint-9" / name)
     assert scores(train(PAIRS, config(base), tmp_path).model) == pytest.approx(whole, abs=1e-5)
@@ -136,13 +136,13 @@ def test_a_run_whose_folder_was_moved_still_keeps_its_best_model(base, tmp_path)
 
 
 def dev_collection() -> DevCollection:
-    """Eight passages, whose order a model that hardly learns does not change."""
+    """Eight passages whose order a model that hardly learns does not change."""
     texts = {noun: f"the old {noun}" for noun in NOUNS}
     ranked = {noun: -float(rank) for rank, noun in enumerate(reversed(texts))}
     return DevCollection("animals", "bm25", {"q": "animal"}, {"q": ranked}, texts, {"q": dict.fromkeys(NOUNS[:4], 1)})
 
 
-def test_a_run_that_goes_on_is_no_more_patient_than_an_uninterrupted_one(base, tmp_path):
+def test_patience_carries_over_when_a_run_is_resumed(base, tmp_path):
     settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
     whole = train(PAIRS, settings, tmp_path / "whole", dev=dev_collection())
     assert whole.steps == 12, "the first measurement is the best, and two more are not better"
@@ -150,7 +150,7 @@ def test_a_run_that_goes_on_is_no_more_patient_than_an_uninterrupted_one(base, t
     assert train(PAIRS, settings, tmp_path / "cut", dev=dev_collection()).steps == 12
 
 
-def test_a_run_that_lost_patience_is_not_trained_further_when_it_is_started_again(base, tmp_path):
+def test_a_run_that_stopped_early_is_not_trained_further_when_it_is_started_again(base, tmp_path):
     settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
     first = train(PAIRS, settings, tmp_path, dev=dev_collection())
     again = train(PAIRS, settings, tmp_path, dev=dev_collection())
@@ -159,7 +159,7 @@ def test_a_run_that_lost_patience_is_not_trained_further_when_it_is_started_agai
     assert last_checkpoint(tmp_path / "checkpoints").name == "checkpoint-12"
 
 
-# No file may get larger than so many bytes: what a full disk does, for this process alone.
+# A file size limit acts like a full disk, for this process alone.
 FULL_DISK = """
 import json, resource, signal, sys
 from pathlib import Path
@@ -189,6 +189,6 @@ def test_a_full_disk_keeps_the_checkpoint_before_and_is_one_line(base, whole, tm
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     [line] = done.stdout.splitlines()
     assert line.startswith(f"{tmp_path / 'out' / 'checkpoints'} cannot be written: ")
-    assert "free some space, and start the same command again" in line
+    assert "free some space, and run the same command again" in line
     assert last_checkpoint(tmp_path / "out" / "checkpoints").name == "checkpoint-5"
     assert scores(train(PAIRS, config(base), tmp_path / "out").model) == pytest.approx(whole, abs=1e-5)

@@ -1,4 +1,4 @@
-"""What is looked at before training: problems are found, counted and placed, and either stop or are left out."""
+"""Checks before training: problems are counted and located, and either stop the run or are left out."""
 
 from collections import Counter
 from dataclasses import replace
@@ -53,7 +53,7 @@ def test_good_pairs_are_kept_as_they_are():
 
 
 @pytest.mark.parametrize(("problem", "pairs"), STOPS)
-def test_what_would_spoil_the_training_stops_it(problem, pairs):
+def test_problems_that_would_spoil_training_stop_it(problem, pairs):
     with pytest.raises(InvalidValueError) as error:
         check_pairs([GOOD, *at(pairs)], held_out=HELD_OUT)
     assert f"1 x {problem} (f, line 2)" in str(error.value)
@@ -61,7 +61,7 @@ def test_what_would_spoil_the_training_stops_it(problem, pairs):
 
 
 @pytest.mark.parametrize(("problem", "pairs"), REPORTED)
-def test_what_is_only_strange_is_reported(problem, pairs):
+def test_suspicious_pairs_are_only_reported(problem, pairs):
     kept, report = check_pairs([GOOD, *at(pairs)], held_out=HELD_OUT)
     assert kept == [GOOD, *at(pairs)]
     assert report.dropped == {}
@@ -89,7 +89,7 @@ def test_a_pair_without_a_place_is_shown_by_its_query():
         check_pairs([LabelledPair("long" * 20, "text", 3.0)])
 
 
-def test_a_pair_counts_once_by_its_gravest_problem():
+def test_a_pair_counts_once_by_its_most_serious_problem():
     _, report = check_pairs([GOOD, *[LabelledPair("", "text", 7.0)] * 2], drop=True)
     assert report.problems == {EMPTY: 2}
 
@@ -100,7 +100,7 @@ def test_of_duplicates_the_first_is_kept():
     assert [pair.source for pair in kept] == ["f, line 2"]
 
 
-def test_the_same_passage_for_another_query_is_no_duplicate():
+def test_the_same_passage_for_another_query_is_not_a_duplicate():
     pairs = [LabelledPair("q", "p", 1.0), LabelledPair("r", "p", 0.0), LabelledPair("q", "p.", 0.0)]
     assert check_pairs(pairs, drop=True)[0] == pairs
 
@@ -148,7 +148,7 @@ labels = st.sampled_from([0.0, 0.5, 1.0, -1.0, float("nan")])
 
 @settings(deadline=None)
 @given(st.lists(st.builds(LabelledPair, words, words, labels), max_size=12), st.booleans())
-def test_after_dropping_nothing_is_left_to_find(pairs, bounded):
+def test_after_dropping_there_are_no_problems_left(pairs, bounded):
     pairs = [GOOD, *pairs]
     held_out = {"SEA": "test"}
     kept, report = check_pairs(pairs, bounded_labels=bounded, held_out=held_out, drop=True)
@@ -181,7 +181,7 @@ def test_the_share_of_positives_is_a_number_also_where_all_are_alike(label):
     assert (share, type(share)) == (label, float)
 
 
-def test_the_report_shows_what_was_found_in_words():
+def test_the_report_lists_problems_by_name():
     pairs = [replace(GOOD, teacher_score=0.0), *at([LabelledPair("sea", "blue", 0.0)] * 3)]
     lines = check_pairs(pairs, repaired=1200)[1].lines()
     assert lines == {
@@ -216,7 +216,7 @@ def cut(pairs: list[LabelledPair], tokenizer, max_length: int) -> float | None:
     return with_cut(check_pairs(pairs)[1], pairs, tokenizer, max_length).statistics.cut
 
 
-def test_pairs_that_are_longer_than_what_the_model_reads_are_counted(tokenizer):
+def test_pairs_longer_than_the_input_length_are_counted(tokenizer):
     pairs = [LabelledPair("red fox", " ".join(["the"] * count), 1.0) for count in (3, 4, 5, 100)]
     assert [cut(pairs, tokenizer, length) for length in (7, 8, 9, 10, 200)] == [1.0, 0.75, 0.5, 0.25, 0.0]
     report = check_pairs(pairs)[1]

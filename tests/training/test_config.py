@@ -1,4 +1,4 @@
-"""The hyperparameters: what the presets say, what counts when several places say something, and what is refused."""
+"""The hyperparameters: presets, precedence of their sources, and invalid values."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.training.recipe.config import TrainingConfig, make_config, preset_names
 
-# Every field, as the cards of the published models have it, or as the trainer behind them does without being told.
+# Every field, as in the cards of the published models, or else the default of their trainer.
 PUBLISHED = {
     "model": "cross-encoder/ms-marco-MiniLM-L6-v2",
     "loss": "bce",
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize(("preset", "epochs"), [("msmarco-en", 3.0), ("msmarco-ru", 10.0)])
-def test_the_published_recipes_are_to_the_letter_of_their_cards(preset, epochs):
+def test_the_published_recipes_are_those_of_their_cards(preset, epochs):
     assert make_config(preset).as_dict() == PUBLISHED | {"epochs": epochs}
 
 
@@ -59,7 +59,7 @@ def test_four_recipes_are_built_in():
 
 
 @pytest.mark.parametrize("preset", ["best-en", "best-multilingual"])
-def test_the_recipes_for_own_data_learn_lists_and_stop_early(preset):
+def test_the_recipes_for_own_data_are_listwise_and_stop_early(preset):
     config = make_config(preset)
     assert config.loss == "listnet"
     assert config.eval_steps is not None
@@ -87,12 +87,12 @@ def test_an_option_counts_when_it_is_zero_or_false(recipe, name, low):
     assert getattr(make_config(file=file, overrides={name: low}), name) == low
 
 
-def test_a_file_can_take_back_what_the_preset_sets(recipe):
+def test_a_file_can_unset_a_value_of_the_preset(recipe):
     config = make_config("best-en", file=recipe("eval_steps: null\npatience: null\ndropout: ~\n"))
     assert (config.eval_steps, config.patience, config.dropout) == (None, None, None)
 
 
-def test_an_option_can_take_back_what_the_preset_sets():
+def test_an_option_can_unset_a_value_of_the_preset():
     config = make_config("best-en", overrides={"eval_steps": None, "patience": None, "dropout": None})
     assert (config.eval_steps, config.patience, config.dropout) == (None, None, None)
 
@@ -102,7 +102,7 @@ def test_yaml_may_write_a_number_in_any_way(recipe, text):
     assert make_config(file=recipe(f"learning_rate: {text}")).learning_rate == 5e-5
 
 
-def test_whole_numbers_will_do_where_a_fraction_may_stand(recipe):
+def test_whole_numbers_are_accepted_as_floats(recipe):
     config = make_config(file=recipe("epochs: 2\nmax_grad_norm: 1\npos_weight: 3"))
     assert (config.epochs, config.max_grad_norm, config.pos_weight) == (2.0, 1.0, 3.0)
     assert {type(value) for value in (config.epochs, config.max_grad_norm, config.pos_weight)} == {float}
@@ -122,14 +122,14 @@ def test_whole_numbers_will_do_where_a_fraction_may_stand(recipe):
         ("eval_steps: often", "eval_steps must be a whole number above 0, or null, got 'often'"),
         ("group_by_length: 1", "group_by_length must be true or false, got 1"),
         ("loss: 5", "loss must be one of bce, listnet, lambda, multiple_negatives, margin_mse, got 5"),
-        ("epoch: 3", "has unknown names: epoch; known are model, loss,"),
-        ("3: epochs", "has unknown names: 3; known are"),
-        ("- epochs", "must hold names and values, such as `epochs: 3`"),
-        ("", "must hold names and values"),
+        ("epoch: 3", "has unknown names: epoch; choose from model, loss,"),
+        ("3: epochs", "has unknown names: 3; choose from"),
+        ("- epochs", "must contain names and values, such as `epochs: 3`"),
+        ("", "must contain names and values"),
         ("epochs: [3", "cannot be read as YAML"),
     ],
 )
-def test_what_a_file_gets_wrong_is_named_with_the_file(recipe, line, reason):
+def test_an_error_in_a_file_is_named_with_the_file(recipe, line, reason):
     path = recipe(line)
     with pytest.raises(InvalidValueError) as error:
         make_config(file=path)
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         make_config(file=tmp_path / "latin.yaml")
 
 
-def test_a_file_that_is_no_yaml_gives_a_message_of_one_line(recipe):
+def test_a_file_that_is_not_yaml_is_one_line(recipe):
     with pytest.raises(InvalidValueError) as error:
         make_config(file=recipe("epochs: [3"))
     assert "\n" not in str(error.value)
@@ -205,21 +205,21 @@ def test_no_number_is_infinite(name, value):
         ({"list_size": 1}, "list_size must be a whole number of at least 2, got 1"),
     ],
 )
-def test_a_choice_that_there_is_not_names_those_that_are(fields, message):
+def test_an_unknown_choice_lists_the_choices(fields, message):
     with pytest.raises(InvalidValueError) as error:
         TrainingConfig(**fields)
     assert str(error.value) == message
 
 
 @pytest.mark.parametrize("loss", ["listnet", "lambda", "multiple_negatives", "margin_mse"])
-def test_the_weight_of_positives_belongs_to_the_classic_loss(loss):
-    with pytest.raises(InvalidValueError, match=f"pos_weight belongs to the loss bce, not to {loss}: leave it out"):
+def test_pos_weight_is_for_bce_only(loss):
+    with pytest.raises(InvalidValueError, match=f"pos_weight is for the loss bce, not {loss}: leave it out"):
         TrainingConfig(loss=loss, pos_weight=2.0)
     assert TrainingConfig(pos_weight=2.0).pos_weight == 2.0
 
 
 def test_patience_without_measurements_is_an_error():
-    with pytest.raises(InvalidValueError, match="patience counts measurements on the dev collection: set eval_steps too"):
+    with pytest.raises(InvalidValueError, match="patience counts evaluations on the dev collection: set eval_steps too"):
         TrainingConfig(patience=3)
 
 

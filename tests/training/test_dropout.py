@@ -45,7 +45,7 @@ def test_every_byte_of_the_random_numbers_is_used_alike():
     st.lists(st.floats(-9, 9), min_size=1, max_size=20),
     st.integers(0, 99),
 )
-def test_what_is_kept_stays_as_it_is_and_the_rest_is_0(dtype, numbers, seed):
+def test_kept_values_are_unchanged_and_the_rest_is_0(dtype, numbers, seed):
     torch.manual_seed(seed)
     values = torch.tensor(numbers, dtype=dtype)
     kept = kept_mask(values.shape, 0.5)

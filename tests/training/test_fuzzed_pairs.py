@@ -1,4 +1,4 @@
-"""Odd files of pairs: either pairs that can be trained on, or one line that names file and line."""
+"""Odd files of pairs: either valid pairs, or a one-line error with file and line."""
 
 import csv
 import json
@@ -106,7 +106,7 @@ def test_odd_bytes(tmp_path_factory, content, ending):
     ],
     ids=range(8),
 )
-def test_an_odd_row_is_refused_in_a_short_line_that_says_where_it_stands(tmp_path, row, reason):
+def test_an_odd_row_is_refused_in_a_short_line_with_its_place(tmp_path, row, reason):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"query": "q", "passage": "p", "label": 1}\n' + json.dumps(row))
     with pytest.raises(InputFileError) as error:
@@ -124,7 +124,7 @@ def test_a_line_of_ten_megabytes_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"), [("p.csv", "query,passage,query\nq,p,1\n"), ("p.tsv", "query\tlabel\tlabel\na\t1\t0\n")]
 )
-def test_two_columns_of_one_name_are_refused(tmp_path, name, text):
+def test_two_columns_with_the_same_name_are_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputFileError, match=r"line 1: the header has '(query|label)' twice"):
         read_pairs(tmp_path / name)
@@ -138,7 +138,7 @@ def test_labels_of_a_parquet_file_may_be_booleans(tmp_path, column, monkeypatch)
     assert [pair.label for pair in read_parquet(table, tmp_path, monkeypatch)] == [1.0, 0.0]
 
 
-def test_bytes_in_a_parquet_file_that_are_no_text_are_refused(tmp_path, monkeypatch):
+def test_bytes_in_a_parquet_file_that_are_not_text_are_refused(tmp_path, monkeypatch):
     import pyarrow as pa
 
     broken = pa.array([b"ok", b"caf\xe9"]).view(pa.string())
@@ -165,7 +165,7 @@ def test_a_file_without_pairs_is_named(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     (tmp_path / "good.jsonl").write_text('{"query": "q", "passage": "p", "label": 1}')
     request = TrainingRequest(data=(tmp_path / "good.jsonl", tmp_path / name), output=tmp_path / "model")
-    with pytest.raises(RerankError, match=f"{name} holds no pairs: check that it is the right file"):
+    with pytest.raises(RerankError, match=f"{name} has no pairs: check that it is the right file"):
         gather(request, None)
 
 
@@ -173,5 +173,5 @@ def test_a_named_pipe_is_refused_at_once(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pairs.jsonl")
-    with pytest.raises(InputFileError, match="neither a file nor a folder"):
+    with pytest.raises(InputFileError, match="neither a regular file nor a folder"):
         read_pairs(tmp_path / "pairs.jsonl")

@@ -1,4 +1,4 @@
-"""Batches by length, of what each loss makes of pairs: little of a batch is padding."""
+"""Length-grouped batches of the dataset of each loss: little of a batch is padding."""
 
 import random
 
@@ -40,7 +40,7 @@ def padded(dataset, batches: list[list[int]]) -> int:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_l10_batches_of_every_loss_hold_rows_of_similar_length(loss):
+def test_l10_batches_of_every_loss_have_rows_of_similar_length(loss):
     dataset = make_dataset(pairs(), TrainingConfig(loss=loss))
     sampler = LengthGroupedBatchSampler(dataset, BATCH, drop_last=False, valid_label_columns=["label", "labels"])
     batches = list(sampler)

@@ -18,7 +18,7 @@ def pair(query: str, noun: str, place: str) -> LabelledPair:
     return LabelledPair(query, f"the old {noun} of {place}", animal, teacher_score=4 * animal - 2)
 
 
-# Something to learn: a passage answers where it names an animal.
+# Something to learn: a passage is relevant if it names an animal.
 PAIRS = [pair(f"which animal in {place}", noun, place) for place in PLACES for noun in ANIMALS + THINGS]
 ONE = [LabelledPair("q", "good", 1.0), LabelledPair("q", "bad", 0.0), LabelledPair("q", "worse", 0.0)]
 
@@ -74,12 +74,12 @@ def test_labels_of_0_and_1_make_a_clear_preference_and_grades_stay_what_they_are
     assert make_dataset(ONE, TrainingConfig(loss="lambda")).to_list()[0]["labels"][0] == 1.0
 
 
-def test_lists_go_by_the_labels_where_the_teacher_was_not_asked_about_all():
+def test_lists_use_the_labels_if_some_teacher_scores_are_missing():
     pairs = [LabelledPair("q", "a", 1.0, -9.0), LabelledPair("q", "b", 0.0)]
     assert make_dataset(pairs, TrainingConfig(loss="lambda")).to_list()[0]["docs"] == ["a", "b"]
 
 
-def test_triples_use_negatives_again_where_there_are_too_few():
+def test_triples_repeat_negatives_if_there_are_too_few():
     rows = make_dataset(ONE[:2], TrainingConfig(loss="multiple_negatives", list_size=4)).to_list()
     assert rows == [{"query": "q", "positive": "good", "negative_0": "bad", "negative_1": "bad", "negative_2": "bad"}]
 
@@ -92,7 +92,7 @@ def test_margins_are_those_of_the_teacher():
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss != "bce"])
 def test_nothing_to_learn_is_an_error(loss):
-    with pytest.raises(InvalidValueError, match=f"loss {loss} finds nothing to learn.*rerank mine"):
+    with pytest.raises(InvalidValueError, match=f"loss {loss} has nothing to learn.*rerank mine"):
         make_dataset([LabelledPair("q", "good", 1.0), LabelledPair("r", "good", 1.0)], TrainingConfig(loss=loss))
 
 

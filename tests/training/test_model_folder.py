@@ -1,4 +1,4 @@
-"""A model's folder holds what belongs to this model, and everything that belongs to no model."""
+"""A model's folder keeps the files of this model, and all files that do not belong to a model."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_l8_what_an_earlier_model_left_is_removed_and_what_is_the_users_stays(model, base, tmp_path):
+def test_l8_files_of_an_earlier_model_are_removed_and_the_users_are_kept(model, base, tmp_path):
     write(tmp_path, "config.json", WEIGHTS, *LEFT_OVER, *FOREIGN)
     assert sorted(save_half(model, tmp_path, base=str(base))) == sorted(LEFT_OVER)
     fresh = tmp_path / "fresh"
@@ -72,7 +72,7 @@ def test_a_converted_copy_behind_a_link_is_not_followed(model, base, tmp_path):
 
 
 def set_limits(folder: Path, *, tokenizer: float, positions: int, model_type: str = "bert") -> str:
-    """Change what tokenizer and network of a copied model say that they read."""
+    """Change the input lengths in the tokenizer and network of a copied model."""
     for name, changes in (
         ("tokenizer_config.json", {"model_max_length": tokenizer}),
         ("config.json", {"max_position_embeddings": positions, "model_type": model_type}),
@@ -92,7 +92,7 @@ def set_limits(folder: Path, *, tokenizer: float, positions: int, model_type: st
         (64, 64, "bert", 64),
     ],
 )
-def test_l8_a_model_reads_as_much_as_its_base(base, tmp_path, tokenizer, positions, model_type, limit):
+def test_l8_a_model_has_the_input_length_of_its_base(base, tmp_path, tokenizer, positions, model_type, limit):
     shutil.copytree(base, tmp_path / "base")
     source = set_limits(tmp_path / "base", tokenizer=tokenizer, positions=positions, model_type=model_type)
     if model_type != "bert":

@@ -120,7 +120,7 @@ def test_weights_keep_their_names_and_are_not_copied():
     assert len(list(model.parameters())) == len(names)
 
 
-def test_out_of_training_all_tokens_come_back():
+def test_outside_training_all_tokens_are_returned():
     fast, plain = (make_model("bert", fast=fast).eval() for fast in (True, False))
     batch = make_batch([7, 4])
     states = [model.bert(**batch).last_hidden_state for model in (fast, plain)]
@@ -158,7 +158,7 @@ def test_dropout_that_is_rounded_to_0_changes_nothing():
 
 
 @pytest.mark.slow
-def test_the_mean_over_many_draws_is_the_layer_without_dropout():
+def test_the_mean_over_many_samples_is_the_layer_without_dropout():
     x, weights = tensors_of_a_layer(16)
     plain = PackedPass.apply(x, [one_layer([3, 3], dropout=0.0)], *weights)
     torch.manual_seed(0)
@@ -185,7 +185,7 @@ def one_layer(*groups: list[int], dropout: float, first_only: bool = False) -> S
 
 @pytest.mark.parametrize("first_only", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_the_way_back_is_that_of_the_way_there(dropout, first_only):
+def test_the_backward_pass_matches_the_forward_pass(dropout, first_only):
     shard = one_layer([3, 2], [2], dropout=dropout, first_only=first_only)
     x, weights = tensors_of_a_layer(shard.end)
 
@@ -211,7 +211,7 @@ def test_groups_hold_every_pair_once_with_little_padding_and_bounded_size(length
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.integers(1, 8))
-def test_threads_get_every_pair_once_and_about_the_same_to_do(lengths, threads):
+def test_threads_get_every_pair_once_and_about_the_same_load(lengths, threads):
     shares = share_out(lengths, threads)
     assert sorted(pair for share in shares for pair in share) == list(range(len(lengths)))
     loads = [sum(lengths[pair] for pair in share) for share in shares]

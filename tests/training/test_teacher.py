@@ -1,4 +1,4 @@
-"""A teacher is asked once for each pair of texts, and anew where texts or teacher are others."""
+"""A teacher scores each pair of texts once, and again if texts or teacher change."""
 
 import json
 import shutil
@@ -22,26 +22,26 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory) -> list[Path]:
-    """Two models of the same name, in the folders of two organisations."""
+    """Two models with the same name, in the folders of two organisations."""
     folder = tmp_path_factory.mktemp("teachers")
     return [write_cross_encoder(folder / name / "reranker", seed=seed) for name, seed in (("orgA", 1), ("orgB", 2))]
 
 
 def ask(teacher: Path, output: Path, pairs=PAIRS) -> tuple[list[float], list[tuple[int, int]]]:
-    """Scores, and for each query that was asked about how far that was."""
+    """Return the scores, and the progress reports."""
     asked = []
     taught = add_teacher_scores(pairs, str(teacher), output, on_progress=lambda *numbers: asked.append(numbers))
     return [pair.teacher_score for pair in taught], asked
 
 
-def test_l9_teachers_of_one_name_share_no_scores(teachers, tmp_path):
+def test_l9_teachers_with_the_same_name_share_no_scores(teachers, tmp_path):
     first, second = (ask(teacher, tmp_path)[0] for teacher in teachers)
     assert first == ask(teachers[0], tmp_path / "alone")[0]
     assert second == ask(teachers[1], tmp_path / "alone too")[0]
     assert first != second
 
 
-def test_l9_a_teacher_whose_files_changed_is_asked_anew(teachers, tmp_path):
+def test_l9_a_teacher_whose_files_changed_scores_again(teachers, tmp_path):
     teacher = tmp_path / "reranker"
     shutil.copytree(teachers[0], teacher)
     before, _ = ask(teacher, tmp_path)
@@ -52,7 +52,7 @@ def test_l9_a_teacher_whose_files_changed_is_asked_anew(teachers, tmp_path):
 
 
 @pytest.mark.parametrize("edited", [LabelledPair("sea?", "sky", 0.5), LabelledPair("sea", "sky.", 0.5)])
-def test_l9_an_edited_query_or_passage_is_asked_about(teachers, tmp_path, edited):
+def test_l9_an_edited_query_or_passage_is_scored(teachers, tmp_path, edited):
     ask(teachers[0], tmp_path)
     scores, asked = ask(teachers[0], tmp_path, [*PAIRS[:2], edited])
     assert asked == [(1, 1)]
@@ -61,7 +61,7 @@ def test_l9_an_edited_query_or_passage_is_asked_about(teachers, tmp_path, edited
 
 @pytest.fixture(scope="module")
 def kept(teachers, tmp_path_factory) -> bytes:
-    """What stands in the file of a teacher that was asked about everything."""
+    """The file of a teacher that has scored all pairs."""
     output = tmp_path_factory.mktemp("kept")
     ask(teachers[0], output)
     return scores_file(str(teachers[0]), output).read_bytes()
@@ -82,12 +82,12 @@ def test_a_damaged_file_of_scores_is_named_with_what_to_do(teachers, kept, tmp_p
     file = scores_file(str(teachers[0]), tmp_path)
     file.parent.mkdir()
     file.write_bytes(kept.replace(b'"score"', b'"sc\x00re"', 1))
-    with pytest.raises(InputFileError, match=r"line 1: .*delete the file: the teacher is asked again"):
+    with pytest.raises(InputFileError, match=r"line 1: .*delete the file, and the pairs are scored again"):
         ask(teachers[0], tmp_path)
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), 10**400, True, "3", None])
-def test_a_score_that_is_no_finite_number_is_refused_with_its_line(tmp_path, score):
+def test_a_score_that_is_not_finite_is_refused_with_its_line(tmp_path, score):
     path = tmp_path / "scores.jsonl"
     path.write_text(json.dumps({"query": "q", "passage": "p", "score": score}))
     with pytest.raises(InputFileError, match=r"scores\.jsonl, line 1: "):

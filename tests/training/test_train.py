@@ -18,7 +18,7 @@ from rerank_plugin.training.fitting.train import train
 from rerank_plugin.training.recipe.config import FAST, TrainingConfig
 
 ANIMALS, THINGS = ["dog", "cat", "fox", "bird"], ["sky", "sea", "tea", "book"]
-# Something to learn: a passage answers where it names an animal.
+# Something to learn: a passage is relevant if it names an animal.
 PAIRS = [
     LabelledPair("animal", f"the {adjective} {noun} of {place}", float(noun in ANIMALS))
     for noun in ANIMALS + THINGS
@@ -66,7 +66,7 @@ def test_frozen_embeddings_stay(base, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_stopped_goes_on_and_ends_in_the_same_model_with_the_same_log(base, tmp_path):
+def test_a_resumed_run_ends_in_the_same_model_with_the_same_log(base, tmp_path):
     stop = random.Random(7).randrange(1, 24)
     whole = train(PAIRS, config(base), tmp_path / "whole")
     part = train(PAIRS, config(base), tmp_path / "cut", stop_after=stop)
@@ -93,7 +93,7 @@ print(result.is_main, result.steps, result.total_steps)
 
 
 def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
-    """Of a process of its own that runs the script above."""
+    """Return the command line of a subprocess that runs the script above."""
     write_pairs(PAIRS, folder / "pairs.jsonl")
     (folder / "recipe.yaml").write_text(json.dumps(settings.as_dict()))
     return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
@@ -117,12 +117,12 @@ def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tm
 
 
 def _last_step(output: Path) -> int:
-    """Of the last checkpoint that is whole."""
+    """Return the step of the last complete checkpoint."""
     states = (output / "checkpoints").glob("checkpoint-*/trainer_state.json")
     return max((int(file.parent.name.removeprefix("checkpoint-")) for file in states), default=0)
 
 
-def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(base, tmp_path):
+def test_a_half_written_checkpoint_is_ignored(base, tmp_path):
     whole = train(PAIRS, config(base), tmp_path / "whole")
     train(PAIRS, config(base), tmp_path / "cut", stop_after=13)
     half = tmp_path / "cut" / "checkpoints" / "checkpoint-13"
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_a_kill_left_half_written_is_passed_over(base, tmp_pat
     assert predictions(resumed.model) == pytest.approx(predictions(whole.model), abs=1e-5)
 
 
-def test_checkpoints_of_another_run_are_not_taken_up(base, tmp_path):
+def test_checkpoints_of_another_run_are_refused(base, tmp_path):
     train(PAIRS, config(base), tmp_path, stop_after=3)
     with pytest.raises(InvalidValueError, match="another run: learning_rate changed; choose another output"):
         train(PAIRS, config(base, learning_rate=1e-3), tmp_path)
@@ -154,7 +154,7 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
 
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
-    # What `accelerate launch` starts; on CPUs it would want MPI.
+    # As started by `accelerate launch`, which needs MPI on CPUs.
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]
     write_pairs(PAIRS, tmp_path / "pairs.jsonl")
     command = [*launch, "train", str(tmp_path / "pairs.jsonl"), "-o", str(tmp_path / "out"), "--model", str(base), "--json"]
@@ -184,7 +184,7 @@ def test_measuring_needs_something_to_measure_on(base, tmp_path):
         train(PAIRS, config(base, eval_steps=5), tmp_path)
 
 
-def test_a_model_that_is_not_there_is_an_error(tmp_path):
+def test_a_missing_model_is_an_error(tmp_path):
     with pytest.raises(ModelError, match=r"nowhere"):
         train(PAIRS, TrainingConfig(model="nowhere"), tmp_path)
 
@@ -198,7 +198,7 @@ def sampler(lengths: list[int], **arguments) -> LengthGroupedBatchSampler:
     )
 
 
-def test_batches_hold_every_pair_once_and_like_lengths_together():
+def test_batches_have_every_pair_once_and_similar_lengths_together():
     lengths = [1 + 37 * i % 101 for i in range(150)]
     batches = list(sampler(lengths))
     assert sorted(i for batch in batches for i in batch) == list(range(150))

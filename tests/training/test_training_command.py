@@ -18,7 +18,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def judged(tmp_path) -> Path:
-    """Queries to train on, and others to measure on."""
+    """Queries for training, and others for evaluation."""
     folder = tmp_path / "judged"
     (folder / "qrels").mkdir(parents=True)
     texts = [*SENTENCES, *(f"{text} It is old." for text in SENTENCES)]
@@ -83,11 +83,11 @@ def test_the_model_is_a_plain_cross_encoder_of_sentence_transformers(rerank, bas
 
 
 @pytest.mark.slow
-def test_a_run_can_be_stopped_and_goes_on(rerank, base, judged, tmp_path):
+def test_a_run_can_be_stopped_and_resumed(rerank, base, judged, tmp_path):
     options = ["--model", base, "--epochs", 4, "--batch-size", 4, "--preset", "msmarco-en"]
     first = rerank("train", judged, "-o", tmp_path / "model", *options, "--stop-after", 3)
     assert "3 of " in first.stdout
-    assert "stopped before its end" in (tmp_path / "model" / "README.md").read_text()
+    assert "stopped early" in (tmp_path / "model" / "README.md").read_text()
     (tmp_path / "model" / "calibration.json").write_text("{}")
     (tmp_path / "model" / "notes.txt").write_text("mine")
     second = rerank("train", judged, "-o", tmp_path / "model", *options)
@@ -128,7 +128,7 @@ def test_queries_of_the_test_split_are_not_trained_on(rerank, base, judged, tmp_
 
 
 @pytest.mark.slow
-def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
+def test_a_teacher_scores_once(rerank, base, cross_encoder, judged, tmp_path):
     options = ["--model", base, "--epochs", 1, "--loss", "margin_mse", "--teacher", cross_encoder, "--random", 2]
     assert rerank("train", judged, "-o", tmp_path / "model", *options).returncode == 0
     scores = next((tmp_path / "model" / "teacher").glob("*.jsonl"))
@@ -136,7 +136,7 @@ def test_a_teacher_is_asked_once(rerank, base, cross_encoder, judged, tmp_path):
     ranker = CrossEncoderRanker(model=cross_encoder)
     for row in map(json.loads, whole.splitlines()):
         assert row["score"] == pytest.approx(ranker.logits(row["query"], [row["passage"]])[0], abs=0.1)
-    scores.write_text(whole[: len(whole) // 2])  # killed while it was asked
+    scores.write_text(whole[: len(whole) // 2])  # killed while it was scoring
     assert rerank("train", judged, "-o", tmp_path / "model", *options).returncode == 0
     assert len(scores.read_text().splitlines()) == len(whole.splitlines())
     (tmp_path / "scores.jsonl").write_text(scores.read_text())
@@ -182,7 +182,7 @@ def test_mining_writes_what_training_reads(rerank, judged, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_guard_model_keeps_out_what_it_takes_for_an_answer(rerank, judged, cross_encoder, tmp_path):
+def test_a_guard_model_leaves_out_likely_answers(rerank, judged, cross_encoder, tmp_path):
     output = tmp_path / "mined.jsonl"
     options = ["--ranks", "1-10:9", "--random", 0, "--guard-model", cross_encoder, "--relative-margin", "0.01"]
     done = rerank("mine", judged, "-o", output, *options, "--json")

@@ -1,4 +1,4 @@
-"""Files of labelled pairs: every form gives the same pairs, and what is wrong is named with file and line."""
+"""Files of labelled pairs: every format gives the same pairs, and errors name file and line."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_pairs_survive_a_round_trip(tmp_path_factory, pairs):
     ]
 
 
-def test_a_pair_knows_where_it_stood(pairs_file):
+def test_a_pair_has_its_source(pairs_file):
     path = pairs_file(*ROWS)
     path.write_text(path.read_text(encoding="utf-8").replace("\n", "\n\n", 1), encoding="utf-8")
     assert [pair.source for pair in read_pairs(path)] == [f"{path}, line 1", f"{path}, line 3"]
@@ -104,7 +104,7 @@ def test_a_quoted_text_keeps_its_blank_lines_and_line_ends(tmp_path, end):
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv", "pairs.jsonl"])
-def test_a_byte_order_mark_is_no_part_of_the_data(tmp_path, name):
+def test_a_byte_order_mark_is_not_data(tmp_path, name):
     lines = {
         "pairs.csv": "query,passage,label\nq,p,1\n",
         "pairs.tsv": "query\tpassage\tlabel\nq\tp\t1\n",
@@ -130,11 +130,11 @@ def test_a_teacher_may_have_scored_only_some_pairs_of_a_table(tmp_path, score):
 @pytest.mark.parametrize("query", ["query", "sentence_0", "sentence1", "question", "anchor"])
 @pytest.mark.parametrize("passage", ["passage", "sentence_1", "sentence2", "text", "document"])
 @pytest.mark.parametrize("label", ["label", "score"])
-def test_the_names_of_other_data_sets_are_understood(pairs_file, query, passage, label):
+def test_column_names_of_other_datasets_are_accepted(pairs_file, query, passage, label):
     assert facts(read_pairs(pairs_file({query: "q", passage: "p", label: 0.5, "id": 7}))) == [("q", "p", 0.5)]
 
 
-def test_our_own_name_counts_where_a_row_has_another_too(pairs_file):
+def test_our_own_name_counts_if_a_row_has_another_too(pairs_file):
     row = {"query": "q", "question": "?", "passage": "p", "text": "t", "label": 1, "score": -7.5}
     assert facts(read_pairs(pairs_file(row))) == [("q", "p", 1.0)]
 
@@ -144,7 +144,7 @@ def test_a_label_is_whatever_reads_as_a_number(pairs_file, label):
     assert read_pairs(pairs_file({"query": "q", "passage": "p", "label": label}))[0].label == 1.0
 
 
-def test_labels_and_texts_that_make_no_sense_are_left_to_the_checks(pairs_file):
+def test_invalid_labels_and_texts_are_left_to_the_checks(pairs_file):
     pairs = read_pairs(pairs_file({"query": " ", "passage": "", "label": 7}))
     assert facts(pairs) == [(" ", "", 7.0)]
 
@@ -169,7 +169,7 @@ def test_a_triple_becomes_a_pair_for_each_passage(pairs_file, row, positives, ne
     assert {pair.source for pair in pairs} == {f"{path}, line 1"}
 
 
-def test_other_columns_about_the_negative_are_passed_over(pairs_file):
+def test_other_columns_about_the_negative_are_ignored(pairs_file):
     pairs = read_pairs(pairs_file(TRIPLE | {"negative_score": 0.3, "negative_id": 17}))
     assert facts(pairs) == [("q", "yes", 1.0), ("q", "no", 0.0)]
 
@@ -249,19 +249,19 @@ def test_a_text_that_is_too_long_for_csv_names_file_and_line(tmp_path):
 def test_a_folder_with_several_splits_lists_them(tmp_path, quiet_datasets):
     data = quiet_datasets.Dataset.from_dict({"query": ["q"], "passage": ["p"], "label": [1.0]})
     quiet_datasets.DatasetDict(train=data, dev=data).save_to_disk(tmp_path / "saved")
-    with pytest.raises(InputFileError, match="holds several splits, train, dev: give the folder of one of them"):
+    with pytest.raises(InputFileError, match="has several splits, train, dev: give the folder of one of them"):
         read_pairs(tmp_path / "saved")
     assert facts(read_pairs(tmp_path / "saved" / "dev")) == [("q", "p", 1.0)]
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(InputFileError, match="is no BEIR folder, nor one that datasets saved"):
+def test_a_folder_without_a_dataset_is_refused(tmp_path):
+    with pytest.raises(InputFileError, match="is not a BEIR folder, nor one saved by datasets"):
         read_pairs(tmp_path)
 
 
-def test_a_file_that_is_no_parquet_is_refused(tmp_path, quiet_datasets):
+def test_a_file_that_is_not_parquet_is_refused(tmp_path, quiet_datasets):
     (tmp_path / "pairs.parquet").write_bytes(b"no such thing")
-    with pytest.raises(InputFileError, match=r"pairs\.parquet is no Parquet file"):
+    with pytest.raises(InputFileError, match=r"pairs\.parquet is not a Parquet file"):
         read_pairs(tmp_path / "pairs.parquet")
 
 
@@ -271,19 +271,19 @@ def test_a_broken_parquet_file_is_refused(tmp_path, quiet_datasets):
     quiet_datasets.Dataset.from_dict(columns).to_parquet(path)
     content = path.read_bytes()
     path.write_bytes(content[:20] + b"x" * 3000 + content[3020:])
-    with pytest.raises(InputFileError, match=r"pairs\.parquet is no Parquet file"):
+    with pytest.raises(InputFileError, match=r"pairs\.parquet is not a Parquet file"):
         read_pairs(path)
 
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "pairs.tsv", "pairs.parquet", "folder"])
-def test_a_path_that_is_not_there_is_named(tmp_path, name):
+def test_a_missing_path_is_named(tmp_path, name):
     with pytest.raises(InputFileError, match=f"{name} does not exist: check the path"):
         read_pairs(tmp_path / name)
 
 
-def test_another_ending_is_refused(tmp_path):
+def test_an_unknown_extension_is_refused(tmp_path):
     (tmp_path / "pairs.json").touch()
-    with pytest.raises(InputFileError, match=r"none of the endings \.jsonl, \.tsv, \.csv, \.parquet: convert it"):
+    with pytest.raises(InputFileError, match=r"none of the extensions \.jsonl, \.tsv, \.csv, \.parquet: convert it"):
         read_pairs(tmp_path / "pairs.json")
 
 

@@ -1,1 +1,1 @@
-"""How fast the second stage is, and what its speed costs: this component beside its peers, in one run."""
+"""Benchmark the speed, quality and memory of the second stage against other rerankers, in one run."""

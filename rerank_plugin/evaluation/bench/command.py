@@ -1,4 +1,4 @@
-"""`rerank bench` from its options to its report."""
+"""`rerank bench`: from its options to its report."""
 
 import os
 import platform
@@ -22,15 +22,15 @@ DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")
 @dataclass(frozen=True)
 class BenchRequest:
     """
-    What `rerank bench` is asked for.
+    The options of `rerank bench`.
 
     :param dataset: Collection in BEIR layout; `None`: the sample corpus.
     :param model: The cross-encoder.
     :param systems: See `load_system`; empty: those that the installed packages allow.
-    :param cases: See `parse_case`; empty: the usual ones.
+    :param cases: See `parse_case`; empty: the default cases.
     :param rounds: Calls of each case.
-    :param queries: Judged queries for the quality; 0: none.
-    :param split: Their judgements.
+    :param queries: Number of judged queries for the quality; 0: none.
+    :param split: Split of the judgements.
     :param memory: Case whose memory is measured; `None`: none.
     """
 
@@ -45,7 +45,7 @@ class BenchRequest:
 
     def settings(self) -> BenchSettings:
         """
-        Return what is measured.
+        Return the settings of the benchmark.
 
         :raises InvalidValueError: If a case cannot be read.
         :raises ModelError: If there is no such model.
@@ -67,11 +67,11 @@ def measure_and_report(request: BenchRequest, output: Path, *, on_progress: Coun
     """
     Run a benchmark and write its report.
 
-    :param request: What is measured.
+    :param request: The options.
     :param output: Folder of the report.
-    :param on_progress: Called with calls done and calls in all.
+    :param on_progress: Called with calls done and total calls.
     :returns: The figures, and the files of the report.
-    :raises InvalidValueError: If something cannot be measured; see `check_bench`.
+    :raises InvalidValueError: If an option is invalid; see `check_bench`.
     :raises InputFileError: If the collection cannot be read, or the report cannot be written.
     """
     settings = request.settings()

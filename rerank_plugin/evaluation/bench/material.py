@@ -1,4 +1,4 @@
-"""What is ranked: passages of chosen lengths cut from real text, and a collection's own candidates."""
+"""Inputs of the benchmark: passages of given lengths cut from real text, and BM25 candidates of judged queries."""
 
 import random
 import re
@@ -12,17 +12,17 @@ from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 
-BATCH = 5000  # documents that are written at once
-WORDS_A_TOKEN = 0.72  # of English text in WordPiece, measured on the collections used in development
+BATCH = 5000  # documents written at once
+WORDS_PER_TOKEN = 0.72  # English text in WordPiece, measured on the collections used in development
 
 
 @dataclass(frozen=True)
 class Case:
     """
-    A kind of call.
+    A type of call.
 
-    :param tokens: Approximate tokens of a passage, from and to: lengths are evenly spread between both.
-    :param candidates: Passages of a query.
+    :param tokens: Approximate tokens of a passage, minimum and maximum; lengths are uniformly distributed.
+    :param candidates: Passages per query.
     """
 
     tokens: tuple[int, int]
@@ -30,7 +30,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The case as it is shown."""
+        """The name of the case in reports."""
         low, high = self.tokens
         return f"{self.candidates} x {low}" if low == high else f"{self.candidates} x {low}-{high}"
 
@@ -44,29 +44,29 @@ def parse_case(text: str) -> Case:
     """
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})(?:-(\d{1,6}))?", text, re.ASCII)
     if match is None:
-        raise InvalidValueError(f"{shown(text)} is no case: write CANDIDATESxTOKENS, such as 100x90 or 100x20-512")
+        raise InvalidValueError(f"{shown(text)} is not a case: write CANDIDATESxTOKENS, such as 100x90 or 100x20-512")
     candidates, low = int(match[1]), int(match[2])
     high = low if match[3] is None else int(match[3])
     if min(candidates, low) < 1 or high < low:
         raise InvalidValueError(
-            f"{shown(text)} is no case: both numbers must be at least 1, and a range goes from the smaller to the greater"
+            f"{shown(text)} is not a case: both numbers must be at least 1, and a range goes from smaller to larger"
         )
     return Case((low, high), candidates)
 
 
 def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], rng: random.Random) -> tuple[str, list[Document]]:
     """
-    Choose a query and passages at random: stretches of the collection's text with the lengths of the case.
+    Choose a query and passages at random; passages are stretches of the collection's text.
 
-    :param case: Which lengths and how many.
+    :param case: Lengths and number of the passages.
     :param queries: The collection's queries.
     :param words: The collection's text, word by word.
-    :param rng: Chooses query, lengths and places.
+    :param rng: Chooses query, lengths and positions.
     :returns: Query and documents.
     """
     documents = []
     for position in range(case.candidates):
-        length = max(1, round(rng.randint(*case.tokens) * WORDS_A_TOKEN))
+        length = max(1, round(rng.randint(*case.tokens) * WORDS_PER_TOKEN))
         start = rng.randrange(max(1, len(words) - length))
         documents.append(Document(id=str(position), content=" ".join(words[start : start + length])))
     return rng.choice(queries), documents
@@ -80,7 +80,7 @@ def judged_calls(
 
     :param dataset: The collection.
     :param queries: Texts by id.
-    :param candidates: Candidates of a query.
+    :param candidates: Candidates per query.
     :returns: Query and documents, by id of the query; the documents' ids are the collection's.
     """
     store = HybridDocumentStore()

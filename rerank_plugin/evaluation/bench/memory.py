@@ -1,4 +1,4 @@
-"""Peak memory of a call, measured in a process of its own."""
+"""Peak memory of a call, measured in a separate process."""
 
 import json
 import random
@@ -17,13 +17,13 @@ SHORT = Case((16, 16), 2)
 
 def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) -> float | None:
     """
-    Measure how much memory a call takes above the loaded model that has ranked a first small call.
+    Measure the memory of a call, above that of the loaded model after a first small call.
 
     :param system: See `load_system`.
     :param model: The cross-encoder.
     :param case: The call.
     :param words: Text that passages are cut from.
-    :returns: Megabytes (10^6 bytes); `None` where the operating system does not tell (it is read from Linux' /proc).
+    :returns: Megabytes (10^6 bytes); `None` if the operating system does not report it (it is read from Linux' /proc).
     :raises RerankError: If the process failed.
     """
     task = json.dumps([system, model, case.candidates, *case.tokens, list(words[:20_000])])
@@ -50,7 +50,7 @@ def _peak() -> float | None:
 
 def _measure(task: str) -> float | None:
     system, model, candidates, low, high, words = json.loads(task)
-    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    rng = random.Random(13)  # noqa: S311 - no secret depends on it
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_system(system, model, candidates=candidates, folder=Path(folder))
         loaded.rank(*draw_call(SHORT, ["a first short query"], words, rng))

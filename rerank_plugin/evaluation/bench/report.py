@@ -49,8 +49,8 @@ def write_report(result: BenchResult, folder: Path, facts: Facts) -> list[Path]:
     Write `bench.md`, `bench.json` and `bench.png`.
 
     :param result: The figures.
-    :param folder: Where to; made if it is not there.
-    :param facts: What was measured and on what, for the head of the report.
+    :param folder: Target folder; created if it does not exist.
+    :param facts: Collection, model and machine, for the head of the report.
     :returns: The files.
     :raises InputFileError: If the folder cannot be written.
     :raises MissingDependencyError: If matplotlib is not installed.
@@ -98,7 +98,7 @@ def _plot(result: BenchResult, file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(right=axes.get_xlim()[1] * 3)
-    axes.set_xlabel("milliseconds a query, median (logarithmic)")
+    axes.set_xlabel("milliseconds per query, median (logarithmic)")
     axes.set_ylabel("candidates x tokens")
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()

@@ -1,4 +1,4 @@
-"""Measure systems in turn, so that a change of the machine's speed affects all of them alike."""
+"""Measure systems in turn, so that changes in the machine's speed affect all of them alike."""
 
 import random
 import time
@@ -21,22 +21,22 @@ from rerank_plugin.evaluation.plan import check_relevant
 from rerank_plugin.progress import CountCallback
 
 WORDS = 200_000
-P95 = 18  # of the 19 cuts between twentieths
+P95 = 18  # index among the 19 cut points of 20 quantiles
 
 
 @dataclass(frozen=True)
 class BenchSettings:
     """
-    What is measured.
+    The settings of a benchmark.
 
     :param dataset: Collection in BEIR layout.
-    :param split: Its judgements.
+    :param split: Split of the judgements.
     :param model: The cross-encoder.
-    :param systems: See `load_system`; the first is what the others are compared with.
-    :param cases: Kinds of calls.
-    :param rounds: Calls of each case that count; a first one does not.
-    :param queries: Judged queries for the quality; 0: none.
-    :param candidates: Candidates of a judged query.
+    :param systems: See `load_system`; the first is the baseline.
+    :param cases: Types of calls.
+    :param rounds: Timed calls of each case, after one warm-up call.
+    :param queries: Number of judged queries for the quality; 0: none.
+    :param candidates: Candidates per judged query.
     :param memory: Case whose memory is measured; `None`: none.
     """
 
@@ -54,13 +54,13 @@ class BenchSettings:
 @dataclass(frozen=True)
 class SpeedRow:
     """
-    How fast a system is in a case.
+    The speed of a system in a case.
 
     :param case: Name of the case.
     :param system: Name of the system.
     :param median: Median time of a call in milliseconds.
     :param p95: 95th percentile in milliseconds.
-    :param speed: How many times as fast as the first system, by medians.
+    :param speed: Speed-up over the first system, by medians.
     """
 
     case: str
@@ -73,11 +73,11 @@ class SpeedRow:
 @dataclass(frozen=True)
 class QualityRow:
     """
-    How good a system is on judged queries.
+    The quality of a system on judged queries.
 
     :param system: Name of the system.
     :param ndcg: nDCG@10.
-    :param spearman: Mean Spearman correlation of its scores with those of the first system; `None` where no query has two
+    :param spearman: Mean Spearman correlation of its scores with those of the first system; `None` if no query has two
         candidates.
     """
 
@@ -89,11 +89,12 @@ class QualityRow:
 @dataclass(frozen=True)
 class BenchResult:
     """
-    What was measured.
+    The results of a benchmark.
 
     :param milliseconds: By case and system: the time of each call.
-    :param quality: Of each system; empty where it was not asked for.
-    :param megabytes: By system: peak memory of a call above the loaded model; `None` where the system does not tell.
+    :param quality: Quality of each system; empty if not measured.
+    :param megabytes: By system: peak memory of a call above the loaded model; `None` if the operating system does not report
+        it.
     """
 
     milliseconds: dict[str, dict[str, list[float]]]
@@ -116,8 +117,8 @@ def check_bench(settings: BenchSettings) -> None:
     """
     Check everything that can be checked before a model is loaded.
 
-    :param settings: What is to be measured.
-    :raises InvalidValueError: If a number is too small, or a system does not exist or stands there twice.
+    :param settings: The settings.
+    :raises InvalidValueError: If a number is too small, or a system is unknown or listed twice.
     :raises MissingDependencyError: If a package is missing.
     """
     if len(settings.systems) < 2 or settings.rounds < 2:
@@ -135,13 +136,13 @@ def check_bench(settings: BenchSettings) -> None:
 
 def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallback) -> BenchResult:
     """
-    Measure.
+    Run a benchmark.
 
-    :param settings: What is to be measured.
-    :param folder: For files that a system needs.
-    :param on_progress: Called with calls done and calls in all.
+    :param settings: The settings.
+    :param folder: Folder for files that a system needs.
+    :param on_progress: Called with calls done and total calls.
     :returns: The figures.
-    :raises InvalidValueError: See `check_bench`; or if the collection holds no text.
+    :raises InvalidValueError: See `check_bench`; or if the collection has no text.
     :raises InputFileError: If the collection cannot be read.
     """
     check_bench(settings)
@@ -152,7 +153,7 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
         check_relevant(opened, {id_: qrels[id_] for id_ in islice(queries, settings.queries)}, has_index=False)
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
     if not words:
-        raise InvalidValueError(f"{collection.corpus_file} holds no text to rank: choose another collection")
+        raise InvalidValueError(f"{collection.corpus_file} has no text to rank: choose another collection")
     most = max([settings.candidates, *(case.candidates for case in settings.cases)])
     systems = [load_system(name, settings.model, candidates=most, folder=folder) for name in settings.systems]
     judged = dict(islice(queries.items(), settings.queries))
@@ -165,7 +166,7 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
         on_progress(done, total)
 
     milliseconds: dict[str, dict[str, list[float]]] = {}
-    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    rng = random.Random(13)  # noqa: S311 - no secret depends on it
     texts = [query.text for query in queries.values()]
     for case in settings.cases:
         times: dict[str, list[float]] = {system.name: [] for system in systems}

@@ -1,4 +1,4 @@
-"""The rerankers that are compared: the stock ranker, ours in several precisions, FlashRank's engine, on the same weights."""
+"""The rerankers compared: the stock ranker, ours in several precisions, and FlashRank, all with the same weights."""
 
 import json
 import logging
@@ -22,12 +22,12 @@ Rank = Callable[[str, list[Document]], dict[str, float]]
 STOCK = "stock"
 FLASHRANK = "flashrank"
 STOCK_BATCH = 16
-# FlashRank knows models by name only; this name makes it read our file.
+# FlashRank knows models by name only; under this name it reads our file.
 FLASHRANK_NAME = "ms-marco-MiniLM-L-12-v2"
 
 
 def default_systems() -> tuple[str, ...]:
-    """Return the systems that are compared by default: those that the installed packages allow."""
+    """Return the default systems: those that the installed packages allow."""
     int8 = ["openvino:int8"] if find_spec("nncf") else []
     return (STOCK, "auto:auto", "openvino:fp32", *int8)
 
@@ -37,8 +37,8 @@ class System:
     """
     A loaded reranker.
 
-    :param name: Its name, as it is shown.
-    :param rank: Scores of documents by id, for a query.
+    :param name: Its name in reports.
+    :param rank: Returns scores by document id for a query.
     """
 
     name: str
@@ -50,7 +50,7 @@ def check_system(name: str) -> None:
     Check that a reranker exists, before anything is loaded.
 
     :param name: See `load_system`.
-    :raises InvalidValueError: If there is no such system, or a package is missing that it needs.
+    :raises InvalidValueError: If the system is unknown, or a package that it needs is missing.
     """
     if name == FLASHRANK:
         if find_spec("flashrank") is None:
@@ -71,8 +71,8 @@ def load_system(name: str, model: str, *, candidates: int, folder: Path) -> Syst
 
     :param name: `stock`, `flashrank`, or `backend:precision` of `CrossEncoderRanker`, such as `openvino:int8`.
     :param model: A bundled name, a folder, or a Hub id.
-    :param candidates: Most documents of a query.
-    :param folder: Where files may be put that it needs.
+    :param candidates: Maximum number of documents per query.
+    :param folder: Folder for files that it needs.
     :raises InvalidValueError: See `check_system`.
     """
     check_system(name)
@@ -85,7 +85,7 @@ def load_system(name: str, model: str, *, candidates: int, folder: Path) -> Syst
     if name == STOCK:
         from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
 
-        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # it warns at each call of its own code
+        logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # its own code triggers its warning at each call
         return _component(name, SentenceTransformersSimilarityRanker(**common, batch_size=STOCK_BATCH))
     if name == FLASHRANK:
         return _flashrank(model, folder)
@@ -103,7 +103,7 @@ def _component(name: str, ranker: Any) -> System:
 
 
 def _flashrank(model: str, folder: Path) -> System:
-    """FlashRank's tokenizing, batching and session on our ONNX file, in float32."""
+    """FlashRank's tokenising, batching and session on our ONNX file, in float32."""
     from flashrank import Ranker, RerankRequest
     from flashrank.Config import model_file_map
 

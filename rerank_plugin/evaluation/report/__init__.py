@@ -1,1 +1,1 @@
-"""The report of an evaluation: a page, a Markdown file, plots, and the figures as JSON."""
+"""The report of an evaluation: an HTML page, a Markdown file, plots, and the figures as JSON."""

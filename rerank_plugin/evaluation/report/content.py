@@ -1,4 +1,4 @@
-"""The contents of a report, worked out once for the page and for the Markdown file."""
+"""The contents of a report, computed once for the page and the Markdown file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Table:
     """
     A table.
 
-    :param title: What it shows.
+    :param title: Title.
     :param rows: Cells by heading, all with the same headings.
-    :param note: How to read it.
-    :param best: Places (row, heading) of the best values.
+    :param note: Explanation below the table.
+    :param best: Positions (row, heading) of the best values.
     """
 
     title: str
@@ -40,16 +40,16 @@ class Table:
 @dataclass(frozen=True)
 class Report:
     """
-    Everything that a report shows.
+    The contents of a report.
 
     :param title: Collection, split and size.
     :param facts: How it was measured.
-    :param measure: The measure that counts most.
+    :param measure: The main measure.
     :param tables: Quality, differences, cost.
-    :param details: Further tables, shown folded.
+    :param details: Further tables, collapsed on the page.
     :param plots: The plots.
-    :param examples: Queries that gained and lost most.
-    :param notes: What a reader has to know about the figures, failures above all; a line each.
+    :param examples: Queries with the largest gains and losses.
+    :param notes: Caveats about the figures, failures above all; one line each.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Report:
 
 def make_report(result: EvalResult) -> Report:
     """
-    Work out the contents of a report.
+    Compute the contents of a report.
 
     :param result: The evaluation.
     """
@@ -160,8 +160,8 @@ def _cost(result: EvalResult) -> Table:
         for r in result.latencies
     ]
     note = (
-        "Wall-clock time, one query after the other. Pipelines with the same ranker share its work: each candidate is "
-        "scored once, and the pipelines take turns, query by query, in being ranked alone and timed."
+        "Wall-clock time, one query after another. Pipelines with the same ranker share its work: each candidate is "
+        "scored once, and for each query another of these pipelines is ranked alone and timed."
     )
     return Table("Cost", rows, note)
 
@@ -188,19 +188,19 @@ def _notes(result: EvalResult) -> list[str]:
     if evaluation.without_relevant:
         lines.append(
             f"{len(evaluation.without_relevant)} judged queries have no relevant document and are left out: "
-            + _some(evaluation.without_relevant)
+            + _first_few(evaluation.without_relevant)
         )
     for name, system in result.evaluations.items():
         if system.without_hits:
             lines.append(
                 f"{name} returned nothing for {len(system.without_hits)} queries, which count 0: "
-                + _some(system.without_hits)
+                + _first_few(system.without_hits)
             )
         if system.unjudged:
             lines.append(f"{name} answers {system.unjudged} queries that have no judgements: left out")
     lines += [
         f"{name} has no depth curve: its second stage leaves candidates unscored (a time budget, adaptive depth, early "
-        "exit or a threshold), failed, or is not known to score each candidate by itself"
+        "exit or a threshold), failed, or is not known to score each candidate independently"
         for name in result.without_curve
     ]
     for name, answers in result.outcomes.items():
@@ -212,9 +212,9 @@ def _notes(result: EvalResult) -> list[str]:
         for state in ("partial", "fallback"):
             degraded = [answer.query for answer in answers if answer.state == state]
             if degraded:
-                lines.append(f"{name} answered {len(degraded)} queries in the state '{state}': {_some(degraded)}")
+                lines.append(f"{name} answered {len(degraded)} queries in the state '{state}': {_first_few(degraded)}")
     return lines
 
 
-def _some(queries: Sequence[str]) -> str:
+def _first_few(queries: Sequence[str]) -> str:
     return ", ".join(queries[:5]) + (" …" if len(queries) > 5 else "")

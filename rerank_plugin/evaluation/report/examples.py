@@ -1,4 +1,4 @@
-"""The queries on which one system gains or loses most against another, with both rankings side by side."""
+"""The queries with the largest gains and losses of one system against another, with both rankings side by side."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class PlacedDocument:
     """
     A document in a ranking.
 
-    :param rank: From 1.
+    :param rank: Rank from 1.
     :param document: The collection's id.
-    :param text: Title and beginning, as far as known.
-    :param grade: Judgement; `None`: nobody judged it.
-    :param other_rank: Its rank in the other ranking; `None`: not there.
+    :param text: Title and beginning, if known.
+    :param grade: Judgement; `None`: not judged.
+    :param other_rank: Its rank in the other ranking; `None`: not in it.
     """
 
     rank: int
@@ -36,15 +36,15 @@ class PlacedDocument:
 @dataclass(frozen=True)
 class Example:
     """
-    A query.
+    A query with both rankings.
 
     :param query: Its id.
     :param text: Its text; may be empty.
-    :param before: The measure of the baseline.
-    :param after: The measure of the system.
-    :param baseline: The first documents of the baseline.
-    :param system: The first documents of the system.
-    :param missed: Relevant documents that are in neither list; `rank` is that in the system's ranking, 0 if it is not there.
+    :param before: The baseline's value of the measure.
+    :param after: The system's value of the measure.
+    :param baseline: The baseline's first documents.
+    :param system: The system's first documents.
+    :param missed: Relevant documents in neither list; `rank` is the rank in the system's ranking, 0 if not in it.
     """
 
     query: str
@@ -78,7 +78,7 @@ def find_examples(result: EvalResult) -> list[Examples]:
     Find the examples of each comparison.
 
     :param result: The evaluation.
-    :returns: For each pair of systems that were compared.
+    :returns: Examples for each compared pair of systems.
     """
     pairs = dict.fromkeys((d.baseline, d.system) for d in result.comparison.differences)
     chosen = {pair: _extremes(result, pair) for pair in pairs}
@@ -136,7 +136,7 @@ def _example(
 
 
 def _texts(collection: Collection | None, wanted: set[str]) -> dict[str, str]:
-    """Return the beginnings of documents by id; none where the collection has no corpus beside its index."""
+    """Return the beginnings of documents by id; empty if the collection has no corpus beside its index."""
     if collection is None:
         return {}
     try:

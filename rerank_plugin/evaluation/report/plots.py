@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG that takes the page's colours and as PNG."""
+"""The plots of a report, as SVG in the page's colours and as PNG."""
 
 import io
 import re
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from rerank_plugin.evaluation.pareto import SweepResult
 
-# Can be told apart on white and on black, and by people who do not see red and green as different.
+# Distinguishable on white and on black, and with red-green colour blindness.
 COLORS = ("#3b82f6", "#ea580c", "#0d9488", "#a855f7", "#db2777", "#a16207", "#64748b", "#65a30d")
 GAIN, LOSS = "#0d9488", "#ea580c"
 MARKERS = "osD^vPX*"
-# Stands for the colour of the text until the SVG is in the page.
+# A placeholder for the page's text colour.
 INK = "#123456"
-# Small enough that the letters are still readable on a phone, where a picture is as wide as the screen.
+# Small enough that text stays readable on a phone, where a plot is as wide as the screen.
 SIZE = (5.4, 3.5)
 LABELLED_DEPTHS = {5, 10, 20, 50, 100, 200, 500, 1000}
 STYLE: Any = {
@@ -53,9 +53,9 @@ class Plot:
     """
     A plot.
 
-    :param name: Of its file, without the ending.
-    :param caption: What it shows, and how to read it.
-    :param draw: Draws it on axes.
+    :param name: Name of its file, without the extension.
+    :param caption: Caption.
+    :param draw: Draws it on the given axes.
     :param size: Width and height in inches.
     """
 
@@ -65,7 +65,7 @@ class Plot:
     size: tuple[float, float] = SIZE
 
     def svg(self) -> str:
-        """Return the picture as an `<svg>` element: text stays text, and lines take the colour of the page's text."""
+        """Return the plot as an `<svg>` element: text stays text, and lines have the colour of the page's text."""
         import matplotlib as mpl
 
         with mpl.rc_context({**STYLE, "svg.hashsalt": self.name}):
@@ -74,12 +74,12 @@ class Plot:
         svg = buffer.getvalue()
         svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
         svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
-        # Ids of glyphs and clips must differ between the pictures of a page.
+        # Ids of glyphs and clips must differ between the plots of a page.
         svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{self.name}-", svg)
         return svg.replace(INK, "currentColor")
 
     def save_png(self, folder: Path) -> Path:
-        """Write the picture, dark on white; return the file."""
+        """Write the plot, dark on white; return the file."""
         file = folder / f"{self.name}.png"
         with replace_file(file, binary=True) as stream:
             self._figure().savefig(stream, format="png", dpi=160, facecolor="white")
@@ -98,7 +98,7 @@ class Plot:
 
 
 def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping[str, float]) -> Plot:
-    """Quality by number of candidates, beside what the best order of them would reach."""
+    """Plot quality by number of candidates, with the upper bound of an ideal order."""
 
     def draw(axes: "Axes") -> None:
         for number, curve in enumerate(curves):
@@ -124,12 +124,12 @@ def depth_plot(curves: Sequence[DepthCurve], measure: str, first_stages: Mapping
         axes.set_ylabel(measure)
         axes.legend()
 
-    caption = f"{measure} by the number of candidates. Dotted: the candidates in their best order, an upper bound."
+    caption = f"{measure} by the number of candidates. Dotted: the candidates in ideal order, an upper bound."
     return Plot("depth", caption, draw)
 
 
 def gains_plot(name: str, differences: NDArray[np.float64], measure: str, baseline: str, system: str) -> Plot:
-    """What each query gains, sorted."""
+    """Plot the gain of each query, sorted."""
 
     def draw(axes: "Axes") -> None:
         ordered = np.sort(differences)[::-1]
@@ -149,9 +149,9 @@ def gains_plot(name: str, differences: NDArray[np.float64], measure: str, baseli
 
 def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], measure: str) -> Plot:
     """
-    Quality against time.
+    Plot quality against time.
 
-    :param points: For each system milliseconds, the measure, and the ends of its interval.
+    :param points: For each system: milliseconds, the measure, and the ends of its interval.
     :param measure: Name of the measure.
     """
 
@@ -171,28 +171,28 @@ def cost_plot(points: Mapping[str, tuple[float, float, tuple[float, float]]], me
             )
         _logarithmic(axes)
         axes.margins(x=0.15)
-        axes.set_xlabel("milliseconds a query, median (logarithmic)")
+        axes.set_xlabel("milliseconds per query, median (logarithmic)")
         axes.set_ylabel(measure)
         axes.legend()
 
-    return Plot("cost", f"{measure} against the time of a query. Bars: 95 % interval of the mean over queries.", draw)
+    return Plot("cost", f"{measure} against the time per query. Bars: 95 % interval of the mean over queries.", draw)
 
 
 def _plain(text: str) -> str:
-    """Return a text as matplotlib shows it: no formula between dollars, and no hidden label behind an underscore."""
+    """Escape a text for matplotlib: dollars would start a formula, a leading underscore would hide a label."""
     escaped = text.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def _logarithmic(axes: "Axes") -> None:
-    """Milliseconds as numbers, not as powers of ten."""
+    """Use a logarithmic axis with plain numbers instead of powers of ten."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(lambda x, _position: f"{x:g}" if f"{x:g}".lstrip("0.")[0] in "25" else "")
 
 
 def front_plot(result: "SweepResult") -> Plot:
-    """All settings of a sweep, the front among them, and the one to choose."""
+    """Plot all settings of a sweep, the Pareto front, and the recommended setting."""
 
     def draw(axes: "Axes") -> None:
         rest = [point for point in result.points if not point.on_front]
@@ -225,13 +225,13 @@ def front_plot(result: "SweepResult") -> Plot:
             label="choice",
         )
         _logarithmic(axes)
-        axes.set_xlabel("milliseconds a query, median (logarithmic)")
+        axes.set_xlabel("milliseconds per query, median (logarithmic)")
         axes.set_ylabel(result.measure)
         axes.legend()
 
     return Plot(
         "front",
-        f"{result.measure} against the time of a query, for all settings. No setting is both faster and better "
+        f"{result.measure} against the time per query, for all settings. No setting is both faster and better "
         "than one on the Pareto front.",
         draw,
     )

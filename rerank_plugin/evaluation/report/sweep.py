@@ -21,7 +21,7 @@ def write_sweep(result: SweepResult, folder: Path) -> list[Path]:
     Write `sweep.html`, `sweep.md`, `sweep.json` and the plot.
 
     :param result: The sweep.
-    :param folder: Where to; made if it is not there.
+    :param folder: Target folder; created if it does not exist.
     :returns: The page and the Markdown file.
     :raises InputFileError: If the folder cannot be written.
     :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
@@ -35,7 +35,7 @@ def write_sweep(result: SweepResult, folder: Path) -> list[Path]:
             Table("Choice", _choice_rows(choice, result.retrieved), _CHOICE),
             Table("Pareto front", [_row(result, point) for point in result.front], _FRONT),
         ],
-        details=[Table("Everything that was tried", [_row(result, point) for point in result.points])],
+        details=[Table("All settings", [_row(result, point) for point in result.points])],
         plots=[front_plot(result)],
         examples=[],
         notes=list(result.troubles),
@@ -89,7 +89,7 @@ def _row(result: SweepResult, point: SweepPoint) -> dict[str, str]:
     return {
         "setting": point.name,
         result.measure: f"{point.quality:.4f}",
-        "ms a query": f"{point.milliseconds:.1f}",
+        "ms per query": f"{point.milliseconds:.1f}",
         "p to best": f"{point.p:.4f}",
         "p to first stage": f"{point.p_first:.4f}",
         "": ", ".join(marks),

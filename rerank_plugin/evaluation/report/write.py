@@ -1,4 +1,4 @@
-"""Write a report: a folder with a page, a Markdown file, plots, runs and figures."""
+"""Write a report: a folder with an HTML page, a Markdown file, plots, runs and figures."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PLOTS = "plots"
 
 def check_report_packages() -> None:
     """
-    Check that reports can be written, before the work is done that they are about.
+    Check that reports can be written, before any work is done.
 
     :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
     """
@@ -35,7 +35,7 @@ def write_report(result: EvalResult, folder: Path) -> list[Path]:
     Write `report.html`, `report.md`, `plots/*.png`, `results.json`, and runs and judgements that `trec_eval` reads.
 
     :param result: The evaluation.
-    :param folder: Where to; made if it is not there.
+    :param folder: Target folder; created if it does not exist.
     :returns: The page and the Markdown file.
     :raises InputFileError: If the folder cannot be written.
     :raises MissingDependencyError: If jinja2 or matplotlib is not installed.
@@ -52,9 +52,9 @@ def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain:
     """
     Write a page, the same as Markdown, their plots, and the figures.
 
-    :param report: What they show.
-    :param folder: Where to; made if it is not there.
-    :param name: Of page and Markdown file, without the ending.
+    :param report: The contents.
+    :param folder: Target folder; created if it does not exist.
+    :param name: Name of page and Markdown file, without the extension.
     :param figures: Name of the file with the figures.
     :param plain: The figures.
     :returns: The page and the Markdown file.
@@ -65,7 +65,7 @@ def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain:
     with reporting_to(folder):
         for path, template in files:
             with replace_file(path) as file:
-                # Half a surrogate pair, which JSON can hold and UTF-8 cannot, must not end the report.
+                # A lone surrogate, possible in JSON but not in UTF-8, must not stop the report.
                 file.write(render(template, report).encode(errors="replace").decode())
         for plot in report.plots:
             plot.save_png(folder / PLOTS)
@@ -76,7 +76,7 @@ def write_pages(report: Report, folder: Path, *, name: str, figures: str, plain:
 
 @contextmanager
 def reporting_to(folder: Path) -> Iterator[None]:
-    """Turn errors of the operating system into one that names the folder."""
+    """Turn errors of the operating system into an error that names the folder."""
     try:
         yield
     except OSError as error:
@@ -85,10 +85,10 @@ def reporting_to(folder: Path) -> Iterator[None]:
 
 def render(template: str, report: Report) -> str:
     """
-    Fill a template of this folder.
+    Render a template of this folder.
 
     :param template: Its file.
-    :param report: What it shows.
+    :param report: The contents.
     :raises MissingDependencyError: If jinja2 is not installed.
     """
     try:
@@ -99,12 +99,12 @@ def render(template: str, report: Report) -> str:
     is_page = template.endswith(".html.j2")
     environment = Environment(
         loader=PackageLoader("rerank_plugin.evaluation.report", "."),
-        autoescape=is_page,  # noqa: S701 - in Markdown the filter `cell` does what is needed
+        autoescape=is_page,  # noqa: S701 - the filter `cell` escapes for Markdown
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # A cell in bold is written **so**; a vertical bar would end a cell of a Markdown table.
+    # A bold cell is written **so**; an unescaped vertical bar would end a cell of a Markdown table.
     environment.filters["bold"] = lambda cell: (
         Markup("<strong>{}</strong>").format(cell.strip("*")) if cell.startswith("**") else cell
     )

@@ -1,4 +1,4 @@
-"""The seam of the second stage: a backend turns the features of a batch into logits."""
+"""Backends: each turns the features of a batch into logits."""
 
 from rerank_plugin.scoring.backends.backend import Backend, BackendInput, logits_of
 from rerank_plugin.scoring.backends.registry import BACKENDS, check_precision, conversion_recipe, resolve_backend

@@ -1,4 +1,4 @@
-"""What a backend is, what it is made from, and how many threads it may use."""
+"""The backend protocol, what a backend is built from, and how many threads it may use."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -20,11 +20,11 @@ PreparedModel = TypeVar("PreparedModel")
 @dataclass(frozen=True)
 class BackendInput(Generic[PreparedModel]):
     """
-    What a backend is made from.
+    What a backend is built from.
 
     :param model: The model, in torch (`TorchModel`) or converted for this backend (`ConvertedModel`).
-    :param precision: The precision that was asked for, perhaps `auto`.
-    :param num_threads: Threads; `None` leaves it to the backend.
+    :param precision: The requested precision, perhaps `auto`.
+    :param num_threads: Threads; `None`: the backend decides.
     :param compile_torch: Whether the torch backend compiles the model.
     """
 
@@ -38,9 +38,9 @@ class Backend(Protocol):
     """
     Runs the network.
 
-    :ivar precision: What it computes in: `fp32`, `bf16`, `fp16` or `int8`.
-    :ivar batch_tokens: Tokens of a batch, padding included, at which it is fastest; more brings nothing but memory.
-    :ivar grid: Shapes of batches that it likes. A coarse one where a new shape costs time to prepare for.
+    :ivar precision: Its precision: `fp32`, `bf16`, `fp16` or `int8`.
+    :ivar batch_tokens: Tokens of a batch, padding included, at which it is fastest; larger batches only take more memory.
+    :ivar grid: Batch shapes that suit it. A coarse grid where every new shape costs preparation time.
     """
 
     precision: str
@@ -64,15 +64,15 @@ class StreamingBackend(Protocol):
         """
         Score batches.
 
-        :param batches: See `Backend.logits`; each is asked for when the backend is ready for it.
-        :param count: How many there are.
-        :returns: For each batch what `logits` would return, in order.
+        :param batches: See `Backend.logits`; each is fetched when the backend is ready for it.
+        :param count: Number of batches.
+        :returns: What `logits` would return for each batch, in order.
         """
 
 
 def logits_of(backend: Backend, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
     """
-    Score batches, several at once where the backend can; see `StreamingBackend.stream`.
+    Score batches, several at once if the backend can; see `StreamingBackend.stream`.
 
     :raises ModelError: In a fork of the process that loaded the model; see `check_same_process`.
     """
@@ -82,9 +82,9 @@ def logits_of(backend: Backend, batches: Iterable[Features], count: int) -> Iter
 
 def available_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """
-    Count the processors that this process may use, which in a container are fewer than the machine has.
+    Count the processors that this process may use; in a container these can be fewer than the machine has.
 
-    :param quota_file: Where Linux' control groups (version 2) say which share of time they allow: quota and period.
+    :param quota_file: CPU limit of Linux control groups (version 2): quota and period.
     :returns: At least 1.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -93,5 +93,5 @@ def available_processors(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> i
         if quota != "max":
             allowed = min(allowed, ceil(int(quota) / int(period)))
     except (OSError, ValueError, ZeroDivisionError):
-        pass  # no such group: nothing is rationed
+        pass  # no such group, so no limit
     return max(1, allowed)

@@ -1,4 +1,4 @@
-"""Static int8: NNCF measures the range of each activation on real pairs, once; dynamic int8 would do it for each batch."""
+"""Static int8: NNCF measures activation ranges on real pairs once; dynamic int8 would do so for each batch."""
 
 import logging
 import random
@@ -19,9 +19,9 @@ PAIRS_PER_BATCH = 4
 
 def quantize(model: Any, tokenizer: PairTokenizer) -> Any:
     """
-    Make an int8 copy of a model.
+    Quantise a model to int8.
 
-    :param model: The model in float32, of OpenVINO or ONNX.
+    :param model: The float32 model, of OpenVINO or ONNX.
     :param tokenizer: Its tokenizer.
     :returns: The model with int8 matrix products.
     """
@@ -30,9 +30,9 @@ def quantize(model: Any, tokenizer: PairTokenizer) -> Any:
     batches = quantization_batches(tokenizer)
     nncf_logger = logging.getLogger("nncf")
     level = nncf_logger.level
-    nncf_logger.setLevel(logging.ERROR)  # it reports every layer that it looks at
+    nncf_logger.setLevel(logging.ERROR)  # it reports every layer
     try:
-        with redirect_stdout(sys.stderr):  # its progress bars would stand in the middle of a command's JSON
+        with redirect_stdout(sys.stderr):  # its progress bars would end up in a command's JSON output
             return nncf.quantize(
                 model,
                 nncf.Dataset(batches),
@@ -46,15 +46,15 @@ def quantize(model: Any, tokenizer: PairTokenizer) -> Any:
 
 def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:
     """
-    Make the inputs that static quantisation measures on.
+    Build the calibration inputs of static quantisation.
 
-    Half of the pairs are of a query and a passage that answers it, half of a query and any passage: both ends of the scores
-    occur. Texts are those of the sample corpus, English and Russian, of all its lengths.
+    Half of the pairs join a query with a passage that answers it, half with a random passage, so that high and low scores
+    occur. The texts are those of the sample corpus, English and Russian, of all its lengths.
 
     :param tokenizer: The model's tokenizer.
     :returns: Batches, always the same.
     """
-    rng = random.Random(13)  # noqa: S311 - choosing texts, no secret
+    rng = random.Random(13)  # noqa: S311 - no secret depends on it
     collection = BeirDataset(sample_corpus())
     queries = {id_: query.text for id_, query in collection.queries().items()}
     passages = {document.id: f"{document.title}\n{document.text}" for document in collection.documents()}

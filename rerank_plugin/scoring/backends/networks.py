@@ -1,4 +1,4 @@
-"""What is changed in a network of transformers before it runs: fewer layers, a shorter last layer, logits as only output."""
+"""Changes to a transformers network before it runs: fewer layers, a shorter last layer, logits as the only output."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,23 +10,23 @@ from torch.nn.functional import scaled_dot_product_attention
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-# Layers whose attention is this plain one: no relative positions, no causal mask.
+# Layers with plain attention: no relative positions, no causal mask.
 PLAIN_LAYERS = {"BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer"}
 TOLERANCE = 1e-4
 
 
 def encoder_layers(network: Any) -> Any:
-    """Return the layers of a model of transformers with the structure of BERT; `None` for another structure."""
+    """Return the layers of a transformers model with the structure of BERT; `None` for other structures."""
     return getattr(getattr(network.base_model, "encoder", None), "layer", None)
 
 
 class LogitsNetwork(torch.nn.Module):
     """
-    The network with its inputs in a fixed order and the logits as only output, as tracing wants it.
+    The network with its inputs in a fixed order and the logits as the only output, as tracing needs it.
 
     Its last layer is computed for the first token only, where the architecture allows it.
 
-    :param cross_encoder: The model; it shares its weights, and its last layer is changed. In float32 from here on.
+    :param cross_encoder: The model, changed in place: weights are shared, converted to float32, and the last layer replaced.
     :param input_names: Names of the inputs, in order.
     """
 
@@ -44,7 +44,7 @@ class LogitsNetwork(torch.nn.Module):
 
     def example(self) -> tuple[torch.Tensor, ...]:
         """
-        Inputs to trace with.
+        Return inputs to trace with.
 
         Two pairs of different length: a batch of one, or a mask of ones only, would be traced as constants.
         """
@@ -55,12 +55,12 @@ class LogitsNetwork(torch.nn.Module):
 
 class FirstTokenLayer(torch.nn.Module):
     """
-    Compute a layer's output for the first token only: the classifier reads no other.
+    A layer whose output is computed for the first token only, the only one that the classifier reads.
 
     Keys and values are still those of all tokens, so the result is the same. Of the 12 matrix products of hidden size in a
-    layer (4 of attention, 8 of feed-forward) 10 shrink to one row: of six layers 14 % of the work is saved.
+    layer (4 of attention, 8 of feed-forward) 10 shrink to one row: with six layers this saves 14 % of the work.
 
-    :param layer: A layer of one of the `PLAIN_LAYERS`.
+    :param layer: A layer of one of the classes in `PLAIN_LAYERS`.
     """
 
     def __init__(self, layer: torch.nn.Module) -> None:
@@ -90,11 +90,11 @@ class FirstTokenLayer(torch.nn.Module):
 
 def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor]) -> bool:
     """
-    Put a `FirstTokenLayer` in the place of the last layer, where the logits stay the same.
+    Replace the last layer by a `FirstTokenLayer`, if the logits stay the same.
 
-    :param network: A model of transformers for sequence classification; changed in place.
+    :param network: A transformers model for sequence classification; changed in place.
     :param example: Inputs to compare the logits on.
-    :returns: Whether it was done. `False` for other architectures, or where the logits were not the same.
+    :returns: Whether it was replaced: `False` for other architectures, or if the logits differed.
     """
     layers = encoder_layers(network)
     if layers is None or type(layers[-1]).__name__ not in PLAIN_LAYERS:
@@ -110,7 +110,7 @@ def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor
 
 
 class FirstTokenPooling(torch.nn.Module):
-    """What a pooler becomes under an early-exit head: the first token as it is."""
+    """The pooler under an early-exit head: it returns the first token unchanged."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return shape (pairs, hidden), for shape (pairs, tokens, hidden)."""
@@ -141,10 +141,10 @@ class FirstTokenHead(torch.nn.Module):
 
 def cut_after_layer(network: Any, layer: int, weight: NDArray[np.float32], bias: float) -> None:
     """
-    Keep the first layers of a network, under a linear head; it keeps its interface.
+    Cut a network to its first layers, with a linear head on top; its interface stays the same.
 
-    :param network: A model of transformers with the structure of BERT; changed in place.
-    :param layer: Layers to keep.
+    :param network: A transformers model with the structure of BERT; changed in place.
+    :param layer: Number of layers to keep.
     :param weight: See `FirstTokenHead`.
     :param bias: See `FirstTokenHead`.
     """

@@ -21,19 +21,19 @@ except ImportError as error:
     raise MissingDependencyError("backend 'onnx' needs onnxruntime: pip install 'rerank-plugin[onnx]'") from error
 
 FILE = "model.onnx"
-# torch's exporter needs it, and says so only at the end of the export.
+# torch's exporter needs it, but says so only at the end of the export.
 ONNX = ("onnx", "converting a model for backend 'onnx' needs onnx: pip install 'rerank-plugin[onnx]'")
-OPSET = 17  # the newest that the tracing exporter knows and that every onnxruntime since 1.15 runs
-# A model in one file is one protobuf message, which cannot be larger than this.
+OPSET = 17  # the newest that the tracing exporter supports and that every onnxruntime since 1.15 runs
+# A model in a single file is one protobuf message, which cannot be larger than this.
 MOST_BYTES = 2**31 - 1
 BATCH_TOKENS = 2048
 
 
 def recipe(precision: str) -> ConversionRecipe:
     """
-    Say how a model is converted to ONNX.
+    Return how a model is converted to ONNX.
 
-    :param precision: One of those of the backend; `auto` is fp32.
+    :param precision: A precision of the backend; `auto` is fp32.
     """
     stored = "int8" if precision == "int8" else "fp32"
 
@@ -62,17 +62,17 @@ class ONNXBackend:
         self.grid = ShapeGrid()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = source.num_threads or available_processors()
-        # The arena keeps the peak of the largest batch for ever.
+        # The arena would hold the memory of the largest batch for ever.
         options.enable_cpu_mem_arena = False
         file = source.model.folder / FILE
         try:
             self._session: Any = onnxruntime.InferenceSession(
                 str(file), sess_options=options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime has a class for each status, and no common one
+        except Exception as error:  # ONNX Runtime raises a class per status, without a common base
             raise ModelError(
                 f"ONNX Runtime cannot read {file} ({' '.join(str(error).split())}): "
-                "delete its folder, the model is converted again then"
+                "delete its folder, and the model is converted again"
             ) from error
 
     def logits(self, features: Features) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ def _export(model: TorchModel, file: Path) -> None:
     names = model.tokenizer.input_spec.input_names
     network = LogitsNetwork(model.cross_encoder, names)
     with warnings.catch_warnings():
-        # The exporter reports that a newer one exists (it needs two more packages, and is slower), and Python branches.
+        # The exporter warns of Python branches, and of a newer exporter (slower, and needs two more packages).
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,

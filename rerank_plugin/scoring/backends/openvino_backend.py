@@ -22,18 +22,18 @@ from rerank_plugin.scoring.tokens import Features
 
 FILE = "model.xml"
 BATCH_TOKENS = 2048
-# More streams need more batches to be kept busy than a hundred passages give.
+# More streams would need more batches than a hundred passages give.
 MOST_STREAMS = 4
-# OpenVINO compiles kernels for each shape that it has not seen, which takes a quarter of the time of a batch.
+# OpenVINO compiles kernels for each new shape, which takes a quarter of the time of a batch.
 GRID = ShapeGrid(width_step=16, powers_of_two=True)
 
 
 def recipe(precision: str) -> ConversionRecipe:
     """
-    Say how a model is converted for OpenVINO. Weights are kept in float32, or in int8; bf16 is a matter of running.
+    Return how a model is converted for OpenVINO. Weights are stored in float32 or int8; bf16 is chosen at run time.
 
-    :param precision: One of those of the backend.
-    :raises InvalidValueError: If bf16 was asked for and the CPU has none.
+    :param precision: A precision of the backend.
+    :raises InvalidValueError: If bf16 is requested and the CPU does not support it.
     """
     _computes_in(precision)
     stored = "int8" if precision == "int8" else "fp32"
@@ -49,10 +49,10 @@ def recipe(precision: str) -> ConversionRecipe:
 
 
 def _computes_in(precision: str) -> str:
-    """Return `bf16` where the CPU has units for it and fp32 was not asked for, else `fp32`."""
+    """Return `bf16` if the CPU supports it and fp32 is not requested, else `fp32`."""
     has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and not has_bf16:
-        raise InvalidValueError("this CPU has no units for bf16: choose precision 'auto', 'fp32' or 'int8'")
+        raise InvalidValueError("this CPU does not support bf16: choose precision 'auto', 'fp32' or 'int8'")
     return "bf16" if has_bf16 and precision != "fp32" else "fp32"
 
 
@@ -60,10 +60,11 @@ class OpenVINOBackend:
     """
     Run the model in OpenVINO on the CPU.
 
-    Precision `auto` is bf16 where the CPU has units for it, else fp32. The rest of an int8 network computes likewise.
+    Precision `auto` is bf16 if the CPU supports it, else fp32. The layers of an int8 network that are not quantised compute
+    in the same.
 
     :param source: The converted model, and how to run it.
-    :raises InvalidValueError: If bf16 was asked for and the CPU has none.
+    :raises InvalidValueError: If bf16 is requested and the CPU does not support it.
     :raises ModelError: If OpenVINO cannot read the model.
     """
 
@@ -74,7 +75,7 @@ class OpenVINOBackend:
         self.grid = replace(GRID, own_width=self.precision != "fp32")
         self._threads = source.num_threads or available_processors()
         self._options = {
-            # Left alone, OpenVINO takes bf16 wherever it can, whatever was asked for.
+            # By default OpenVINO uses bf16 wherever it can, whatever precision was requested.
             "INFERENCE_PRECISION_HINT": "bf16" if computing == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self._threads,
         }
@@ -84,12 +85,12 @@ class OpenVINOBackend:
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO cannot read {self._file} ({' '.join(str(error).split())[:200]}): "
-                "delete its folder, the model is converted again then"
+                "delete its folder, and the model is converted again"
             ) from error
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch, with all threads. See `Backend.logits`."""
-        # A new request a call: the compiled model is shared between threads, a request must not be.
+        # A new request per call: threads may share the compiled model, but not a request.
         request = self._alone.create_infer_request()
         request.infer(features)
         return _scores(request)
@@ -117,16 +118,16 @@ class OpenVINOBackend:
                 request.wait()
                 yield _scores(request)
         finally:
-            for request in running:  # whoever stopped asking must not leave work behind
+            for request in running:  # a consumer that stops early must not leave work running
                 request.wait()
 
     @cached_property
     def _side_by_side(self) -> Any:
         """
-        The model once more, compiled for several batches at once.
+        The model compiled a second time, for several batches at once.
 
-        Threads that share a batch wait for each other at every layer: with a stream for each thread, 100 passages took 15 %
-        less time in bf16, 20 % in int8. Made when it is first needed, as it has a copy of the weights of its own.
+        Threads that share a batch wait for each other at every layer: with one stream per thread, 100 passages took 15 %
+        less time in bf16, 20 % in int8. Compiled on first use, as it holds its own copy of the weights.
         """
         streams = min(self._threads, MOST_STREAMS)
         return self._core.compile_model(self._file, "CPU", {**self._options, "NUM_STREAMS": streams})
@@ -143,7 +144,7 @@ def _convert(model: TorchModel) -> Any:
     names = model.tokenizer.input_spec.input_names
     network = LogitsNetwork(model.cross_encoder, names)
     with warnings.catch_warnings():
-        # The tracer reports Python branches in transformers' mask code; the parity tests cover what they decide.
+        # The tracer warns of Python branches in transformers' mask code; the parity tests cover them.
         warnings.simplefilter("ignore")
         converted = openvino.convert_model(network, example_input=network.example())
     for port, name in zip(converted.inputs, names, strict=True):

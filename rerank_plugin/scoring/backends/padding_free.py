@@ -1,4 +1,4 @@
-"""A BERT without padding: the pairs of a batch lie one after another, and attention stays inside each of them."""
+"""BERT without padding: the pairs of a batch are concatenated, and attention stays within each pair."""
 
 from typing import Any, cast
 
@@ -15,14 +15,14 @@ TOLERANCE = 0.05  # of a logit, in half precision
 
 class PaddingFreeBert(torch.nn.Module):
     """
-    Compute the logits of a BERT cross-encoder for pairs of any lengths, without a padded token.
+    Compute the logits of a BERT cross-encoder for pairs of any lengths, without padding tokens.
 
-    Query, key and value are one matrix product, and the last layer is computed for the first token only: the classifier
-    reads no other. On CUDA attention is FlashAttention for sequences of several lengths (`torch.nn.attention.varlen`);
-    elsewhere, where that does not exist, each pair is attended to by itself.
+    Query, key and value are one matrix product, and the last layer is computed for the first token only, the only one that
+    the classifier reads. On CUDA, attention is variable-length FlashAttention (`torch.nn.attention.varlen`); elsewhere,
+    where that does not exist, attention is computed pair by pair.
 
-    :param network: A `BertForSequenceClassification` of transformers with one output. Its weights are shared, but
-        for those of query, key and value.
+    :param network: A `BertForSequenceClassification` of transformers with one output. Its weights are shared, except those
+        of query, key and value.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -30,15 +30,18 @@ class PaddingFreeBert(torch.nn.Module):
         self._network = cast("Any", network)
         self._layers = list(encoder_layers(network))
         self._heads = self._network.config.num_attention_heads
-        own = [layer.attention.self for layer in self._layers]
+        attentions = [layer.attention.self for layer in self._layers]
         self._qkv = [
-            tuple(torch.cat([getattr(part, name) for part in (x.query, x.key, x.value)]) for name in ("weight", "bias"))
-            for x in own
+            tuple(
+                torch.cat([getattr(projection, name) for projection in (x.query, x.key, x.value)])
+                for name in ("weight", "bias")
+            )
+            for x in attentions
         ]
 
     def score(self, features: Features, device: torch.device) -> torch.Tensor:
         """
-        Take the padding out of a batch and score it.
+        Remove the padding of a batch and score it.
 
         :param features: Arrays of shape (pairs, tokens), by input name.
         :param device: Where the network is.
@@ -54,8 +57,8 @@ class PaddingFreeBert(torch.nn.Module):
         """
         Return the logits, shape (pairs,).
 
-        :param input_ids: Of all pairs, one after another, shape (tokens,).
-        :param token_type_ids: The same for the types.
+        :param input_ids: Token ids of all pairs, concatenated, shape (tokens,).
+        :param token_type_ids: Token types, same shape.
         :param lengths: Tokens of each pair, shape (pairs,), on the CPU.
         """
         device, longest = input_ids.device, int(lengths.max())
@@ -89,38 +92,38 @@ def _attend(
     ends: tuple[torch.Tensor, torch.Tensor],
     longest: tuple[int, int],
 ) -> torch.Tensor:
-    """Attention of each pair's queries to its own keys; all of shape (tokens, heads, size)."""
+    """Compute attention within each pair; all tensors have shape (tokens, heads, size)."""
     if q.is_cuda:
         from torch.nn.attention.varlen import varlen_attn
 
         return cast("torch.Tensor", varlen_attn(q.contiguous(), k, v, *ends, *longest))
-    own = (torch.split(tensor, of.diff().tolist()) for tensor, of in ((q, ends[0]), (k, ends[1]), (v, ends[1])))
+    by_pair = (torch.split(tensor, of.diff().tolist()) for tensor, of in ((q, ends[0]), (k, ends[1]), (v, ends[1])))
     return torch.cat(
         [
-            scaled_dot_product_attention(*(part.transpose(0, 1) for part in pair)).transpose(0, 1)
-            for pair in zip(*own, strict=True)
+            scaled_dot_product_attention(*(tensor.transpose(0, 1) for tensor in pair)).transpose(0, 1)
+            for pair in zip(*by_pair, strict=True)
         ]
     )
 
 
 def without_padding(network: torch.nn.Module, example: Features) -> PaddingFreeBert | None:
     """
-    Make the padding-free form of a network, where there is one and it gives the same logits.
+    Build the padding-free form of a network, if there is one and its logits are the same.
 
-    :param network: A model of transformers for sequence classification.
+    :param network: A transformers model for sequence classification.
     :param example: Inputs to compare the logits on.
-    :returns: The module; `None` for other architectures, a torch without attention for several lengths (before 2.10), a
-        device that it does not run on, or where the logits are not the same.
+    :returns: The module; `None` for other architectures, a torch without variable-length attention (before 2.10), a device
+        that does not support it, or if the logits differ.
     """
     if type(network).__name__ != ARCHITECTURE:
         return None
     device = cast("Any", network).device
-    made = PaddingFreeBert(network)
+    padding_free = PaddingFreeBert(network)
     try:
         with torch.inference_mode():
-            found = made.score(example, device)
+            logits = padding_free.score(example, device)
             inputs = {name: torch.from_numpy(array).to(device) for name, array in example.items()}
-            same = torch.allclose(cast("Any", network)(**inputs).logits.view(-1), found, atol=TOLERANCE)
+            same = torch.allclose(cast("Any", network)(**inputs).logits.view(-1), logits, atol=TOLERANCE)
     except (ImportError, RuntimeError):
         return None
-    return made if same else None
+    return padding_free if same else None

@@ -1,4 +1,4 @@
-"""Which backends there are, which precisions they compute in, and what `auto` means."""
+"""The available backends, their precisions, and what `auto` means."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -9,7 +9,7 @@ from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.scoring.backends.backend import Backend, BackendInput
 from rerank_plugin.scoring.loading.converted import ConversionRecipe
 
-# The modules import their libraries: each is imported only when its backend is chosen.
+# Each module imports its library, so it is imported only when its backend is chosen.
 HERE = "rerank_plugin.scoring.backends"
 CONVERTING = {"openvino": f"{HERE}.openvino_backend", "onnx": f"{HERE}.onnx_backend"}
 
@@ -32,7 +32,7 @@ def _onnx(source: BackendInput[Any]) -> Backend:
 
 
 BACKENDS: dict[str, BackendFactory] = {"torch": _torch, "openvino": _openvino, "onnx": _onnx}
-# Backends that run on the CPU only, with the package that each needs and how to get it.
+# Backends that run on the CPU only, with the package that each needs and how to install it.
 CPU_BACKENDS = {
     "openvino": ("openvino", "backend 'openvino' needs openvino: pip install openvino"),
     "onnx": ("onnxruntime", "backend 'onnx' needs onnxruntime: pip install 'rerank-plugin[onnx]'"),
@@ -46,12 +46,12 @@ PRECISIONS = {
 
 def resolve_backend(name: str, *, device: str) -> str:
     """
-    Say which backend a name means on a device.
+    Resolve the name of a backend on a device.
 
     :param name: A key of `BACKENDS`, or `auto`: on a CPU OpenVINO if it is installed, else ONNX Runtime; torch elsewhere.
     :param device: The torch device, for example `cpu` or `cuda:0`.
     :returns: A key of `BACKENDS`.
-    :raises InvalidValueError: If there is no such backend, or it cannot run on the device.
+    :raises InvalidValueError: If the backend is unknown, or cannot run on the device.
     :raises MissingDependencyError: If its package is not installed.
     """
     if name == "auto":
@@ -72,9 +72,9 @@ def check_precision(precision: str, *, backend: str) -> None:
     """
     Check that a backend has a precision.
 
-    :param precision: What was asked for.
+    :param precision: The requested precision.
     :param backend: A key of `BACKENDS`.
-    :raises InvalidValueError: If it has not.
+    :raises InvalidValueError: If it does not.
     """
     choices = PRECISIONS.get(backend, ("auto",))
     if precision not in choices:
@@ -83,12 +83,12 @@ def check_precision(precision: str, *, backend: str) -> None:
 
 def conversion_recipe(backend: str, precision: str) -> ConversionRecipe | None:
     """
-    Say how models are converted for a backend.
+    Return how models are converted for a backend.
 
     :param backend: A key of `BACKENDS`.
-    :param precision: One that it has.
+    :param precision: A precision of the backend.
     :returns: The recipe; `None` for a backend that runs the model in torch.
-    :raises InvalidValueError: If the CPU does not compute in the precision.
+    :raises InvalidValueError: If the CPU does not support the precision.
     """
     if backend not in CONVERTING:
         return None

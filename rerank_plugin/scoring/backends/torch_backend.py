@@ -1,4 +1,4 @@
-"""The cross-encoder in torch: sentence-transformers' own code, or without padding where the device can."""
+"""The cross-encoder in torch: sentence-transformers' own forward pass, or without padding where the device supports it."""
 
 from typing import Any, cast
 
@@ -16,9 +16,9 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 CPU_BATCH_TOKENS = 4096
 GPU_BATCH_TOKENS = 16_384
-# An H100 computes about as many tokens of a MiniLM-L6 in the time in which Python starts the kernels of a batch.
+# While Python launches the kernels of a batch, an H100 could compute about this many tokens of a MiniLM-L6.
 GPU_BATCH_COST = 4096
-# Without padding, larger batches are still a little faster: 18,600 and 21,900 passages a second on an H100.
+# Without padding, this larger batch is faster still: 21,900 passages a second on an H100 instead of 18,600.
 PADDING_FREE_BATCH_TOKENS = 65_536
 
 
@@ -26,11 +26,11 @@ class TorchBackend:
     """
     Run the model in torch, on any device.
 
-    Precision `auto` is the one that the model was loaded with on a CPU (`model_kwargs` can choose it), and fp16 elsewhere.
+    Precision `auto` is, on a CPU, the one that the model was loaded with (`model_kwargs` can choose it), elsewhere fp16.
     On CUDA, in half precision, a BERT runs without padding; see `PaddingFreeBert`.
 
-    :param source: The model, and how to run it. The number of threads is set for all of torch in this process: torch has no
-        other setting.
+    :param source: The model, and how to run it. The number of threads applies to all of torch in this process: torch has no
+        narrower setting.
     """
 
     def __init__(self, source: BackendInput[TorchModel]) -> None:

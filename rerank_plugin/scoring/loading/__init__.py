@@ -1,6 +1,6 @@
 """
-How a model gets into memory, in one line: each step takes what the one before it returned.
+Loading a model, in steps: each takes what the previous one returned.
 
-`ModelSpec` -> `locate` (folder and fingerprint) -> `load_in_torch`, or `open_converted` which calls it where no converted
-copy exists yet (weights and tokenizer) -> a backend.
+`ModelSpec` -> `locate` (folder and fingerprint) -> `load_in_torch`, or `open_converted`, which calls it if there is no
+converted copy yet (weights and tokenizer) -> a backend.
 """

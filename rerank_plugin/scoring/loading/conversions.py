@@ -20,7 +20,7 @@ from rerank_plugin.locks import LocksUnavailableError, acquire_lock
 logger = logging.getLogger(__name__)
 
 FORMAT = 2
-# Written last: a folder that has it is complete. It lists the other files with their sizes and checksums.
+# Written last, so a folder that has it is complete. It lists the other files with their sizes and checksums.
 RECORD = "conversion.json"
 PARTIAL = ".partial"
 BLOCK = 1 << 22
@@ -29,13 +29,13 @@ BLOCK = 1 << 22
 @dataclass(frozen=True)
 class Conversion:
     """
-    What decides about the bytes of a converted model.
+    What a converted model depends on.
 
-    :param fingerprint: The model, see `fingerprint`.
-    :param backend: What it is converted for.
-    :param precision: Of its weights.
-    :param versions: Of the libraries that convert and run it.
-    :param name: What people call it; for the folder's name only.
+    :param fingerprint: The model's fingerprint, see `fingerprint`.
+    :param backend: The backend that it is converted for.
+    :param precision: Precision of the stored weights.
+    :param versions: Versions of the libraries that convert and run it.
+    :param name: Readable name of the model; used in the folder's name only.
     """
 
     fingerprint: str
@@ -46,7 +46,7 @@ class Conversion:
 
     @property
     def folder_name(self) -> str:
-        """A name that people can read, with the hash of everything behind it."""
+        """A readable name, followed by a hash of everything else."""
         facts = [FORMAT, self.fingerprint, self.backend, self.precision, self.versions]
         key = sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return f"{self.name[:80]}-{self.backend}-{self.precision}-{key}"
@@ -54,12 +54,12 @@ class Conversion:
 
 def find_or_convert(conversion: Conversion, write: Callable[[Path], None]) -> Path:
     """
-    Return the folder of a converted model; convert it if there is none, or if a file of it is damaged.
+    Return the folder of a converted model; convert it if there is none, or if one of its files is damaged.
 
-    The folder appears in one step, complete. Of several processes that need the same conversion one makes it, and the others
-    wait for it. Nothing is written where an intact conversion exists: a cache that cannot be written is enough then.
+    The folder appears atomically, complete. Of several processes that need the same conversion, one makes it while the
+    others wait. If an intact conversion exists, nothing is written: a read-only cache is enough.
 
-    :param conversion: Which one.
+    :param conversion: The conversion.
     :param write: Writes all files into the folder that it is given.
     :returns: The folder.
     :raises ModelError: If the cache folder cannot be written.
@@ -88,12 +88,12 @@ def find_or_convert(conversion: Conversion, write: Callable[[Path], None]) -> Pa
 
 def find_damage(folder: Path) -> str | None:
     """
-    Compare a converted model with the sizes and checksums that were recorded when it was made.
+    Compare a converted model with the sizes and checksums recorded when it was made.
 
-    CRC-32 finds what disks and interrupted copies do to a file, at about 50 ms for 90 MB, half of what SHA-256 takes.
+    CRC-32 detects disk errors and interrupted copies. It takes about 50 ms for 90 MB, half as long as SHA-256.
 
     :param folder: The folder of the conversion.
-    :returns: What is wrong; `None` if nothing is.
+    :returns: What is damaged; `None` if nothing is.
     """
     if not folder.is_dir():
         return "it does not exist"
@@ -121,7 +121,7 @@ def _damage_of(file: Path, size: int, checksum: int) -> str | None:
 
 
 def _convert(conversion: Conversion, write: Callable[[Path], None], folder: Path) -> None:
-    """Make a conversion beside its place, and put it there in one step. The caller holds the lock."""
+    """Make a conversion in a partial folder, and move it into place atomically. The caller holds the lock."""
     logger.info("Converting %s for %s in %s", conversion.name, conversion.backend, conversion.precision)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     replaced = partial.with_name(f"{partial.name.removesuffix(PARTIAL)}-old{PARTIAL}")
@@ -134,12 +134,12 @@ def _convert(conversion: Conversion, write: Callable[[Path], None], folder: Path
         }
         record: dict[str, Any] = {"format": FORMAT, **asdict(conversion), "files": files}
         (partial / RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
-        partial.chmod(0o755)  # mkdtemp makes a folder that only its owner can read; a cache may be shared
+        partial.chmod(0o755)  # mkdtemp's folder is readable by its owner only, but a cache may be shared
         if folder.exists():
-            folder.rename(replaced)  # a process that has the damaged files open keeps them
+            folder.rename(replaced)  # processes that have the damaged files open keep them
         partial.rename(folder)
     except OSError:
-        # Without locks (see `_lock`) another process can have been faster.
+        # Without locks (see `_lock`) another process may have been faster.
         if find_damage(folder) is not None:
             raise
     finally:

@@ -1,4 +1,4 @@
-"""A model as a backend's own file, with its tokenizer: converted once, then read from disk without torch."""
+"""A model in a backend's own format, with its tokenizer: converted once, then read from disk without torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from rerank_plugin.scoring.tokens import PairTokenizer
 @dataclass(frozen=True)
 class ConversionRecipe:
     """
-    How a backend makes its own file of a model.
+    How a model is converted to a backend's own format.
 
-    :param backend: Its name.
-    :param precision: Of the weights in the file.
-    :param versions: Of the libraries that the file depends on.
+    :param backend: Name of the backend.
+    :param precision: Precision of the stored weights.
+    :param versions: Versions of the libraries that the file depends on.
     :param write: Writes the file into the folder that it is given.
-    :param needs: Packages that converting takes, beyond those that running takes, each with the message if it is missing.
+    :param needs: Packages needed to convert, beyond those needed to run, each with the error message if it is missing.
     """
 
     backend: str
@@ -34,10 +34,10 @@ class ConversionRecipe:
 @dataclass(frozen=True)
 class ConvertedModel:
     """
-    A model as a backend's own file.
+    A model in a backend's own format.
 
-    :param located: Where it came from.
-    :param folder: The folder of what the recipe wrote, checked against its checksums.
+    :param located: The model that it was converted from.
+    :param folder: The folder that the recipe wrote, checked against its checksums.
     :param tokenizer: Its tokenizer.
     """
 
@@ -48,13 +48,13 @@ class ConvertedModel:
 
 def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> ConvertedModel:
     """
-    Find the converted copy of a model, or make it.
+    Open the converted copy of a model; convert the model if there is none.
 
     :param located: The model.
     :param recipe: How to convert it.
     :returns: The copy, with its tokenizer.
     :raises ModelError: If the model cannot be loaded or converted, or the copy cannot be kept.
-    :raises MissingDependencyError: If converting needs a package that is not installed; before anything is loaded.
+    :raises MissingDependencyError: If converting needs a package that is not installed; raised before anything is loaded.
     """
 
     def write(folder: Path) -> None:
@@ -66,7 +66,7 @@ def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> Converted
             recipe.write(model, folder)
         except (RerankError, OSError, MemoryError):
             raise
-        except Exception as error:  # what the exporters make of a network that they do not know
+        except Exception as error:  # whatever an exporter raises for a network that it does not support
             raise ModelError(
                 f"model {located.spec.model!r} cannot be converted for backend {recipe.backend!r}: "
                 f"{' '.join(str(error).split())[:200] or type(error).__name__}; "
@@ -78,8 +78,8 @@ def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> Converted
     folder = find_or_convert(Conversion(located.fingerprint, recipe.backend, recipe.precision, recipe.versions, name), write)
     try:
         return ConvertedModel(located, folder, PairTokenizer.load(folder))
-    except Exception as error:  # the checksums are right: another version of the library wrote or reads it differently
+    except Exception as error:  # the checksums match, so another version of the library wrote it
         raise ModelError(
             f"the tokenizer in {folder} cannot be read ({' '.join(str(error).split())}): "
-            "delete the folder, the model is converted again then"
+            "delete the folder, and the model is converted again"
         ) from error

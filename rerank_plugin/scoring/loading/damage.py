@@ -1,4 +1,4 @@
-"""Find the damaged file in a model's folder, once loading has failed."""
+"""Find the damaged file in a model's folder, after loading has failed."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ SINGLE_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 
 def find_damaged_file(folder: Path) -> str | None:
     """
-    Look at each file of a model by itself.
+    Check each file of a model.
 
     :param folder: The model's folder.
-    :returns: Which file is damaged and how; `None` if none is, as far as can be seen.
+    :returns: Which file is damaged and how; `None` if no damage is visible.
     """
     for file in sorted(folder.glob("*.json")):
         reason = _json_damage(file)
@@ -23,7 +23,7 @@ def find_damaged_file(folder: Path) -> str | None:
             return f"{file} {reason}"
     pickles = sorted(folder.glob("*.bin"))
     if any(folder.glob("*.safetensors")):
-        return None  # the pickled copies beside it are not read
+        return None  # pickled copies beside it are not read
     if not pickles:
         return f"{folder} has no weights (model.safetensors)"
     return next((f"{file} {reason}" for file in pickles if (reason := _pickle_damage(file)) is not None), None)
@@ -35,14 +35,14 @@ def _json_damage(file: Path) -> str | None:
     except (ValueError, RecursionError, OSError) as error:
         return f"is damaged ({type(error).__name__}: {' '.join(str(error).split())})"
     if file.name in SINGLE_FILES and not isinstance(content, dict):
-        return f"is damaged (it holds no object, but a {type(content).__name__})"
+        return f"is damaged (it holds a {type(content).__name__} instead of an object)"
     if file.name == "tokenizer.json":
         from tokenizers import Tokenizer
 
         try:
             Tokenizer.from_file(str(file))
         except Exception as error:  # noqa: BLE001 - the library raises no narrower class
-            return f"is no tokenizer ({' '.join(str(error).split())})"
+            return f"is not a tokenizer ({' '.join(str(error).split())})"
     return None
 
 
@@ -62,6 +62,6 @@ def _pickle_damage(file: Path) -> str | None:
 
     try:
         torch.load(file, map_location="meta", weights_only=True)
-    except Exception:  # noqa: BLE001 - whatever its unpickler makes of garbage
+    except Exception:  # noqa: BLE001 - whatever the unpickler raises for garbage
         return "is a pickle that holds more than weights, or is damaged (nothing in it was executed)"
     return None

@@ -1,4 +1,4 @@
-"""Tell models apart by what they compute, not by what they are called."""
+"""Identify models by what they compute, not by name."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# What decides about a model's outputs; not the model card, a calibration, or converted copies beside it.
+# Files that a model's outputs depend on: not the model card, a calibration, or converted copies.
 SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
 FILES_WITHOUT_EFFECT = {"calibration.json"}
 FOLDERS_WITHOUT_EFFECT = ("checkpoint-", "onnx", "openvino", "runs")
@@ -18,14 +18,14 @@ def fingerprint_folder(folder: Path, settings: Mapping[str, Any]) -> str:
     Hash the files of a model.
 
     :param folder: The model's folder.
-    :param settings: What else changes its outputs, such as keyword arguments of loading.
+    :param settings: Other settings that its outputs depend on, such as keyword arguments of loading.
     :returns: 32 hexadecimal digits.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder)
         has_no_effect = relative.name in FILES_WITHOUT_EFFECT or any(
-            part.startswith(FOLDERS_WITHOUT_EFFECT) for part in relative.parts[:-1]
+            name.startswith(FOLDERS_WITHOUT_EFFECT) for name in relative.parts[:-1]
         )
         if file.suffix not in SUFFIXES or has_no_effect or not file.is_file():
             continue

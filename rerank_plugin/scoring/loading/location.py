@@ -1,4 +1,4 @@
-"""First step of loading: where a model's files are, and which bytes they hold."""
+"""First step of loading: find a model's files, and fingerprint them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,10 @@ class LocatedModel:
     """
     A model whose files were found.
 
-    :param spec: Which model, and how to load it.
-    :param folder: The folder of its config.json. Of a Hub model it may hold nothing else yet, see `fetch`.
-    :param commit: The commit on the Hub; `None` for a folder of this machine.
-    :param fingerprint: Tells the model and the settings of its loading apart from others.
+    :param spec: The model, and how to load it.
+    :param folder: The folder of its config.json. For a Hub model it may hold nothing else yet, see `fetch`.
+    :param commit: The commit on the Hub; `None` for a local folder.
+    :param fingerprint: Identifies the model and its loading settings.
     """
 
     spec: ModelSpec
@@ -43,12 +43,12 @@ class LocatedModel:
 
 def locate(spec: ModelSpec) -> LocatedModel:
     """
-    Find a model, without transformers and torch. Of a Hub model nothing but the configuration is downloaded.
+    Find a model, without transformers and torch. Of a Hub model only the configuration is downloaded.
 
-    :param spec: Which model. A branch or tag of the Hub is resolved to its commit here, once for all later steps; without
-        network to the commit in the Hub's cache.
+    :param spec: The model. A Hub branch or tag is resolved to its commit here, once for all later steps; offline, to the
+        commit in the Hub's cache.
     :returns: The model.
-    :raises ModelError: If there is none, or its files cannot be read.
+    :raises ModelError: If there is no such model, or its files cannot be read.
     :raises InvalidValueError: If its options contradict each other.
     """
     source, hub = resolve_model(spec.model), spec.hub_options()
@@ -58,13 +58,14 @@ def locate(spec: ModelSpec) -> LocatedModel:
         return LocatedModel(spec, folder, commit, fingerprint_name(f"{source}@{commit}/{hub.subfolder}", settings))
     if hub.revision is not None:
         raise InvalidValueError(
-            f"revision {hub.revision!r} names a commit of the Hub, but model {spec.model!r} is a folder: leave revision out"
+            f"revision {hub.revision!r} selects a commit on the Hub, but model {spec.model!r} is a folder: "
+            "leave revision out"
         )
     folder = Path(source, hub.subfolder)
     if not folder.resolve().is_relative_to(Path(source).resolve()):
         raise InvalidValueError(f"subfolder {hub.subfolder!r} is not inside model {spec.model!r}: give a folder below it")
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} is no model: it has no {CONFIG}")
+        raise ModelError(f"{folder} is not a model: it has no {CONFIG}")
     try:
         return LocatedModel(spec, folder, None, fingerprint_folder(folder, settings))
     except OSError as error:
@@ -73,11 +74,11 @@ def locate(spec: ModelSpec) -> LocatedModel:
 
 def fetch(located: LocatedModel) -> Path:
     """
-    Download what a Hub model still lacks: every file of the commit that was located.
+    Download the missing files of a Hub model, from the commit that was located.
 
     :param located: The model.
     :returns: The folder with configuration, tokenizer and weights, all of one commit.
-    :raises ModelError: If the Hub cannot be reached, or refuses.
+    :raises ModelError: If the Hub cannot be reached, or refuses the download.
     """
     if located.commit is None:
         return located.folder
@@ -98,7 +99,7 @@ def fetch(located: LocatedModel) -> Path:
                 ignore_patterns=unwanted,
             )
             if any(located.folder.glob("*.safetensors")):
-                break  # the same weights once more, pickled, are not needed
+                break  # the pickled copy of the same weights is not needed
     except (OSError, ValueError) as error:
         raise not_loaded(located.spec.model, error) from error
     return located.folder

@@ -1,4 +1,4 @@
-"""Which model, and how it shall be loaded: a bundled name, a folder, or a Hub id."""
+"""Model specification: a bundled name, a folder or a Hub id, and how to load it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_do
 @dataclass(frozen=True)
 class HubOptions:
     """
-    Where the files of a model come from. Configuration, tokenizer and weights all follow it.
+    Where the files of a model come from. The options apply to configuration, tokenizer and weights.
 
     :param revision: Branch, tag or commit on the Hub; `None`: the main branch.
     :param token: Access token of the Hub.
     :param cache_dir: Where downloads are kept; `None`: the Hub's own cache.
-    :param local_files_only: Use what was downloaded before, and nothing else.
-    :param force_download: Download again what is in the cache.
-    :param subfolder: Folder inside the repository or the model's folder; empty: the top.
+    :param local_files_only: Use only what was downloaded before.
+    :param force_download: Download again even what is in the cache.
+    :param subfolder: Folder inside the repository or the model's folder; empty: the top level.
     """
 
     revision: str | None = None
@@ -40,9 +40,9 @@ class HubOptions:
 @dataclass(frozen=True)
 class ModelSpec:
     """
-    Which model, and how sentence-transformers shall load it.
+    A model, and how sentence-transformers loads it.
 
-    The arguments that say where files come from (see `HUB_ARGUMENTS`) may stand in any of the three dictionaries; they
+    The arguments that say where files come from (see `HUB_ARGUMENTS`) may be given in any of the three dictionaries; they
     apply to configuration, tokenizer and weights alike.
 
     :param model: A bundled name, a folder, or a Hub id (`owner/name`).
@@ -57,7 +57,7 @@ class ModelSpec:
 
     model: str
     device: str = "cpu"
-    # Tokens of the Hub are not for logs.
+    # Access tokens must not appear in logs.
     token: str | None = field(default=None, repr=False)
     trust_remote_code: bool = False
     model_kwargs: dict[str, Any] | None = field(default=None, repr=False)
@@ -69,7 +69,7 @@ class ModelSpec:
         """
         Collect the arguments that say where files come from.
 
-        :raises InvalidValueError: If two of the dictionaries disagree on one.
+        :raises InvalidValueError: If two of the dictionaries contradict each other.
         """
         options: dict[str, Any] = {}
         for place in ("model_kwargs", "tokenizer_kwargs", "config_kwargs"):
@@ -81,7 +81,7 @@ class ModelSpec:
                     raise InvalidValueError(
                         f"{name} in {place} differs from the one given before it"
                         + ("" if name == "token" else f" ({shown(value)} and {shown(options[name])})")
-                        + ": configuration, tokenizer and weights come from one place, give it once, in model_kwargs"
+                        + ": configuration, tokenizer and weights come from one place, so give it once, in model_kwargs"
                     )
                 options[name] = value
         if self.token is not None:
@@ -99,7 +99,7 @@ class ModelSpec:
         }
 
     def output_settings(self) -> Mapping[str, Any]:
-        """Return what, besides the model's files, decides about its outputs."""
+        """Return what a model's outputs depend on, besides its files."""
         return {**self.loading_kwargs(), "early_exit": self.early_exit}
 
 
@@ -110,12 +110,12 @@ def bundled_models() -> list[str]:
 
 def resolve_model(model: str) -> str:
     """
-    Turn what a user wrote into a folder or a Hub id.
+    Resolve a user's model name to a folder or a Hub id.
 
     :param model: A bundled name, a folder, or a Hub id.
-    :returns: The folder, or the Hub id as it was; whether it exists on the Hub shows at loading.
+    :returns: The folder, or the Hub id unchanged; whether it exists on the Hub is checked at loading.
     :raises ModelError: If it is none of these.
-    :raises InvalidValueError: If it is no text.
+    :raises InvalidValueError: If it is not text.
     """
     check_text("model", str(model) if isinstance(model, Path) else model)
     model = str(model)
@@ -131,17 +131,17 @@ def resolve_model(model: str) -> str:
     if not is_hub_id:
         raise ModelError(
             f"unknown model {shown(model)}: there is no such folder; bundled models are {bundled_models()}, "
-            "and a model of the Hub is written owner/name"
+            "and a Hub model is written owner/name"
         )
     return model
 
 
 def not_loaded(model: str, error: Exception) -> ModelError:
     """
-    Say in a line why a model could not be loaded.
+    Explain in one line why a model could not be loaded.
 
-    :param model: What the user wrote.
-    :param error: What transformers said.
+    :param model: The model as the user gave it.
+    :param error: The error of transformers.
     """
     reason = " ".join(str(error).split()) or type(error).__name__
     if len(reason) > LONGEST_REASON:

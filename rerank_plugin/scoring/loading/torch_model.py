@@ -1,4 +1,4 @@
-"""The model in torch, with its tokenizer: what the torch backend runs, and what the others are converted from."""
+"""The model in torch, with its tokenizer: run by the torch backend, and converted for the others."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class TorchModel:
     """
     A model in torch.
 
-    :param located: Where it came from.
+    :param located: Its location and spec.
     :param cross_encoder: The model in evaluation mode, on its device.
     :param tokenizer: Its tokenizer.
     """
@@ -34,11 +34,11 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
     """
     Load a model in torch.
 
-    Weights are read as tensors only: of a pickled file nothing is executed, and one that holds other objects is refused.
+    Weights are read as tensors only: nothing in a pickled file is executed, and a file with other objects is refused.
 
     :param located: The model.
     :returns: The model and its tokenizer.
-    :raises ModelError: If it cannot be read, lacks weights, or is no cross-encoder with one output.
+    :raises ModelError: If it cannot be read, lacks weights, or is not a cross-encoder with one output.
     """
     spec, folder = located.spec, fetch(located)
     from sentence_transformers import CrossEncoder
@@ -52,7 +52,7 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
             str(folder),
             device=spec.device,
             **trust,
-            # Everything was fetched: nothing may come from another place, or from another commit.
+            # All files were fetched: nothing may come from another place or commit.
             local_files_only=True,
             token=located.spec.hub_options().token,
             model_kwargs=kwargs["model_kwargs"],
@@ -67,13 +67,13 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
         _check_vocabulary(folder, tokenizer, network)
     except (ModelError, MemoryError):
         raise
-    except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code make of a broken file
+    except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code raise for a broken file
         raise _explain(spec, folder, error) from error
     return TorchModel(located, model.eval(), tokenizer)
 
 
 def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
-    """Name the file that keeps a model from loading, where one can be made out."""
+    """Name the file that keeps a model from loading, if it can be found."""
     damaged = find_damaged_file(folder)
     if damaged is not None:
         return ModelError(f"model {spec.model!r} cannot be loaded: {damaged}; copy or download the model again")
@@ -88,9 +88,9 @@ def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
 def _check_architecture(spec: ModelSpec, architectures: list[str], num_labels: int) -> None:
     is_classifier = any(str(name).endswith("ForSequenceClassification") for name in architectures)
     if not is_classifier and not spec.trust_remote_code:
-        # sentence-transformers would load an embedding model too, under a head of random weights.
+        # sentence-transformers would also load an embedding model, with a head of random weights.
         raise ModelError(
-            f"model {spec.model!r} is no cross-encoder: its architecture is {architectures or 'not given'}, "
+            f"model {spec.model!r} is not a cross-encoder: its architecture is {architectures or 'not given'}, "
             "a cross-encoder has one that ends in ForSequenceClassification"
         )
     if num_labels != 1:
@@ -101,8 +101,8 @@ def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
     """
     Refuse a model of which some weights are missing: transformers fills them with random numbers, and only warns.
 
-    Parameters that were read carry a mark of transformers. Where one has none, transformers is asked which ones
-    were missing, which takes loading the weights once more.
+    transformers marks the parameters that it has read. If one lacks the mark, the weights are loaded once more to ask
+    transformers which ones were missing.
     """
     parameters = dict(network.named_parameters())
     unmarked = [name for name, parameter in parameters.items() if not getattr(parameter, "_is_hf_initialized", False)]
@@ -119,11 +119,12 @@ def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
 
 
 def _check_vocabulary(folder: Path, tokenizer: PairTokenizer, network: Any) -> None:
-    """Refuse the tokenizer of another model: a converted network would read beyond its embeddings without an error."""
+    """Refuse the tokenizer of another model: a converted network would read past its embeddings without an error."""
     embeddings = network.get_input_embeddings()
     known = getattr(embeddings, "num_embeddings", None)
     if known is not None and tokenizer.vocabulary_size > known:
         raise ModelError(
             f"{folder / 'tokenizer.json'} has {tokenizer.vocabulary_size} tokens, but the model has embeddings of "
-            f"{known} only: it is the tokenizer of another model; copy or download the model again, all files from one place"
+            f"{known} only: the tokenizer belongs to another model; copy or download the model again, "
+            "all files from one place"
         )

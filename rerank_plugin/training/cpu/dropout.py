@@ -1,14 +1,14 @@
 """
 Dropout that is fast on a CPU: random bytes instead of random floats, and bit masks instead of products.
 
-On a CPU, torch draws one number after the other and converts a boolean mask without vector instructions; both take longer
-than the matrix products of a training step. Here the probability of being dropped is rounded to 1/128.
+On a CPU, torch draws numbers one by one and converts boolean masks without vector instructions; both take longer than the
+matrix products of a training step. The drop probability is rounded to 1/128.
 """
 
 import torch
 from torch import nn
 
-LEVELS = 128  # seven bits of a random byte: the difference of two such numbers still fits into a signed byte
+LEVELS = 128  # seven bits of a random byte, so that the difference of two such numbers fits into a signed byte
 INTEGER_OF_SIZE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -17,9 +17,9 @@ class ByteDropout(nn.Dropout):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """
-        Set some values to 0 while training, and scale the others up.
+        In training, set random values to 0 and scale up the others.
 
-        :param input: Any shape.
+        :param input: Values of any shape.
         """
         if not self.training or self.p == 0:
             return input
@@ -33,23 +33,23 @@ def kept_mask(
     Draw the mask of the values that dropout keeps.
 
     :param shape: Shape of the values.
-    :param probability: Of a value being dropped; rounded to 1/128.
-    :param generator: Of the random numbers; `None`: torch's own.
-    :returns: int8 of that shape: -1 (all bits set) for what is kept, 0 for what is dropped.
+    :param probability: Probability of dropping a value; rounded to 1/128.
+    :param generator: Random number generator; `None`: torch's default.
+    :returns: int8 of that shape: -1 (all bits set) for kept values, 0 for dropped ones.
     """
     count = torch.Size(shape).numel()
     numbers = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    draws = numbers.view(torch.int8)[:count].bitwise_and_(LEVELS - 1)
-    # Negative where the draw is not among the lowest ones; the shift spreads the sign over the byte.
-    return draws.neg_().add_(_threshold(probability) - 1).bitwise_right_shift_(7).view(shape)
+    levels = numbers.view(torch.int8)[:count].bitwise_and_(LEVELS - 1)
+    # Negative where the level is at or above the threshold; the shift copies the sign to all bits of the byte.
+    return levels.neg_().add_(_threshold(probability) - 1).bitwise_right_shift_(7).view(shape)
 
 
 def drop(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """
-    Set what was dropped to 0.
+    Set dropped values to 0.
 
     :param values: Floats.
-    :param kept: What `kept_mask` returned, of the same shape.
+    :param kept: A mask from `kept_mask`, of the same shape.
     :returns: New values, not scaled.
     """
     integer = INTEGER_OF_SIZE[values.element_size()]
@@ -57,7 +57,7 @@ def drop(values: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
 
 
 def scale_of(probability: float) -> float:
-    """Return the factor of the kept values that keeps their mean."""
+    """Return the factor for kept values that preserves the mean."""
     return LEVELS / (LEVELS - _threshold(probability))
 
 

@@ -1,8 +1,8 @@
 """
-The encoder of a cross-encoder for training on a CPU: faster, and the same function.
+A faster encoder for training a cross-encoder on a CPU, which computes the same function.
 
-The tokens of a batch lie one after another without padding (pairs of about the same length share a block), each layer is
-one step of autograd, and only the first token leaves the last layer: the classifiers of BERT-like models read no other.
+The tokens of a batch are concatenated without padding (pairs of about the same length share a block), each layer is one step
+of autograd, and only the first token leaves the last layer: the classifiers of BERT-like models read no other.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from rerank_plugin.training.cpu.dropout import ByteDropout
 from rerank_plugin.training.cpu.packed_layer import Group, LayerPlan
 from rerank_plugin.training.cpu.packed_pass import PackedPass, Shard
 
-# Their layers are alike: attention, and two sublayers with the norm after the sum.
+# Architectures with the same layer: attention, and two sublayers with the norm after the sum.
 ARCHITECTURES = ("bert", "electra", "roberta", "xlm-roberta")
-ATTENTION = "sdpa"  # of the attention implementations, it has the mask that `PackedEncoder` reads
-SHORTEST_IN_GROUP = 0.9  # share of the longest pair of the group: more padding costs more than another matrix product
-MOST_ATTENTION_WEIGHTS = 640_000  # of a group, for each head: so that they stay in the cache
+ATTENTION = "sdpa"  # the attention implementation whose mask `PackedEncoder` reads
+SHORTEST_IN_GROUP = 0.9  # as a share of the longest pair: more padding would cost more than another matrix product
+MOST_ATTENTION_WEIGHTS = 640_000  # per group and head, so that they stay in the CPU cache
 
 
 def can_speed_up(config: Any) -> bool:
     """
-    Tell whether `speed_up` knows a model.
+    Return whether `speed_up` supports a model.
 
     :param config: A configuration of transformers.
     """
@@ -33,7 +33,7 @@ def can_speed_up(config: Any) -> bool:
 
 def speed_up(model: nn.Module) -> None:
     """
-    Let a model train faster on a CPU.
+    Make a model train faster on a CPU.
 
     :param model: A sequence classifier of transformers that `can_speed_up`, loaded with `attn_implementation="sdpa"`;
         changed in place. Its weights keep their names.
@@ -48,28 +48,28 @@ def speed_up(model: nn.Module) -> None:
 
 class PackedEncoder(nn.Module):
     """
-    Takes the place of the encoder of a BERT-like model.
+    Replaces the encoder of a BERT-like model.
 
-    While training it returns the first token's hidden state alone; otherwise it leaves the work to the encoder itself.
+    In training it returns only the first token's hidden state; otherwise it calls the original encoder.
 
-    :param encoder: The encoder.
+    :param encoder: The original encoder.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.config: Any = encoder.config
         self.layer: Any = encoder.layer
-        self._plain = [encoder]  # in a list: its weights are registered once, under the names that they had
+        self._plain = [encoder]  # in a list, so that its weights are registered once, under their original names
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **others: Any) -> Any:
         """
         Encode a batch.
 
         :param hidden_states: Embeddings, shape (pairs, tokens, size).
-        :param attention_mask: True where a token may be read, shape (pairs, 1, tokens, tokens); padding stands on the right.
+        :param attention_mask: True where a token may be read, shape (pairs, 1, tokens, tokens); padding is on the right.
             `None`: there is no padding.
-        :param others: What transformers hands to encoders; for BERT-like ones that do not decode, nothing of use.
-        :returns: An output of transformers; while training, its hidden state has the shape (pairs, 1, size).
+        :param others: Other arguments of transformers; unused for BERT-like encoders.
+        :returns: An output of transformers; in training, its hidden state has the shape (pairs, 1, size).
         """
         if not self.training:
             return self._plain[0](hidden_states, attention_mask, **others)
@@ -79,13 +79,13 @@ class PackedEncoder(nn.Module):
         lengths = [tokens] * pairs if attention_mask is None else attention_mask[:, 0, 0].sum(-1).tolist()
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden_states.dtype
         order: list[int] = []
-        places: list[torch.Tensor] = []  # in the batch, of what is packed
+        places: list[torch.Tensor] = []  # positions in the batch of the packed tokens
         shards: list[Shard] = []
         for members in share_out(lengths, torch.get_num_threads()):
             groups = make_groups([lengths[pair] for pair in members])
             order += members
             for group, own in zip(groups, _by(groups, members), strict=True):
-                # What lies beyond a pair is never read: any token will do.
+                # Tokens beyond the end of a pair are never read, so any token can stand there.
                 places.append(own * tokens + torch.arange(group.width).clamp_(max=tokens - 1))
             start = shards[-1].end if shards else 0
             plans = tuple(self._plan(layer, groups, dtype) for layer in self.layer)
@@ -111,11 +111,11 @@ class PackedEncoder(nn.Module):
 
 def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
     """
-    Share pairs out among threads, so that all have about the same to do.
+    Distribute pairs over threads, so that all have about the same load.
 
     :param lengths: Tokens of each pair.
-    :param threads: How many there are.
-    :returns: The pairs of each thread that gets some, the longest first.
+    :param threads: Number of threads.
+    :returns: The pairs of each thread, the longest first; threads without pairs are left out.
     """
     order = sorted(range(len(lengths)), key=lambda pair: -lengths[pair])
     members: list[list[int]] = [[] for _ in range(min(threads, len(order)))]
@@ -129,7 +129,7 @@ def share_out(lengths: Sequence[int], threads: int) -> list[list[int]]:
 
 def make_groups(lengths: Sequence[int]) -> tuple[Group, ...]:
     """
-    Bring pairs of about the same length together.
+    Group pairs of about the same length.
 
     :param lengths: Tokens of each pair, the longest first.
     :returns: Groups of pairs, in that order.
@@ -149,7 +149,7 @@ def make_groups(lengths: Sequence[int]) -> tuple[Group, ...]:
 
 def _by(groups: Sequence[Group], members: Sequence[int]) -> list[torch.Tensor]:
     """Return the pairs of each group, shape (pairs, 1)."""
-    return [part[:, None] for part in torch.split(torch.tensor(members), [len(group.lengths) for group in groups])]
+    return [pairs[:, None] for pairs in torch.split(torch.tensor(members), [len(group.lengths) for group in groups])]
 
 
 def _weights(layer: Any) -> list[torch.Tensor]:

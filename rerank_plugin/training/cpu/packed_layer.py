@@ -1,9 +1,9 @@
 """
-One layer of a BERT-like encoder over packed tokens, forward and backward, written out.
+One layer of a BERT-like encoder over packed tokens, with explicit forward and backward passes.
 
-The function is that of transformers' `BertLayer` (and of ELECTRA's, RoBERTa's and XLM-RoBERTa's, which is the same). Written
-out, it takes one matrix product for query, key and value, one cast of a tensor to bfloat16 where autograd makes several,
-attention without padding, and in the last layer next to nothing for the tokens that no classifier reads.
+The function is that of transformers' `BertLayer` (and of the same layer in ELECTRA, RoBERTa and XLM-RoBERTa). Written out,
+it needs one matrix product for query, key and value, one cast of a tensor to bfloat16 where autograd makes several, no
+padding in attention, and in the last layer hardly any work for the tokens that the classifier does not read.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch.nn.functional import gelu
 
 from rerank_plugin.training.cpu.dropout import drop, kept_mask, scale_of
 
-# oneDNN makes and keeps a kernel for every shape: few different shapes save both time and memory.
+# oneDNN compiles and keeps a kernel for every shape, so few distinct shapes save time and memory.
 WIDTH_STEP = 8
 
 
@@ -24,8 +24,8 @@ class Group:
     """
     Pairs of about the same length, whose attention is one matrix product.
 
-    :param start: Position of its first token among the packed ones.
-    :param lengths: Tokens of each pair; each takes the room of the longest, rounded up to a multiple of `WIDTH_STEP`.
+    :param start: Position of its first token among the packed tokens.
+    :param lengths: Tokens of each pair; each takes the width of the longest, rounded up to a multiple of `WIDTH_STEP`.
     """
 
     start: int
@@ -33,7 +33,7 @@ class Group:
 
     @property
     def width(self) -> int:
-        """Room of a pair, in tokens."""
+        """Tokens reserved for each pair."""
         return -(-max(self.lengths) // WIDTH_STEP) * WIDTH_STEP
 
     @property
@@ -45,15 +45,15 @@ class Group:
 @dataclass(frozen=True)
 class LayerPlan:
     """
-    How a layer is computed, beside its weights.
+    How a layer is computed, apart from its weights.
 
     :param heads: Attention heads.
     :param groups: The pairs of the batch.
     :param first_only: Whether only the first token of each pair is computed.
-    :param epsilons: Of the two layer norms.
-    :param attention_dropout: Probability of an attention weight being dropped.
-    :param hidden_dropout: Probability of a value of the two sublayers' output being dropped.
-    :param dtype: Of the matrix products.
+    :param epsilons: Epsilons of the two layer norms.
+    :param attention_dropout: Dropout probability of attention weights.
+    :param hidden_dropout: Dropout probability of the two sublayers' outputs.
+    :param dtype: Data type of the matrix products.
     """
 
     heads: int
@@ -71,11 +71,11 @@ class LayerPlan:
 
 class LayerWeights:
     """
-    The weights of a layer, as its matrix products want them.
+    The weights of a layer, in the form that its matrix products need.
 
     :param own: Weight and bias of query, key, value, attention output, its norm, intermediate, output, its norm.
     :param heads: Attention heads.
-    :param dtype: Of the matrix products; norms keep their own.
+    :param dtype: Data type of the matrix products; norms keep their own.
     """
 
     def __init__(self, own: Sequence[torch.Tensor], heads: int, dtype: torch.dtype) -> None:
@@ -96,11 +96,11 @@ def forward(
     Compute a layer.
 
     :param x: Hidden states, shape (packed tokens, size).
-    :param weights: Of the layer.
+    :param weights: Weights of the layer.
     :param plan: How it is computed.
-    :param generator: Random numbers for dropout.
-    :returns: The new hidden states, of the same shape or (pairs, size) where only first tokens are wanted, and what
-        `backward` needs.
+    :param generator: Random number generator for dropout.
+    :returns: The new hidden states, of the same shape or (pairs, size) if only first tokens are computed, and the tensors
+        that `backward` needs.
     """
     low, size = x.to(plan.dtype), [x.shape[1]]
     qkv = _linear(low, *weights.qkv)
@@ -123,9 +123,9 @@ def backward(
     """
     Compute the gradients of a layer.
 
-    :param gradient: Of what `forward` returned.
-    :param saved: What `forward` saved.
-    :param weights: Of the layer.
+    :param gradient: Gradient of the output of `forward`.
+    :param saved: Tensors saved by `forward`.
+    :param weights: Weights of the layer.
     :param plan: How it was computed.
     :param needs_input: Whether the gradient of the input is needed.
     :returns: The gradient of the hidden states, or `None`, and those of the weights, in the order of `LayerWeights`.
@@ -163,8 +163,8 @@ def _attend(qkv: torch.Tensor, plan: LayerPlan, generator: torch.Generator) -> t
     Attend within each pair.
 
     :param qkv: Query (scaled), key and value, shape (packed tokens, 3 * size).
-    :returns: The attended values, shape (packed tokens, size) or (pairs, size), and what the backward pass needs of each
-        group: the attention weights, and with dropout also the weights that were used and the mask of those kept.
+    :returns: The attended values, shape (packed tokens, size) or (pairs, size), and the tensors of each group that the
+        backward pass needs: the attention weights, and with dropout also the weights after dropout and the mask.
     """
     contexts, saved = [], []
     for group in plan.groups:
@@ -209,10 +209,10 @@ def _attend_backward(
         if kept is not None:
             d_weights = drop(d_weights, kept)
         d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
-        parts = (torch.bmm(d_scores, key), torch.bmm(d_scores.mT, query), torch.bmm(used.mT, upper))
+        gradients = (torch.bmm(d_scores, key), torch.bmm(d_scores.mT, query), torch.bmm(used.mT, upper))
         target = gradient[group.start : group.end].view(pairs, group.width, 3, plan.heads, -1).permute(2, 0, 3, 1, 4)
-        for part, place in zip(parts, target, strict=True):
-            by_head = part.view(pairs, plan.heads, part.shape[1], -1)
+        for d_heads, place in zip(gradients, target, strict=True):
+            by_head = d_heads.view(pairs, plan.heads, d_heads.shape[1], -1)
             place[:, :, : by_head.shape[2]].copy_(by_head)
     return gradient
 
@@ -227,7 +227,7 @@ def _heads(qkv: torch.Tensor, group: Group, plan: LayerPlan) -> tuple[torch.Tens
 
 
 def _padding(group: Group, dtype: torch.dtype) -> torch.Tensor | None:
-    """Return what makes the padding of a group unread, shape (pairs, 1, 1, width); `None` where there is no padding."""
+    """Return the additive mask of a group's padding, shape (pairs, 1, 1, width); `None` if there is no padding."""
     if min(group.lengths) == group.width:
         return None
     beyond = torch.arange(group.width) >= torch.tensor(group.lengths)[:, None]
@@ -237,7 +237,7 @@ def _padding(group: Group, dtype: torch.dtype) -> torch.Tensor | None:
 def _add(
     residual: torch.Tensor, out: torch.Tensor, plan: LayerPlan, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Add the output of a sublayer after its dropout; return also what was kept."""
+    """Add the output of a sublayer after dropout; return also the mask of kept values."""
     if not plan.hidden_dropout:
         return residual + out, None
     kept = kept_mask(out.shape, plan.hidden_dropout, generator)
@@ -245,7 +245,7 @@ def _add(
 
 
 def _dropped(gradient: torch.Tensor, kept: torch.Tensor | None, plan: LayerPlan) -> torch.Tensor:
-    """Take the gradient of a sum back through the dropout of the sublayer."""
+    """Propagate the gradient of a sum back through the dropout of the sublayer."""
     if kept is None:
         return gradient.to(plan.dtype)
     return drop((gradient * scale_of(plan.hidden_dropout)).to(plan.dtype), kept)

@@ -1,8 +1,8 @@
 """
-All layers of an encoder as one step of autograd, with the pairs of a batch shared out among threads.
+All layers of an encoder as one step of autograd, with the pairs of a batch distributed over threads.
 
-Each thread takes its pairs through the whole encoder and back. torch would share out each of the hundreds of small
-operations of a layer instead, and spend much of the time on waking threads and waiting for them.
+Each thread takes its pairs through the whole encoder and back. torch would instead parallelise each of the hundreds of small
+operations of a layer, and spend much of the time waking threads and waiting for them.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ WEIGHTS_OF_A_LAYER = 16
 @dataclass(frozen=True)
 class Shard:
     """
-    The share of a thread.
+    The pairs of a thread.
 
-    :param start: Position of its first token among the packed ones.
+    :param start: Position of its first token among the packed tokens.
     :param end: Position after its last token.
     :param plans: How each layer is computed; positions in them count from `start`.
     """
@@ -39,17 +39,17 @@ class PackedPass(torch.autograd.Function):
     """
     All layers of an encoder: `PackedPass.apply(x, shards, *weights)`.
 
-    `x` has the shape (packed tokens, size), `weights` are those of `LayerWeights`, layer by layer. The result has what the
-    last layer returns of each shard, one after another.
+    `x` has the shape (packed tokens, size), `weights` are those of `LayerWeights`, layer by layer. The result is the
+    concatenation of the last layer's outputs of all shards.
     """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, shards: Sequence[Shard], *weights: torch.Tensor) -> torch.Tensor:
-        """Compute the layers; keep what the backward pass needs."""
+        """Compute the layers; save the tensors that the backward pass needs."""
         own = [weights[i : i + WEIGHTS_OF_A_LAYER] for i in range(0, len(weights), WEIGHTS_OF_A_LAYER)]
         with torch.autocast("cpu", enabled=False):
             layers = [LayerWeights(w, plan.heads, plan.dtype) for w, plan in zip(own, shards[0].plans, strict=True)]
-        # A generator for each thread: one that they shared would be drawn from in another order each time.
+        # A generator per thread: a shared one would be used in a different order each time.
         seeds = torch.randint(2**62, (len(shards),)).tolist()
 
         def run(shard: Shard, seed: int) -> tuple[torch.Tensor, list[Any]]:
@@ -68,7 +68,7 @@ class PackedPass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of `x` (`None` where it needs none) and of the weights."""
+        """Return the gradients of `x` (`None` if it needs none) and of the weights."""
         needs_input = ctx.needs_input_grad[0]
 
         def run(shard: Shard, saved: list[Any], gradient: torch.Tensor) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
@@ -89,11 +89,11 @@ class PackedPass(torch.autograd.Function):
 
 def in_threads(run: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
     """
-    Call a function once in each of some threads, whose operations use no other threads.
+    Call a function in parallel, with one thread per call and no further threads inside.
 
     :param run: The function; it must not need autograd.
-    :param arguments: Of each call.
-    :returns: What the calls returned, in order.
+    :param arguments: The arguments of each call.
+    :returns: The results of the calls, in order.
     """
     if len(arguments) == 1:
         return [run(*arguments[0])]
@@ -107,7 +107,7 @@ def in_threads(run: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) ->
     try:
         return list(_pool(len(arguments)).map(alone, arguments))
     finally:
-        torch.set_num_threads(threads)  # what threads that are yet to come begin with
+        torch.set_num_threads(threads)  # the default for new threads
 
 
 @cache

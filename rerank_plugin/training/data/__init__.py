@@ -1,6 +1,6 @@
 """
-Training data: what a pair is, where pairs come from, and what is wrong with them.
+Training data: labelled pairs, their sources, and their checks.
 
-Reading order: `pairs` (the form, and the files), `checks` (problems and statistics), `teacher` (scores of a better model),
-`batches` (the order in which a trainer sees them).
+Reading order: `pairs` (the type, and the file formats), `checks` (problems and statistics), `teacher` (scores of a better
+model), `batches` (the order of training).
 """

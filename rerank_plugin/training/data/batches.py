@@ -1,4 +1,4 @@
-"""Batches of pairs or lists of similar length, so that little of a training step is spent on padding."""
+"""Batches of pairs or lists of similar length, so that a training step spends little on padding."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -6,23 +6,23 @@ from typing import Any
 
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-# Pairs are shuffled first and sorted only inside a window of this many batches: the order of the data stays random enough
-# for SGD, and a window is large enough to find pairs of like length (the figure of transformers' LengthGroupedSampler).
+# Pairs are shuffled first and sorted only within a window of this many batches: the order stays random enough for SGD, and
+# the window is large enough to find pairs of similar length (the value of transformers' LengthGroupedSampler).
 WINDOW_BATCHES = 50
 
 
 class LengthGroupedBatchSampler(DefaultBatchSampler):
     """
-    Draw random batches whose rows have about the same length.
+    Sample random batches whose rows have about the same length.
 
-    The length of a row of single texts is that of all of them together. The passages of a list are padded to the longest of
-    them, so of a list that one counts. The same seed and epoch give the same batches, which resuming relies on.
+    The length of a row of single texts is their total length. The passages of a list are padded to the longest of them, so a
+    list counts with its longest passage. The same seed and epoch give the same batches, which resuming relies on.
 
     :param dataset: A `datasets.Dataset` with columns of texts, or of lists of texts, and a column of labels.
     :param batch_size: Rows of a batch.
-    :param drop_last: Leave out the last batch where it is not full.
-    :param valid_label_columns: Names of the columns that hold labels and no texts.
-    :param generator: Unused: the seed alone decides the order.
+    :param drop_last: Leave out the last batch if it is not full.
+    :param valid_label_columns: Names of the columns with labels instead of texts.
+    :param generator: Unused: the order depends on the seed alone.
     :param seed: Seed of the shuffle.
     """
 
@@ -48,12 +48,12 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         self._lengths = [sum(map(_characters, row)) for row in zip(*columns, strict=True)]
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches of this epoch, each a list of positions in the data set."""
-        shuffle = random.Random(self.seed + self.epoch)  # noqa: S311 - an order, not a secret
+        """Yield the batches of this epoch, each a list of positions in the dataset."""
+        rng = random.Random(self.seed + self.epoch)  # noqa: S311 - an order, not a secret
         positions = list(range(len(self._lengths)))
-        shuffle.shuffle(positions)
+        rng.shuffle(positions)
         batches = [batch for window in self._windows(positions) for batch in self._split(window)]
-        shuffle.shuffle(batches)
+        rng.shuffle(batches)
         yield from batches
 
     def _windows(self, positions: Sequence[int]) -> Iterator[list[int]]:

@@ -1,4 +1,4 @@
-"""Checks and statistics of training pairs, before hours of training go into them."""
+"""Checks and statistics of training pairs, before hours are spent on training."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PLACES_SHOWN = 3  # of each problem
-CUT_SAMPLE = 1000  # pairs that are tokenised to estimate how many are cut
+CUT_SAMPLE = 1000  # pairs tokenised to estimate the share of truncated pairs
 
 EMPTY = "empty query or passage"
 RANGE = "label that is out of range"
@@ -34,7 +34,7 @@ class Lengths:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Lengths":
-        """Measure texts; at least one."""
+        """Measure texts; there must be at least one."""
         counts = [len(text) for text in texts]
         return cls(min(counts), mean(counts), max(counts))
 
@@ -42,7 +42,7 @@ class Lengths:
 @dataclass(frozen=True)
 class PairStatistics:
     """
-    The statistics of a set of pairs that a model card shows.
+    Statistics of a set of pairs, for the model card.
 
     :param pairs: Number of pairs.
     :param queries: Number of distinct queries.
@@ -50,7 +50,7 @@ class PairStatistics:
     :param positives: Share of the pairs with a label of 0.5 or more.
     :param query: Lengths of the queries.
     :param passage: Lengths of the passages.
-    :param cut: Share of the pairs that are longer than the model reads, in a sample; `None`: not measured.
+    :param cut: Share of the pairs that exceed the model's input length, in a sample; `None`: not measured.
     :param taught: Number of pairs with a teacher score.
     """
 
@@ -69,11 +69,11 @@ class DataReport:
     """
     The result of the checks.
 
-    :param statistics: Of the pairs that are trained on.
-    :param problems: How many pairs have each problem.
+    :param statistics: Statistics of the pairs that are trained on.
+    :param problems: Number of pairs with each problem.
     :param places: File and line of the first pairs with each problem.
-    :param dropped: Number of pairs that were left out, by problem.
-    :param repaired: Number of texts whose encoding was repaired.
+    :param dropped: Number of pairs left out, by problem.
+    :param repaired: Number of texts with repaired encoding.
     """
 
     statistics: PairStatistics
@@ -83,7 +83,7 @@ class DataReport:
     repaired: int = 0
 
     def lines(self) -> dict[str, Any]:
-        """Return the report as facts, by name."""
+        """Return the report by name, for display."""
         s = self.statistics
         facts: dict[str, Any] = {
             "pairs": f"{s.pairs:,} of {s.queries:,} queries, mean label {s.mean_label:.3f}, {s.positives:.1%} positive",
@@ -97,8 +97,8 @@ class DataReport:
         if self.repaired:
             facts["texts with repaired encoding"] = f"{self.repaired:,}"
         for problem, count in self.problems.items():
-            what = "left out" if problem in self.dropped else "kept"
-            facts[problem] = f"{count:,} {what}: {'; '.join(self.places[problem])}"
+            treatment = "left out" if problem in self.dropped else "kept"
+            facts[problem] = f"{count:,} {treatment}: {'; '.join(self.places[problem])}"
         return facts
 
 
@@ -116,11 +116,11 @@ def check_pairs(
     :param pairs: The pairs.
     :param bounded_labels: Whether labels must be from 0 to 1.
     :param held_out: Queries of the dev and test splits, with the name of the split.
-    :param drop: Leave out pairs with problems (of contradictions all, of duplicates all but the first) instead of stopping.
+    :param drop: Leave out pairs with problems (all contradictions, all duplicates but the first) instead of stopping.
     :param repaired: Texts whose encoding was repaired before, for the report.
     :returns: The pairs to train on, and the report.
-    :raises InvalidValueError: If `drop` is not set and pairs are empty, have labels out of range, or leak from the splits
-        that are measured on; duplicates and contradictions are only reported. Also if no pair is left.
+    :raises InvalidValueError: If `drop` is not set and pairs are empty, have labels out of range, or queries of the
+        evaluation splits; duplicates and contradictions are only reported. Also if no pair is left.
     """
     problems = _problems(pairs, bounded_labels, {_key(query): name for query, name in (held_out or {}).items()})
     counts = Counter(problem for problem in problems if problem)
@@ -141,7 +141,7 @@ def check_pairs(
 
 def describe(pairs: Sequence[LabelledPair]) -> PairStatistics:
     """
-    Measure a set of pairs.
+    Compute the statistics of a set of pairs.
 
     :param pairs: The pairs; at least one.
     :returns: Counts, mean label, and lengths in characters.
@@ -161,12 +161,12 @@ def with_cut(
     report: DataReport, pairs: Sequence[LabelledPair], tokenizer: "PreTrainedTokenizerBase", max_length: int
 ) -> DataReport:
     """
-    Add the share of pairs that are longer than the model reads, estimated from up to 1,000 of them.
+    Add the share of pairs that exceed the model's input length, estimated on up to 1,000 of them.
 
     :param report: The report so far.
     :param pairs: The pairs.
-    :param tokenizer: Of the model.
-    :param max_length: Tokens of a pair that are read.
+    :param tokenizer: Tokenizer of the model.
+    :param max_length: Maximum tokens of a pair.
     """
     sample = pairs[:: math.ceil(len(pairs) / CUT_SAMPLE)]
     tokens = tokenizer([pair.query for pair in sample], [pair.passage for pair in sample], verbose=False)["input_ids"]

@@ -20,8 +20,8 @@ def gather(request: TrainingRequest, on_progress: ProgressCallback | None) -> li
     """
     Read the pairs of all files, and mine those of the collections.
 
-    :param request: The run. What is mined is kept in the subfolder `mined` of its output, in a file for each collection and
-        its settings: it is mined once, and anew where collection, pipeline, models or rules have changed.
+    :param request: The run. Mined pairs are kept in the subfolder `mined` of its output, in a file for each collection and
+        its settings: they are mined once, and again if collection, pipeline, models or rules have changed.
     :param on_progress: Called while mining.
     :returns: The pairs, file by file.
     :raises InputFileError: If a file is missing, malformed or empty.
@@ -34,15 +34,15 @@ def gather(request: TrainingRequest, on_progress: ProgressCallback | None) -> li
         file = _mined(path, request, on_progress) if is_beir_folder(path) else path
         read = read_pairs(file)
         if not read:
-            raise InputFileError(f"{file} holds no pairs: check that it is the right file")
+            raise InputFileError(f"{file} has no pairs: check that it is the right file")
         pairs += read
     return pairs
 
 
 def held_out_queries(request: TrainingRequest) -> dict[str, str]:
     """
-    Collect the queries that must not be trained on: those that are measured, and those of the other splits of the
-    collections that are trained on.
+    Collect the queries that must not be trained on: those to measure on, and those of the other splits of the training
+    collections.
 
     :param request: The run.
     :returns: Collection and split by query text.
@@ -53,8 +53,8 @@ def held_out_queries(request: TrainingRequest) -> dict[str, str]:
             splits = {file.stem for file in (path / "qrels").glob("*.tsv")} - {request.split}
             measured += [Measured(str(path), split) for split in HELD_OUT_SPLITS if split in splits]
     held_out: dict[str, str] = {}
-    for one in measured:
-        collection = open_collection(one.folder, split=one.split)
+    for evaluated in measured:
+        collection = open_collection(evaluated.folder, split=evaluated.split)
         queries = collection.dataset.queries(collection.split)
         held_out |= {query.text: f"{collection.name}, {collection.split}" for query in queries.values()}
     return held_out

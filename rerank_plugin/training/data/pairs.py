@@ -1,4 +1,4 @@
-"""Labelled pairs: the form in which a cross-encoder learns, and the files that hold them."""
+"""Labelled pairs, the training data of a cross-encoder, and their file formats."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from rerank_plugin.collections.lines import read_lines
 from rerank_plugin.errors import InputFileError, MissingDependencyError
 from rerank_plugin.files import replace_file
 
-# Other data sets have other names for the same columns.
+# Datasets have different names for the same columns.
 ALIASES = {
     "query": ("query", "sentence_0", "sentence1", "question", "anchor"),
     "passage": ("passage", "sentence_1", "sentence2", "text", "document"),
@@ -23,11 +23,11 @@ ALIASES = {
     "positive": ("positive", "positives", "pos"),
     "negative": ("negative", "negatives", "neg"),
 }
-POSITIVE = 0.5  # a loss that wants positives and negatives takes a label of at least this for a positive
+POSITIVE = 0.5  # minimum label of a positive, for losses that need positives and negatives
 NUMBERED = re.compile(r"negative_\d+")
 TEACHER = "teacher_score"
 ENDINGS = (".jsonl", ".tsv", ".csv", ".parquet")
-MOST_CHARACTERS = 200  # of the column names that an error lists
+MOST_CHARACTERS = 200  # maximum length of the list of column names in an error
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LabelledPair:
     A query, a passage, and how well the passage answers the query.
 
     :param query: The query.
-    :param passage: The passage, with its title where it has one.
-    :param label: 1 = answers, 0 = does not, or anything between.
-    :param teacher_score: The logit that a better model gives the pair; `None`: no model was asked.
+    :param passage: The passage, with its title if it has one.
+    :param label: 1 = relevant, 0 = not relevant, or anything in between.
+    :param teacher_score: The logit of a better model for the pair; `None`: not scored.
     :param source: File and line, for messages.
     """
 
@@ -53,19 +53,19 @@ def read_pairs(path: Path) -> list[LabelledPair]:
     """
     Read labelled pairs or triples.
 
-    A row is a pair (`query`, `passage`, `label`, and optionally `teacher_score`; `sentence_0`, `sentence_1`, `label` are
-    understood too) or a triple (`query`, `positive`, `negative`; also `negative_1`, `negative_2`, or a list `negatives`),
+    A row is a pair (`query`, `passage`, `label`, and optionally `teacher_score`; `sentence_0`, `sentence_1`, `label` work
+    too) or a triple (`query`, `positive`, `negative`; also `negative_1`, `negative_2`, or a list `negatives`),
     which becomes a pair with label 1 and pairs with label 0. TSV and CSV files have a header line.
 
-    :param path: A file that ends in `.jsonl`, `.tsv`, `.csv` or `.parquet`, or a folder that `datasets` saved.
-    :returns: The pairs in file order; whether labels and texts make sense is for `checks`.
-    :raises InputFileError: If the file cannot be read, or a row lacks a column or has another type in it.
+    :param path: A file that ends in `.jsonl`, `.tsv`, `.csv` or `.parquet`, or a folder saved by `datasets`.
+    :returns: The pairs in file order; labels and texts are validated in `checks`.
+    :raises InputFileError: If the file cannot be read, or a row lacks a column or has a value of the wrong type.
     :raises MissingDependencyError: If it is a Parquet file or a folder, and `datasets` is not installed.
     """
     if not path.exists():
         raise InputFileError(f"{path} does not exist: check the path")
     if not path.is_dir() and not path.is_file():
-        raise InputFileError(f"{path} is neither a file nor a folder: give a file that can be read twice")
+        raise InputFileError(f"{path} is neither a regular file nor a folder: give a file that can be read twice")
     if path.is_dir() or path.suffix == ".parquet":
         rows: Iterator[tuple[int, dict[str, Any]]] = _read_datasets(path)
     elif path.suffix == ".jsonl":
@@ -74,18 +74,18 @@ def read_pairs(path: Path) -> list[LabelledPair]:
         rows = _read_table(path)
     else:
         raise InputFileError(
-            f"{path} has none of the endings {', '.join(ENDINGS)}: convert it, or give a BEIR folder or one of datasets"
+            f"{path} has none of the extensions {', '.join(ENDINGS)}: convert it, or give a BEIR folder or one of datasets"
         )
     return [pair for number, record in rows for pair in _pairs(record, f"{path}, line {number}")]
 
 
 def write_pairs(pairs: Iterable[LabelledPair], path: Path) -> int:
     """
-    Write pairs as JSON Lines, in the form that `read_pairs` reads.
+    Write pairs as JSON Lines, which `read_pairs` reads.
 
     :param pairs: The pairs.
-    :param path: The file; replaced where it exists.
-    :returns: How many were written.
+    :param path: The file; replaced if it exists.
+    :returns: Number of pairs written.
     """
     count = 0
     with replace_file(path) as file:
@@ -105,7 +105,7 @@ def _read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         header = first.split("\t")
         rows: Iterator[tuple[int, list[str]]] = ((number, line.split("\t")) for number, line in lines)
     else:
-        # In CSV a quoted text may go over several lines, blank ones among them.
+        # In CSV a quoted text may span several lines, including blank ones.
         rows = _read_csv(path)
         _, header = next(rows, (0, []))
     if twice := sorted({name for name in header if header.count(name) > 1}):
@@ -143,21 +143,21 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         data = Dataset.from_parquet(str(path)) if path.is_file() else load_from_disk(str(path))
     except (OSError, ValueError, DatasetsError) as error:
-        kind = "Parquet file" if path.is_file() else "BEIR folder, nor one that datasets saved"
-        raise InputFileError(f"{path} is no {kind}: {' '.join(str(error).split())}") from error
+        kind = "Parquet file" if path.is_file() else "BEIR folder, nor one saved by datasets"
+        raise InputFileError(f"{path} is not a {kind}: {' '.join(str(error).split())}") from error
     if not isinstance(data, Dataset):
-        raise InputFileError(f"{path} holds several splits, {', '.join(data)}: give the folder of one of them")
+        raise InputFileError(f"{path} has several splits, {', '.join(data)}: give the folder of one of them")
     number = 0
     try:
         for number, row in enumerate(data, start=1):
             yield number, dict(row)
     except ValueError as error:  # such as bytes that are not UTF-8; rows are read in blocks
         reason = " ".join(str(error).split())
-        raise InputFileError(f"{path}, after line {number}: cannot be read, write the file anew: {reason}") from error
+        raise InputFileError(f"{path}, after line {number}: cannot be read, write the file again: {reason}") from error
 
 
 def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:
-    # Reversed: where a row has several of the names, the first one counts.
+    # Reversed, so that if a row has several of the names, the first one counts.
     fields = {name: record[alias] for name, aliases in ALIASES.items() for alias in reversed(aliases) if alias in record}
     query = _text(fields, "query", place, record)
     if "positive" in fields:
@@ -191,7 +191,7 @@ def _text(fields: dict[str, Any], name: str, place: str, record: dict[str, Any])
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputFileError(
-            f"{place}: {name} is not valid Unicode (character {error.start} is half of a surrogate pair): write it anew "
+            f"{place}: {name} is not valid Unicode (character {error.start} is a lone surrogate): write it again "
             "with errors='replace'"
         ) from None
     return text

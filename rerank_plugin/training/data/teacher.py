@@ -1,4 +1,4 @@
-"""Teacher scores: from a file, or from a better cross-encoder, whose answers are kept."""
+"""Teacher scores: from a file, or from a better cross-encoder, whose scores are kept."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from rerank_plugin.training.fingerprints import fingerprint_model
 
 FOLDER = "teacher"
 FORMAT = 1
-# How the teacher is run: part of what its scores depend on.
+# How the teacher is run; its scores depend on it.
 RANKER: dict[str, Any] = {"backend": "auto", "precision": "auto", "window_aggregation": "max"}
 Key = tuple[str, str]
 
@@ -28,14 +28,14 @@ def add_teacher_scores(
     pairs: Sequence[LabelledPair], teacher: str, output: Path, *, on_progress: CountCallback
 ) -> list[LabelledPair]:
     """
-    Give each pair a teacher score.
+    Add a teacher score to each pair.
 
-    :param pairs: The pairs; scores that they have already are replaced.
+    :param pairs: The pairs; existing scores are replaced.
     :param teacher: A JSON Lines file with `query`, `passage` and `score` (a logit), or a cross-encoder: bundled name,
         folder or Hub id.
-    :param output: The scores of a cross-encoder are kept in its subfolder `teacher`, in a file for each teacher and by the
-        texts: what was scored before is not scored again, also after an interruption.
-    :param on_progress: Called with queries done and queries in all.
+    :param output: The scores of a cross-encoder are kept in its subfolder `teacher`, in a file per teacher, by the
+        texts: pairs scored before are not scored again, even after an interruption.
+    :param on_progress: Called with queries done and total queries.
     :returns: The pairs with scores.
     :raises InputFileError: If the file is malformed, or has no score for a pair.
     :raises ModelError: If the teacher cannot be loaded.
@@ -54,7 +54,7 @@ def add_teacher_scores(
 
 def scores_file(teacher: str, output: Path) -> Path:
     """
-    Return the file that the scores of a cross-encoder are kept in: another model, or a changed one, has another file.
+    Return the file that keeps the scores of a cross-encoder: a different or changed model has a different file.
 
     :param teacher: Bundled name, folder or Hub id.
     :param output: The folder of the run.
@@ -70,7 +70,7 @@ def read_scores(path: Path) -> dict[Key, float]:
     Read a file of scores.
 
     :param path: JSON Lines with `query`, `passage` and `score`.
-    :raises InputFileError: If a line lacks one of them, or the score is no finite number.
+    :raises InputFileError: If a line lacks one of them, or the score is not a finite number.
     """
     scores: dict[Key, float] = {}
     for number, record in read_jsonl(path):
@@ -107,7 +107,7 @@ def _ask(pairs: Sequence[LabelledPair], teacher: str, file: Path, on_progress: C
             distinct = list(dict.fromkeys(passages))
             for passage, logit in zip(distinct, ranker.logits(query, distinct), strict=True):
                 if not math.isfinite(logit):
-                    raise ModelError(f"teacher {teacher} gives {logit} for query {shown(query)}: choose another teacher")
+                    raise ModelError(f"teacher {teacher} returns {logit} for query {shown(query)}: choose another teacher")
                 scores[query, passage] = float(logit)
                 row = {"query": query, "passage": passage, "score": float(logit)}
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -117,7 +117,7 @@ def _ask(pairs: Sequence[LabelledPair], teacher: str, file: Path, on_progress: C
 
 
 def _read_unfinished(file: Path) -> dict[Key, float]:
-    """Read the scores that an earlier start wrote; a last line that it could not finish is removed."""
+    """Read the scores that an earlier run wrote; an incomplete last line is removed."""
     if not file.exists():
         return {}
     with file.open("r+b") as out:
@@ -126,4 +126,4 @@ def _read_unfinished(file: Path) -> dict[Key, float]:
     try:
         return read_scores(file) if whole else {}
     except InputFileError as error:
-        raise InputFileError(f"{error}; delete the file: the teacher is asked again") from error
+        raise InputFileError(f"{error}; delete the file, and the pairs are scored again") from error

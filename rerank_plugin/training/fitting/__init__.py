@@ -1,6 +1,6 @@
 """
 From pairs to trained weights.
 
-Reading order: `train` (the trainer), `load` (the model it starts from), `losses`, `dev` (what is measured on the way),
-`checkpoints` (how an interrupted run goes on), `processes` (several devices).
+Reading order: `train` (the trainer), `load` (the base model), `losses`, `dev` (evaluation during training), `checkpoints`
+(resuming an interrupted run), `processes` (several devices).
 """

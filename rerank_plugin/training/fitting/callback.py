@@ -1,4 +1,4 @@
-"""What happens between the steps of a run: progress is reported, checkpoints are sealed, and a run with a limit stops."""
+"""The trainer callback: it reports progress, seals checkpoints, and stops a run at a given step."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from rerank_plugin.training.fitting.checkpoints import PREFIX, seal
 
 class StepCallback(TrainerCallback):
     """
-    Reports progress, seals each checkpoint that was written, and stops at a step, with a checkpoint.
+    Reports progress, seals each checkpoint, and stops at a given step, with a checkpoint.
 
     :param checkpoints: The folder of the checkpoints.
     :param stop_after: The last step; `None`: that of the schedule.
-    :param is_over: Stop after the first step and keep nothing of it: the run had stopped before its end, and the best
-        checkpoint is only loaded again.
-    :param on_progress: Called with steps done and steps in all.
+    :param is_over: Stop after the first step and discard it: the run had already stopped early, and only the best checkpoint
+        is loaded again.
+    :param on_progress: Called with steps done and total steps.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class StepCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the trainer's signature
-        """Called by the trainer after it wrote a checkpoint."""
+        """Called by the trainer after it has written a checkpoint."""
         import torch.distributed
 
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()  # each process writes a file of its own into the checkpoint
+            torch.distributed.barrier()  # each process writes its own file into the checkpoint
         if state.is_world_process_zero:
             seal(self._checkpoints / f"{PREFIX}{state.global_step}")
         return control

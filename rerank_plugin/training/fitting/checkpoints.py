@@ -1,4 +1,4 @@
-"""The checkpoints of a run: whose they are, whether they are whole, and which one an interrupted run goes on from."""
+"""The checkpoints of a run: which run they belong to, whether they are complete, and which one to resume from."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from rerank_plugin.training.recipe.config import TrainingConfig
 logger = logging.getLogger(__name__)
 
 RUN = "run.json"
-# Fields of the recipe that may change when a run goes on: how often it is written down, and what is done after its end.
+# Fields of the recipe that may change when a run is resumed: how often it logs and saves, and what follows its end.
 CHANGEABLE = ("logging_steps", "save_steps", "report_to", "patience", "early_exit_layer")
 PREFIX = "checkpoint-"
 SEAL = "sealed.json"
@@ -27,12 +27,12 @@ def check_same_run(
     folder: Path, pairs: Sequence[LabelledPair], config: TrainingConfig, *, fingerprints: Mapping[str, str]
 ) -> None:
     """
-    Check that the checkpoints in a folder belong to this run; note whose they will be where there are none yet.
+    Check that the checkpoints in a folder belong to this run; record the run if there are none yet.
 
-    :param folder: Where the trainer keeps them.
+    :param folder: Folder of the checkpoints.
     :param pairs: The training pairs.
     :param config: The hyperparameters.
-    :param fingerprints: Of what else decides about the result, by the name that an error shows: base model, dev collection.
+    :param fingerprints: Fingerprints of the other inputs (base model, dev collection), by the name shown in errors.
     :raises InvalidValueError: If they belong to a run with another recipe or other data.
     """
     digest = hashlib.sha256()
@@ -47,19 +47,19 @@ def check_same_run(
         return
     before = _read_json(file)
     if before is None:
-        raise InvalidValueError(f"{file} is damaged: delete {folder} to start anew, or choose another output")
+        raise InvalidValueError(f"{file} is damaged: delete {folder} to start again, or choose another output")
     if changed := [name for name in run if before.get(name) != run[name]]:
         raise InvalidValueError(
             f"{folder} has checkpoints of another run: {', '.join(changed)} changed; choose another output, or delete "
-            "the folder to start anew"
+            "the folder to start again"
         )
 
 
 def seal(checkpoint: Path) -> None:
     """
-    Mark a checkpoint as whole, by a hash of each of its files.
+    Mark a checkpoint as complete, with a hash of each of its files.
 
-    :param checkpoint: Its folder, which is written to its end.
+    :param checkpoint: Its folder, completely written.
     """
     hashes = {file.name: _hash(file) for file in sorted(checkpoint.iterdir()) if file.is_file() and file.name != SEAL}
     with replace_file(checkpoint / SEAL) as out:
@@ -68,9 +68,9 @@ def seal(checkpoint: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """
-    Find the last checkpoint that is whole, with the best one that it refers to, and remove those that are not.
+    Find the last complete checkpoint whose best checkpoint is complete too, and remove the unusable ones.
 
-    :param folder: Where the trainer keeps them.
+    :param folder: Folder of the checkpoints.
     :returns: The checkpoint's folder; `None` if there is none.
     """
     numbered = {
@@ -96,9 +96,9 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def measurements_since_best(checkpoint: Path, metric: str) -> int:
     """
-    Count the measurements after the best one: a run that goes on has been as patient as one that was never interrupted.
+    Count the measurements since the best one, so that patience carries over when a run is resumed.
 
-    :param checkpoint: The checkpoint that it goes on from.
+    :param checkpoint: The checkpoint to resume from.
     :param metric: Name of the measure in the trainer's log; higher is better.
     """
     log = (_read_json(checkpoint / STATE) or {}).get("log_history", [])
@@ -117,13 +117,13 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _best(checkpoint: Path) -> Path | None:
-    """Return the best checkpoint that a checkpoint refers to, which stands beside it, wherever the run's folder is now."""
+    """Return the best checkpoint that a checkpoint refers to; it is beside it, even if the run's folder was moved."""
     best = (_read_json(checkpoint / STATE) or {}).get("best_model_checkpoint")
     return checkpoint.parent / Path(best).name if best else None
 
 
 def _point_to_best(checkpoint: Path) -> None:
-    """Correct the path of the best checkpoint after the run's folder has been moved: the trainer would forget it."""
+    """Correct the path of the best checkpoint after the run's folder was moved, or the trainer would ignore it."""
     best = _best(checkpoint)
     state = _read_json(checkpoint / STATE) or {}
     if best is None or state["best_model_checkpoint"] == str(best):

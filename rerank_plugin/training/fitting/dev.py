@@ -1,4 +1,4 @@
-"""Judged queries with candidates: measured while training (for early stopping and the best checkpoint) and at its end."""
+"""Judged queries with candidates, evaluated during training (early stopping, best checkpoint) and at the end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -33,8 +33,8 @@ class DevCollection:
     """
     Judged queries, and the candidates of a first stage.
 
-    :param name: Collection and split, as they are shown.
-    :param first_stage: Name of the first stage, as it is shown.
+    :param name: Collection and split, for display.
+    :param first_stage: Name of the first stage, for display.
     :param queries: Texts of the queries, by id.
     :param candidates: For each query the ids and scores of its candidates, best first.
     :param texts: Texts of the passages, by id.
@@ -50,24 +50,24 @@ class DevCollection:
 
     def evaluator(self, *, precision: str = "fp32") -> "NdcgEvaluator":
         """
-        Return what the trainer calls.
+        Return the evaluator for the trainer.
 
         :param precision: `fp32` or `bf16`, as in training.
         """
         return NdcgEvaluator(self, precision)
 
     def fingerprint(self) -> str:
-        """Return what changes with queries, candidates, passages and judgements."""
-        parts = {name: getattr(self, name) for name in ("first_stage", "queries", "candidates", "texts", "qrels")}
-        return run_key(settings=parts, query=None, models=None, corpus=None)[:16]
+        """Return a hash of first stage, queries, candidates, passages and judgements."""
+        content = {name: getattr(self, name) for name in ("first_stage", "queries", "candidates", "texts", "qrels")}
+        return run_key(settings=content, query=None, models=None, corpus=None)[:16]
 
     def measure(self, score: Score, *, measures: Sequence[str], on_progress: CountCallback) -> Comparison:
         """
-        Rerank all candidates, and compare that with the first stage.
+        Rerank all candidates, and compare with the first stage.
 
         :param score: Scores passages for a query.
-        :param measures: Names as ir-measures writes them.
-        :param on_progress: Called with queries done and queries in all.
+        :param measures: Names in the notation of ir-measures.
+        :param on_progress: Called with queries done and total queries.
         :returns: Measures of `first stage` and `model`, and their difference.
         """
         reranked = {}
@@ -89,15 +89,15 @@ def find_candidates(
     on_progress: CountCallback,
 ) -> DevCollection:
     """
-    Search the candidates of the judged queries of a collection.
+    Retrieve candidates for the judged queries of a collection.
 
     :param collection: The collection.
-    :param first_stage: What searches.
-    :param name: How the first stage is shown.
-    :param depth: Candidates of a query.
-    :param limit: Most queries, in file order; `None`: all.
-    :param on_progress: Called with queries done and queries in all.
-    :returns: Queries that have a relevant document, with their candidates.
+    :param first_stage: Searches the collection.
+    :param name: Name of the first stage, for display.
+    :param depth: Candidates per query.
+    :param limit: Maximum number of queries, in file order; `None`: all.
+    :param on_progress: Called with queries done and total queries.
+    :returns: Queries with a relevant document, and their candidates.
     :raises InvalidValueError: If there are none.
     """
     queries, qrels = collection.judged(lang=ALL)
@@ -126,11 +126,11 @@ def candidates_of(
     measured: Measured, request: TrainingRequest, *, depth: int, on_progress: ProgressCallback | None
 ) -> DevCollection:
     """
-    Search the candidates of a collection with the first stage of a request.
+    Retrieve candidates with the first stage of a request.
 
     :param measured: The collection.
     :param request: The run.
-    :param depth: Candidates of each query.
+    :param depth: Candidates per query.
     :param on_progress: Called while indexing and searching.
     :returns: Its judged queries, with their candidates.
     :raises InvalidValueError: If it has no query with a relevant document.
@@ -149,7 +149,7 @@ def candidates_of(
 
 class NdcgEvaluator(BaseEvaluator):
     """
-    Computes nDCG@10 of the candidates as the model ranks them.
+    Computes nDCG@10 of the candidates ranked by the model.
 
     :param dev: Queries, candidates and judgements.
     :param precision: `fp32` or `bf16`.
@@ -168,9 +168,9 @@ class NdcgEvaluator(BaseEvaluator):
         steps: int = -1,  # noqa: ARG002
     ) -> dict[str, float]:
         """
-        Measure.
+        Evaluate the model.
 
-        :param model: The model as it is now.
+        :param model: The model in its current state.
         :param output_path: Unused: the trainer logs the result.
         :param epoch: Unused.
         :param steps: Unused.

@@ -1,4 +1,4 @@
-"""Load the model that training starts from: its head, its dropout, how much it reads, and the fast encoder for a CPU."""
+"""Load the base model: with its head, dropout, input length, and the fast encoder on a CPU."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +10,18 @@ from rerank_plugin.training.recipe.config import TrainingConfig
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
-# Their positions are counted from the one after the padding token's.
+# Architectures whose positions start after the padding token's id.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer")
 
 
 def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     """
-    Load what training starts from; an encoder gets a head with one output and random weights.
+    Load the base model; an encoder gets a head with one output and random weights.
 
     :param config: The hyperparameters.
     :returns: The model, on a GPU if there is one.
     :raises ModelError: If it cannot be found or read.
-    :raises InvalidValueError: If it has no layer for the early-exit head that was asked for.
+    :raises InvalidValueError: If it has no layer for the requested early-exit head.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -30,7 +30,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     from rerank_plugin.training.cpu.packed_encoder import ATTENTION, can_speed_up, speed_up
 
     source = resolve_model(config.model)
-    set_seed(config.seed)  # before loading: the head starts from random weights
+    set_seed(config.seed)  # before loading, as the head starts from random weights
     model_kwargs: dict[str, Any] = {}
     try:
         original = AutoConfig.from_pretrained(source)
@@ -82,7 +82,7 @@ def load_tokenizer(source: str) -> Any:
 
 def reading_limit(source: str) -> int:
     """
-    Return how many tokens a model reads: what its tokenizer says, and not more than it has positions for.
+    Return the input length of a model in tokens: that of its tokenizer, limited by its positions.
 
     :param source: Folder or Hub id.
     :raises ModelError: If it cannot be read.
@@ -93,7 +93,7 @@ def reading_limit(source: str) -> int:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise not_loaded(source, error) from error
-    limit = int(load_tokenizer(source).model_max_length)  # about 1e30 where the tokenizer says nothing
+    limit = int(load_tokenizer(source).model_max_length)  # about 1e30 if the tokenizer has no limit
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         if config.model_type in OFFSET_POSITIONS:
@@ -103,7 +103,7 @@ def reading_limit(source: str) -> int:
 
 
 def dropout_names(config: dict[str, Any]) -> list[str]:
-    """Return the names under which a model's configuration has its dropout."""
+    """Return the names of the dropout settings in a model's configuration."""
     return [name for name in config if name.endswith(("dropout_prob", "dropout"))]
 
 

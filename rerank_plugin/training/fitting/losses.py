@@ -1,4 +1,4 @@
-"""The losses: the data set that each of them makes of labelled pairs, and the loss function."""
+"""The losses: the dataset that each makes of labelled pairs, and the loss function."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 LOGIT_OF_A_POSITIVE = 6.0
-PAIRS_PER_FORWARD_PASS = 64  # of the lists in a batch
+PAIRS_PER_FORWARD_PASS = 64  # for the lists of a batch
 
 
 def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Dataset":
     """
-    Make the data set of a loss.
+    Build the dataset of a loss.
 
     - `bce`: the pairs.
-    - `listnet` and `lambda`: lists of at most `list_size` passages of a query, each with the query's best passage in it. The
-      targets are the teacher scores where all passages of the query have one, else the labels.
+    - `listnet` and `lambda`: lists of at most `list_size` passages of a query, each with the query's best passage. The
+      targets are the teacher scores if all passages of the query have one, else the labels.
     - `multiple_negatives`: each positive with `list_size` - 1 negatives.
     - `margin_mse`: each positive with each negative, and the difference of their teacher scores.
 
     :param pairs: The pairs, in any order.
     :param config: The hyperparameters.
     :returns: The columns that the loss reads.
-    :raises InvalidValueError: If the pairs hold nothing that the loss could learn.
+    :raises InvalidValueError: If the loss has nothing to learn from the pairs.
     """
     from datasets import Dataset
 
@@ -42,12 +42,12 @@ def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Data
         groups: dict[str, list[LabelledPair]] = {}
         for pair in pairs:
             groups.setdefault(pair.query, []).append(pair)
-        rng = random.Random(config.seed)  # noqa: S311 - reproducible draws, not secrets
+        rng = random.Random(config.seed)  # noqa: S311 - reproducible sampling, not secrets
         make = {"multiple_negatives": _triples, "margin_mse": _margins}.get(config.loss, _lists)
         rows = [row for group in groups.values() for row in make(group, config, rng)]
     if not rows:
         raise InvalidValueError(
-            f"loss {config.loss} finds nothing to learn: no query has passages of different labels; add negatives "
+            f"loss {config.loss} has nothing to learn: no query has passages with different labels; add negatives "
             "(`rerank mine`), or choose the loss bce"
         )
     return Dataset.from_list(rows)
@@ -55,9 +55,9 @@ def make_dataset(pairs: Sequence[LabelledPair], config: TrainingConfig) -> "Data
 
 def make_loss(model: "CrossEncoder", config: TrainingConfig) -> Any:
     """
-    Make the loss function.
+    Build the loss function.
 
-    :param model: What is trained.
+    :param model: The model to train.
     :param config: The hyperparameters.
     :returns: A loss of sentence-transformers.
     """
@@ -73,17 +73,17 @@ def make_loss(model: "CrossEncoder", config: TrainingConfig) -> Any:
         return losses.LambdaLoss(model, mini_batch_size=PAIRS_PER_FORWARD_PASS)
     if config.loss == "margin_mse":
         return losses.MarginMSELoss(model)
-    # The library's defaults squash logits to 0..1 and stretch them to 0..10: sigmoid scores then saturate near 0.
+    # The library's defaults squash logits to 0..1 and scale them to 0..10; sigmoid scores then saturate near 0.
     return losses.MultipleNegativesRankingLoss(model, num_negatives=4, scale=1, activation_fn=torch.nn.Identity())
 
 
 def needs_teacher(config: TrainingConfig) -> bool:
-    """Tell whether the loss reads teacher scores."""
+    """Return whether the loss reads teacher scores."""
     return config.loss == "margin_mse"
 
 
 def labels_are_bounded(config: TrainingConfig) -> bool:
-    """Tell whether labels must be from 0 to 1. List losses take any numbers, a teacher's logits among them."""
+    """Return whether labels must be from 0 to 1. List losses take any numbers, such as a teacher's logits."""
     return config.loss not in LISTWISE
 
 
@@ -102,8 +102,8 @@ def _lists(group: list[LabelledPair], config: TrainingConfig, rng: random.Random
     others = [pair for pair in group if pair is not best]
     rng.shuffle(others)
     rest = iter(others)
-    while part := list(islice(rest, config.list_size - 1)):
-        members = [best, *part]
+    while chunk := list(islice(rest, config.list_size - 1)):
+        members = [best, *chunk]
         yield {
             "query": group[0].query,
             "docs": [pair.passage for pair in members],
@@ -116,7 +116,7 @@ def _triples(group: list[LabelledPair], config: TrainingConfig, rng: random.Rand
     negatives = [pair.passage for pair in group if pair.label < POSITIVE]
     for pair in group:
         if pair.label >= POSITIVE and negatives:
-            # Every row has the same columns: too few negatives are used several times.
+            # Every row needs the same columns, so too few negatives are repeated.
             sampled = rng.choices(negatives, k=size - 1) if len(negatives) < size - 1 else rng.sample(negatives, size - 1)
             yield {"query": pair.query, "positive": pair.passage} | {f"negative_{i}": text for i, text in enumerate(sampled)}
 

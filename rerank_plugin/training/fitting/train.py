@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from rerank_plugin.training.fitting.dev import DevCollection
 
 CHECKPOINTS = "checkpoints"
-METRIC = "eval_dev_ndcg@10"  # as the trainer logs the measure of `dev.NdcgEvaluator`
-REMEDY = "free some space, and start the same command again: it goes on from the last whole checkpoint"
+METRIC = "eval_dev_ndcg@10"  # the name of `dev.NdcgEvaluator`'s metric in the trainer's log
+REMEDY = "free some space, and run the same command again: it resumes from the last complete checkpoint"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class TrainingResult:
     """
     The result of fitting.
 
-    :param model: The trained model, in memory: the best one, where a dev collection was measured.
-    :param steps: Optimiser steps done, those of earlier starts of the run included.
+    :param model: The trained model, in memory; the best one if there is a dev collection.
+    :param steps: Optimiser steps done, including those before the run was resumed.
     :param total_steps: Steps of the whole run.
     :param log: The logged entries: `step`, `epoch`, and `loss` or `eval_dev_ndcg@10`.
-    :param is_main: Whether this is the process that writes; the others of a run on several devices do not.
+    :param is_main: Whether this is the process that writes; with several devices, the others do not.
     """
 
     model: "CrossEncoder"
@@ -62,20 +62,20 @@ def train(
     """
     Fine-tune a cross-encoder.
 
-    Checkpoints are kept in `output/checkpoints`; a run that was interrupted goes on from the last one that is whole.
+    Checkpoints are kept in `output/checkpoints`; an interrupted run resumes from the last complete one.
 
     :param pairs: The training pairs.
     :param config: The hyperparameters.
-    :param output: Folder for the model; made where it is missing.
-    :param dev: What is measured every `eval_steps` steps.
+    :param output: Folder for the model; created if it does not exist.
+    :param dev: Evaluated every `eval_steps` steps.
     :param stop_after: Stop at this step, with a checkpoint, as if interrupted; the schedule stays that of the whole run.
-    :param on_progress: Called with steps done and steps in all.
+    :param on_progress: Called with steps done and total steps.
     :returns: The model and the log.
-    :raises InvalidValueError: If there are no pairs, or nothing to learn in them, or `eval_steps` is set and `dev` is not,
-        or `output` has checkpoints of a run with another recipe or other data.
+    :raises InvalidValueError: If there are no pairs, or nothing to learn from them, or `eval_steps` is set without `dev`, or
+        `output` has checkpoints of a run with another recipe or other data.
     :raises MissingDependencyError: If a package that training needs is not installed.
     :raises ModelError: If the model cannot be loaded.
-    :raises OutputError: If a checkpoint cannot be written; the one before it stays.
+    :raises OutputError: If a checkpoint cannot be written; the previous one is kept.
     """
     if not pairs:
         raise InvalidValueError("there are no training pairs: check the files that were given")
@@ -125,7 +125,7 @@ def train(
 
 def check_installed(config: TrainingConfig) -> None:
     """
-    Check that the packages are there that training needs, before anything long begins.
+    Check that the packages needed for training are installed, before any long work.
 
     :raises MissingDependencyError: If one is missing.
     """
@@ -165,13 +165,13 @@ def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> A
         seed=config.seed,
         bf16=config.precision == "bf16",
         use_cpu=on_cpu(),
-        ddp_find_unused_parameters=False,  # there are none; the search for them counts those of the head twice
-        # A checkpoint for each measurement, or the best model would be lost.
+        ddp_find_unused_parameters=False,  # there are none, and the search would count the head's twice
+        # One checkpoint per evaluation, or the best model would be lost.
         save_steps=config.eval_steps or config.save_steps,
         save_total_limit=2,
         logging_steps=config.logging_steps,
         report_to=config.report_to,
         disable_tqdm=True,
-        dataloader_pin_memory=not on_cpu(),  # pinned memory is of use to a GPU alone, and torch warns without
+        dataloader_pin_memory=not on_cpu(),  # only a GPU profits from pinned memory, and torch warns without one
         **more,
     )

@@ -1,4 +1,4 @@
-"""The negatives of one query."""
+"""Sample the negatives of one query."""
 
 import random
 from collections import Counter
@@ -10,7 +10,7 @@ from rerank_plugin.collections.beir import BeirDocument, BeirQuery
 from rerank_plugin.training.mining.guards import answers_of, contains_answer, is_near_duplicate, margin_limit
 from rerank_plugin.training.mining.rules import MiningRules
 
-# Random draws for each negative that is wanted: some hit relevant or guarded passages, and are in vain.
+# Random samples per wanted negative, as some are relevant or guarded passages.
 DRAWS_PER_NEGATIVE = 10
 
 
@@ -19,9 +19,9 @@ class MiningCounts:
     """
     Counts of a mining run.
 
-    :param queries: Queries that have a relevant document.
+    :param queries: Queries with a relevant document.
     :param positives: Their relevant documents.
-    :param negatives: Negatives, by where they came from.
+    :param negatives: Negatives, by source.
     :param left_out: Passages that a guard left out, by guard.
     :param without_margin: Queries whose relevant documents have no score, so that no margin was applied.
     :param short: Queries that got fewer negatives than the rules ask for.
@@ -40,7 +40,7 @@ class MiningCounts:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "MiningCounts":
-        """Return the counts that `as_dict` gave."""
+        """Build counts from the output of `as_dict`."""
         values: dict[str, Any] = {name: Counter(value) if isinstance(value, dict) else value for name, value in data.items()}
         return cls(**values)
 
@@ -48,10 +48,10 @@ class MiningCounts:
 @dataclass(frozen=True)
 class Negative:
     """
-    A passage that was chosen as a negative.
+    A passage chosen as a negative.
 
     :param id: Id of the document.
-    :param rank: Its rank in the first stage's list, from 1; `None`: it was drawn from the whole corpus.
+    :param rank: Its first-stage rank, from 1; `None`: sampled from the whole corpus.
     """
 
     id: str
@@ -69,19 +69,19 @@ def draw_negatives(
     counts: MiningCounts,
 ) -> list[Negative]:
     """
-    Draw the negatives of a query. They depend on query, list and rules alone, not on what was drawn for other queries.
+    Sample the negatives of a query. They depend only on query, ranking and rules, not on other queries.
 
     :param query: The query.
     :param relevant: Its relevant documents.
     :param ranked: Ids and scores of the first stage, best first.
-    :param scores: The scores that the margin is measured in, by id.
+    :param scores: The scores that the margin applies to, by id.
     :param corpus: All documents, by id.
     :param ids: Their ids, in file order.
-    :param rules: How many negatives from which ranks, and what may not be one.
-    :param counts: Updated.
+    :param rules: How many negatives from which ranks, and the guards.
+    :param counts: Counts of the run, updated in place.
     :returns: The negatives, in the order of the rules.
     """
-    rng = random.Random(f"{rules.seed} {query.id}")  # noqa: S311 - reproducible draws, not secrets
+    rng = random.Random(f"{rules.seed} {query.id}")  # noqa: S311 - reproducible sampling, not secrets
     candidates = _Candidates(query, relevant, scores, corpus, rules, counts)
     chosen: list[Negative] = []
     for window in rules.windows:

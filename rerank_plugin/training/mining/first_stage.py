@@ -1,4 +1,4 @@
-"""The first stage that mining and measuring search with: a pipeline over the documents of a judged collection."""
+"""The first stage for mining and evaluation: a pipeline over the documents of a judged collection."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Finder(Protocol):
-    """Whatever searches a collection."""
+    """Searches a collection."""
 
     def find(self, query: "BeirQuery", depth: int) -> list[tuple[str, float]]:
         """Return ids of documents in the collection and their scores, best first."""
@@ -27,12 +27,12 @@ class Finder(Protocol):
 @dataclass(frozen=True)
 class FirstStageSpec:
     """
-    Which pipeline searches, and in what.
+    A first stage: the pipeline, and the index that it searches.
 
     :param pipeline: Name or YAML file; with or without a second stage.
     :param language: Language of the keyword index, such as `en` or `ru`.
-    :param index: Folder of an index of the collection; `None`: one is made, and kept (see `evaluation.indexes`).
-    :param embedding_model: Replaces the pipeline's own; `None`: it stays.
+    :param index: Folder of an index of the collection; `None`: one is built and kept (see `evaluation.indexes`).
+    :param embedding_model: Embedding model to use instead of the pipeline's; `None`: the pipeline's.
     """
 
     pipeline: str = "bm25"
@@ -42,9 +42,9 @@ class FirstStageSpec:
 
     def key(self) -> str:
         """
-        Return a text that changes with everything here that decides what is found.
+        Return a key of everything that the search results depend on.
 
-        :returns: The pipeline's name and a hash of its content, its models' files, and the index that was given.
+        :returns: The pipeline's name and a hash of its content, its models' files, and the given index.
         :raises PipelineConfigError: If there is no such pipeline.
         """
         content = read_pipeline(self.pipeline, embedding_model=self.embedding_model)
@@ -88,24 +88,24 @@ class FirstStage:
 
     def find(self, query: "BeirQuery", depth: int) -> list[tuple[str, float]]:
         """
-        Search.
+        Search for a query.
 
         :param query: The query.
-        :param depth: Most documents.
+        :param depth: Maximum number of documents.
         :returns: Ids of documents in the collection, and scores; best first. Empty for an empty query.
         """
         if not query.text.strip():
             return []
         hits = self._searcher.search(query.text, top_k=depth, candidates=depth).hits
         scores: dict[str, float] = {}
-        for hit in hits:  # of several passages of one document the first counts
+        for hit in hits:  # of several passages of a document the first counts
             scores.setdefault(str(hit.document.meta.get("doc_id", hit.document.id)), hit.document.score or 0.0)
         return list(scores.items())
 
 
 def _revision(index: Path) -> str:
     if not index.is_dir():
-        return "missing"  # opening the pipeline says so
+        return "missing"  # opening the pipeline reports it
     from rerank_plugin.store import HybridDocumentStore
 
     store = HybridDocumentStore(index)

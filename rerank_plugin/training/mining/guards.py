@@ -1,4 +1,4 @@
-"""Guards against false negatives: passages that nobody judged, and that are likely to answer the query all the same."""
+"""Guards against false negatives: unjudged passages that are likely to answer the query."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,18 +18,18 @@ def answers_of(query: BeirQuery) -> list[str]:
 
 
 def contains_answer(text: str, answers: Iterable[str]) -> bool:
-    """Tell whether a text contains the words of one of the answers, in this order and with nothing between them."""
+    """Return whether a text contains the words of one of the answers, consecutively and in order."""
     words = f" {_normalised(text)} "
     return any(f" {_normalised(answer)} " in words for answer in answers)
 
 
 def is_near_duplicate(text: str, others: Iterable[str], share: float) -> bool:
     """
-    Tell whether a text is nearly the same as one of some others.
+    Return whether a text is a near duplicate of one of the others.
 
     :param text: The text.
-    :param others: The others.
-    :param share: Jaccard similarity of the sets of word trigrams from which on two texts count as nearly the same.
+    :param others: The other texts.
+    :param share: Minimum Jaccard similarity of the sets of word trigrams of near duplicates.
     """
     own = _shingles(text)
     for other in others:
@@ -44,9 +44,9 @@ def margin_limit(rules: MiningRules, scores: Mapping[str, float], relevant: Sequ
     Return the highest score that a negative may have.
 
     :param rules: The margins.
-    :param scores: Scores by document id, of those that have one.
+    :param scores: Known scores by document id.
     :param relevant: Ids of the relevant documents.
-    :returns: The limit; `None` where no relevant document has a score, or there is no margin.
+    :returns: The limit; `None` if no relevant document has a score, or there is no margin.
     """
     known = [scores[id_] for id_ in relevant if id_ in scores]
     if not known or not rules.has_margin:
@@ -67,11 +67,11 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 def cross_encoder_probabilities(model: str) -> Callable[[str, Sequence[str]], list[float]]:
     """
-    Load a cross-encoder whose opinion of the candidates the margins are measured in.
+    Load a cross-encoder for scoring the candidates that the margins apply to.
 
     :param model: Bundled name, folder or Hub id.
-    :returns: A function from query and passages to the sigmoid of the logits: a margin then means the same for every model,
-        whatever the scale of its logits.
+    :returns: A function from query and passages to the sigmoid of the logits, so that a margin does not depend on the scale
+        of a model's logits.
     :raises ModelError: If it cannot be loaded.
     """
     import numpy as np

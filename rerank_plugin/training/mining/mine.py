@@ -1,4 +1,4 @@
-"""Mine a collection: search for each judged query, draw its negatives, and stream the pairs to a file."""
+"""Mine a collection: search for each judged query, sample its negatives, and stream the pairs to a file."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from rerank_plugin.training.mining.state import MiningState
 
 PAIRS, TRIPLES = "pairs", "triples"
 FORMATS = (PAIRS, TRIPLES)
-VERSION = 2  # of how negatives are drawn and written; another one makes another file
+VERSION = 2  # of sampling and file format; part of the key of a mined file
 
 
 Rescore = Callable[[str, Sequence[str]], Sequence[float]]
@@ -29,15 +29,15 @@ Rescore = Callable[[str, Sequence[str]], Sequence[float]]
 @dataclass(frozen=True)
 class MiningJob:
     """
-    What is mined, and into which file.
+    A collection to mine, with the rules and the output file.
 
     :param collection: Documents, queries and judgements.
     :param output: The file, JSON Lines.
-    :param rules: How negatives are drawn.
-    :param first_stage: What tells the first stage apart from others, see `FirstStageSpec.key`.
-    :param guard_model: The model whose scores the margin is measured in; `None`: the first stage's own scores.
-    :param limit: Most queries, in file order; `None`: all.
-    :param form: `pairs` (a line for each labelled pair) or `triples` (a line for each positive, with its negatives).
+    :param rules: How negatives are sampled.
+    :param first_stage: Key of the first stage, see `FirstStageSpec.key`.
+    :param guard_model: The model whose scores the margin applies to; `None`: the first stage's scores.
+    :param limit: Maximum number of queries, in file order; `None`: all.
+    :param form: `pairs` (a line per labelled pair) or `triples` (a line per positive, with its negatives).
     """
 
     collection: Collection
@@ -52,10 +52,10 @@ class MiningJob:
         if self.form not in FORMATS:
             raise InvalidValueError(f"format must be one of {', '.join(FORMATS)}, got {self.form!r}")
         if self.guard_model is not None and not self.rules.has_margin:
-            raise InvalidValueError("a guard model needs a margin to guard: set relative_margin or absolute_margin")
+            raise InvalidValueError("a guard model needs a margin: set relative_margin or absolute_margin")
 
     def settings(self) -> dict[str, Any]:
-        """Return everything that decides the content of the file, the contents of collection and models included."""
+        """Return everything that the content of the file depends on, including the content of collection and models."""
         dataset = self.collection.dataset
         qrels = self.collection.qrels_file or dataset.folder / "qrels" / f"{self.collection.split}.tsv"
         return {
@@ -72,14 +72,14 @@ class MiningJob:
         }
 
     def key(self) -> str:
-        """Return a hash of the settings: two jobs with one key write the same file."""
+        """Return a hash of the settings: jobs with the same key write the same file."""
         settings = self.settings()
         models = {"first_stage": settings.pop("first_stage"), "guard": settings.pop("guard_model")}
         corpus = ":".join(settings.pop(name) for name in ("corpus", "queries", "judgements"))
         return run_key(settings=settings, query=None, models=models, corpus=corpus)
 
     def into(self, output: Path) -> "MiningJob":
-        """Return the same job with another file to write."""
+        """Return the same job with another output file."""
         return replace(self, output=output)
 
 
@@ -93,14 +93,13 @@ def mine(
     """
     Mine negatives for the judged queries of a collection.
 
-    Beside the file stands `OUTPUT.state.json`: with it an interrupted run goes on where it broke off, and a finished one is
-    left alone.
+    Beside the file is `OUTPUT.state.json`, with which an interrupted run resumes, and a finished one is not repeated.
 
-    :param job: What is mined.
-    :param open_first_stage: Called once, if a query is left to search for.
-    :param rescore: Scores passages for a query, for the margin; `None`: the first stage's scores count.
-    :param on_progress: Called with queries done and queries in all.
-    :returns: Counts of the whole run, earlier starts included.
+    :param job: The job.
+    :param open_first_stage: Opens the first stage; called once, if there are queries left.
+    :param rescore: Scores passages for a query, for the margin; `None`: the first stage's scores are used.
+    :param on_progress: Called with queries done and total queries.
+    :returns: Counts of the whole run, including the part before it was resumed.
     :raises InputFileError: If the collection is malformed, or has no query with a relevant document in its corpus.
     :raises InvalidValueError: If the file exists and was not written with these settings, or its state is damaged.
     """
@@ -157,7 +156,7 @@ def _lines(
 ) -> str:
     rows: list[dict[str, Any]] = []
     if form == TRIPLES:
-        # Dealt out in turn: negatives stand in the order of the windows, and each positive gets its share of every window.
+        # Dealt in turn: negatives are in the order of the windows, so each positive gets its share of every window.
         for number, id_ in enumerate(relevant):
             texts = [corpus[negative.id].full_text for negative in negatives[number :: len(relevant)]]
             rows.append({"query": query.text, "positive": corpus[id_].full_text, "negatives": texts})

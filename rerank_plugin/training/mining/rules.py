@@ -1,4 +1,4 @@
-"""The rules that negatives are drawn by."""
+"""The rules for sampling negatives."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -13,11 +13,11 @@ RANGE = re.compile(r"(\d+)-(\d+):(\d+)")
 @dataclass(frozen=True)
 class RankWindow:
     """
-    A range of ranks in the first stage's list, and how many negatives are drawn from it for each positive.
+    A range of first-stage ranks, and how many negatives are sampled from it per positive.
 
     :param first: First rank, from 1.
     :param last: Last rank.
-    :param count: Negatives of each positive.
+    :param count: Negatives per positive.
     """
 
     first: int
@@ -36,7 +36,7 @@ class RankWindow:
         """
         Read `FIRST-LAST:COUNT`.
 
-        :raises InvalidValueError: If it is something else.
+        :raises InvalidValueError: If the text has another form.
         """
         if not (match := RANGE.fullmatch(text.strip())):
             raise InvalidValueError(f"ranks {text!r}: must be FIRST-LAST:COUNT, such as 1-10:2")
@@ -49,18 +49,18 @@ DEFAULT_WINDOWS = (RankWindow(1, 10, 2), RankWindow(11, 60, 1))
 @dataclass(frozen=True)
 class MiningRules:
     """
-    How many negatives each positive gets from where, and which passages are never taken for one.
+    The number and sources of negatives per positive, and the guards.
 
     :param windows: How many negatives come from which ranks.
-    :param random: Negatives from the whole corpus: without them a reranker forgets what lies off the topic.
+    :param random: Negatives from the whole corpus, without which a reranker forgets how to score off-topic passages.
     :param relative_margin: A negative must score at least this share below the lowest relevant passage: 0.05 leaves out
-        what scores above 95 % of it (the `TopK-PercPos` of NV-Retriever, arXiv:2407.15831). `None`: no such guard.
+        passages that score above 95 % of it (the `TopK-PercPos` of NV-Retriever, arXiv:2407.15831). `None`: no such guard.
     :param absolute_margin: A negative must score this much below the lowest relevant passage. `None`: no such guard.
     :param answers: Leave out passages that contain an answer of the query (`metadata.answers` or `metadata.answer` of its
         line in queries.jsonl).
-    :param near_duplicates: Leave out passages that share this part of their word trigrams (Jaccard) with a relevant one;
-        `None`: no such guard.
-    :param seed: Seed of all draws.
+    :param near_duplicates: Leave out passages whose word trigrams have at least this Jaccard similarity with a relevant
+        passage; `None`: no such guard.
+    :param seed: Seed of all sampling.
     """
 
     windows: tuple[RankWindow, ...] = DEFAULT_WINDOWS

@@ -1,4 +1,4 @@
-"""How far mining is: in a journal while it runs, and in one JSON object with the counts when it is done."""
+"""The progress of mining: a journal while it runs, and one JSON object with the counts when it is finished."""
 
 import json
 from pathlib import Path
@@ -13,11 +13,11 @@ class MiningState:
     """
     The state of one mined file, in two files beside it.
 
-    `OUTPUT.state.json` has the settings from the beginning, and at the end the counts and queries as well.
-    `OUTPUT.journal` has a line for each query that is done: its id, the length of the output then, and the counts so far.
+    `OUTPUT.state.json` has the settings from the start, and at the end also the counts and queries.
+    `OUTPUT.journal` has a line per finished query: its id, the length of the output at that point, and the counts so far.
 
     :param output: The mined file.
-    :param settings: What decides its content.
+    :param settings: Everything that its content depends on.
     """
 
     def __init__(self, output: Path, settings: dict[str, Any]) -> None:
@@ -28,20 +28,20 @@ class MiningState:
 
     def resume(self) -> tuple[MiningCounts, set[str]]:
         """
-        Return the counts so far and the queries that are done; what stands in the output behind the last of them is cut off.
+        Return the counts so far and the finished queries; output after the last of them is cut off.
 
-        :raises InvalidValueError: If the output is a file of someone else, or was mined with other settings, or its state
-            cannot be read.
+        :raises InvalidValueError: If the output was not mined, or was mined with other settings, or its state cannot be
+            read.
         """
         if not self._file.exists():
             if self._output.exists():
-                raise InvalidValueError(f"{self._output} exists, and was not mined: choose another name, or delete it")
+                raise InvalidValueError(f"{self._output} exists, but was not mined: choose another name, or delete it")
             self._journal.unlink(missing_ok=True)
             self._write({"settings": self._settings})
         state = self._checked()
         written = self._output.stat().st_size if self._output.exists() else 0
         if state.get("size", 0) > written:
-            state = {}  # the output was deleted, or cut, after it was finished
+            state = {}  # the finished output was deleted or cut afterwards
         done, size, counts = set(state.get("queries", ())), state.get("size", 0), state.get("counts", {})
         for query, size, counts in self._read_journal(written):  # noqa: B007 - the last entry counts
             done.add(query)
@@ -52,7 +52,7 @@ class MiningState:
 
     def record(self, query: str, size: int, counts: MiningCounts) -> None:
         """
-        Note that a query is done.
+        Record a finished query.
 
         :param query: Its id.
         :param size: Length of the output, in bytes.
@@ -75,12 +75,12 @@ class MiningState:
             json.dump(state, file, indent=1, ensure_ascii=False)
 
     def _checked(self) -> dict[str, Any]:
-        """Read the state, and refuse that of other settings."""
+        """Read the state; refuse one with other settings."""
         try:
             state: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8"))
             before = dict(state["settings"])
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InvalidValueError(f"{self._file} is damaged: delete it and {self._output.name} to mine anew") from error
+            raise InvalidValueError(f"{self._file} is damaged: delete it and {self._output.name} to mine again") from error
         names = [*self._settings, *(name for name in before if name not in self._settings)]
         if changed := [name for name in names if before.get(name) != self._settings.get(name)]:
             raise InvalidValueError(
@@ -90,7 +90,7 @@ class MiningState:
         return state
 
     def _read_journal(self, written: int) -> list[Any]:
-        """Read the journal. From the first line on that is cut off, or says more than the output holds, it is removed."""
+        """Read the journal, truncating it at the first line that is cut off or exceeds the length of the output."""
         if not self._journal.exists():
             return []
         entries, end = [], 0
@@ -106,7 +106,7 @@ class MiningState:
 
 
 def _entry(line: bytes) -> Any:
-    """Return what a line of the journal says; `None` for one that was not written to its end."""
+    """Parse a line of the journal; `None` for an incomplete one."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,1 +1,1 @@
-"""From trained weights to a model folder: `save`, `early_exit` (an optional head), `figures` (what it gains), `card`."""
+"""From trained weights to a model folder: `save`, `fit_early_exit` (an optional head), `measure` (its gain), `card`."""

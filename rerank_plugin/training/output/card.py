@@ -1,4 +1,4 @@
-"""The card of a trained model: what it was trained on and how, what it gains, and how to use it."""
+"""The card of a trained model: its training data and settings, its gain, and how to use it."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from rerank_plugin.training.recipe.request import TrainingRequest
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 PACKAGES = ("sentence-transformers", "transformers", "torch", "accelerate", "datasets", "tokenizers")
 SAMPLES, SAMPLE_CHARACTERS = 3, 240
-# Training loss of the published models at the first and the last step that their cards show.
+# Training loss of the published models at the first and last step in their cards.
 PUBLISHED = {"msmarco-en": {500: 0.1718, 58_000: 0.0522}, "msmarco-ru": {500: 0.4384, 7_500: 0.0894}}
 
 
@@ -32,9 +32,9 @@ def write_card(
     figures: Sequence[Figure],
 ) -> str | None:
     """
-    Write the card of a run into the model's folder; for the parameters see `model_card`.
+    Write the card of a run to the model's folder; for the parameters see `model_card`.
 
-    :returns: The new name of a README.md that no training run had written; `None` where there was none.
+    :returns: The new name of a README.md that was not written by a training run; `None` if there was none.
     """
     text = model_card(request=request, report=report, samples=samples, result=result, figures=figures)
     kept = keep_foreign_card(request.output)
@@ -52,18 +52,18 @@ def model_card(
     figures: Sequence[Figure],
 ) -> str:
     """
-    Write the text of a card.
+    Return the text of a card.
 
     :param request: The run.
     :param report: Statistics and problems of its data.
     :param samples: The pairs, a few of which are shown.
     :param result: Steps and log.
-    :param figures: The measurements of the finished model.
-    :returns: Markdown, with the front matter that the Hub reads.
+    :param figures: The evaluation of the finished model.
+    :returns: Markdown, with the front matter for the Hub.
     """
     from jinja2 import Environment, StrictUndefined
 
-    # Markdown, not HTML: escaping would spoil it.
+    # Markdown, not HTML: escaping would corrupt it.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
     published = PUBLISHED.get(request.preset or "", {})
     losses = {entry["step"]: (entry["epoch"], entry["loss"]) for entry in result.losses}
@@ -99,7 +99,7 @@ def _front_matter(request: TrainingRequest, figures: Sequence[Figure]) -> str:
     if request.licence:
         data["license"] = request.licence
     if "/" in request.config.model and not Path(request.config.model).exists():
-        data["base_model"] = request.config.model  # the Hub takes its own names only
+        data["base_model"] = request.config.model  # the Hub accepts only its own names
     if figures:
         data["model-index"] = [{"name": request.output.name, "results": [_result(figure) for figure in figures]}]
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10_000)).strip()

@@ -20,13 +20,13 @@ FORWARD_BATCH = 32
 
 def fit_early_exit(model: "CrossEncoder", pairs: Sequence[LabelledPair], *, layer: int, seed: int) -> EarlyExitHead:
     """
-    Fit a linear head on the first token's state after some layers to the logits of the whole model.
+    Fit a linear head on the first token's state after a layer to the logits of the whole model.
 
-    The fit is ridge regression (in closed form) on up to 4,000 of the training pairs; their labels are not used.
+    The fit is ridge regression (closed form) on up to 4,000 of the training pairs; their labels are not used.
 
     :param model: The trained model.
     :param pairs: The training pairs.
-    :param layer: Layers that are computed before the head.
+    :param layer: Number of layers before the head.
     :param seed: Seed of the sample of pairs.
     :returns: The head.
     """
@@ -48,10 +48,10 @@ def _states_and_logits(
     network, tokenizer = cast("Any", model[0]).model, cast("Any", model).tokenizer
     states, logits = [], []
     for start in range(0, len(pairs), FORWARD_BATCH):
-        part = pairs[start : start + FORWARD_BATCH]
+        batch = pairs[start : start + FORWARD_BATCH]
         inputs = tokenizer(
-            [pair.query for pair in part],
-            [pair.passage for pair in part],
+            [pair.query for pair in batch],
+            [pair.passage for pair in batch],
             truncation=True,
             max_length=model.max_seq_length,
             padding=True,

@@ -1,4 +1,4 @@
-"""The folder of a model: which files belong to it, and which of them are left over from an earlier model."""
+"""The folder of a model: which files belong to it, and which are left over from an earlier model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from rerank_plugin.training.recipe.request import TrainingRequest
 
 CONFIG = "config.json"
 CARD = "README.md"
-# Files that were made for one model's weights. Beside other weights they are wrong, and nothing would say so.
+# Files that belong to a model's weights. Beside other weights they would be wrong without any error.
 SIDE_FILES = (
     calibration.FILE_NAME,
     early_exit.FILE_NAME,
@@ -43,27 +43,27 @@ OUR_CARD = "`rerank train`"
 
 def check_output(request: TrainingRequest) -> None:
     """
-    Refuse an output folder that is read from: the model that training starts from would be overwritten.
+    Refuse an output folder that is also an input: the base model would be overwritten.
 
     :param request: The run.
-    :raises InvalidValueError: If base model or teacher lie in the output folder.
+    :raises InvalidValueError: If base model or teacher are in the output folder.
     """
     output = request.output.resolve()
     if request.output.exists() and not request.output.is_dir():
         raise InvalidValueError(f"output {request.output} is a file: choose a folder")
-    for what, model in (("base model", request.config.model), ("teacher", request.teacher)):
+    for role, model in (("base model", request.config.model), ("teacher", request.teacher)):
         if model is not None and not model.endswith(".jsonl") and Path(resolve_model(model)).resolve() == output:
-            raise InvalidValueError(f"output {request.output} is the folder of the {what}: choose another output")
+            raise InvalidValueError(f"output {request.output} is the folder of the {role}: choose another output")
 
 
 def stale_files(folder: Path, new: set[str]) -> list[Path]:
     """
-    List the files that an earlier model left and a new one does not overwrite.
+    List the files of an earlier model that a new one does not overwrite.
 
-    Only names that model files have are listed, and only in the folder of a model: other files are never touched.
+    Only known names of model files are listed, and only in the folder of a model: other files are never touched.
 
     :param folder: The folder.
-    :param new: Names of the files of the new model.
+    :param new: Names of the new model's files.
     """
     if not (folder / CONFIG).exists():
         return []
@@ -78,10 +78,10 @@ def stale_files(folder: Path, new: set[str]) -> list[Path]:
 
 def keep_foreign_card(folder: Path) -> str | None:
     """
-    Rename a README.md that no training run wrote, before a card takes its place.
+    Rename a README.md that was not written by a training run, before a card replaces it.
 
     :param folder: The folder.
-    :returns: The new name; `None` where there was nothing to keep.
+    :returns: The new name; `None` if there was nothing to keep.
     """
     card = folder / CARD
     if not card.is_file() or OUR_CARD in card.read_text(encoding="utf-8", errors="replace"):

@@ -1,4 +1,4 @@
-"""Measure what a trained model gains over the first stage, with confidence intervals."""
+"""Measure the gain of a trained model over the first stage, with confidence intervals."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Figure:
     :param name: Collection and split.
     :param first_stage: Name of the first stage.
     :param queries: Number of queries.
-    :param candidates: The most candidates that a query has.
+    :param candidates: Maximum number of candidates of a query.
     :param ndcg: The means of `first stage` and `model`.
     :param gain: Their difference.
     """
@@ -44,7 +44,7 @@ class Figure:
 
 def measure(request: TrainingRequest, on_progress: ProgressCallback | None) -> list[Figure]:
     """
-    Measure the model that a run has saved on the collections of its request.
+    Evaluate the saved model of a run on the collections of its request.
 
     :param request: The run.
     :param on_progress: Called while searching and reranking.
@@ -60,11 +60,11 @@ def measure(request: TrainingRequest, on_progress: ProgressCallback | None) -> l
 
 def measure_model(folder: Path, dev: DevCollection, *, on_progress: CountCallback) -> Figure:
     """
-    Rerank with a model as a user would.
+    Evaluate a model with the ranker that users run.
 
     :param folder: The model's folder.
     :param dev: Queries, candidates and judgements.
-    :param on_progress: Called with queries done and queries in all.
+    :param on_progress: Called with queries done and total queries.
     :returns: Its figures.
     """
     from rerank_plugin.components import CrossEncoderRanker

@@ -1,4 +1,4 @@
-"""Save a trained cross-encoder: half the size of float32, and reading as much as its base model."""
+"""Save a trained cross-encoder: half the size of float32, with the input length of its base model."""
 
 import filecmp
 import json
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 WEIGHTS = "model.safetensors"
-PARTIAL = ".partial-model"  # on the same disk, so that files are moved and not copied
+PARTIAL = ".partial-model"  # in the same file system, so that files are moved and not copied
 
 
 def save_half(model: "CrossEncoder", folder: Path, *, base: str) -> list[str]:
     """
     Save a model with float16 weights, in the layout of sentence-transformers.
 
-    The config says float32, so that it computes in float32 wherever it is loaded: in float16 a CPU is several times slower.
-    What was changed for training alone (dropout, the cut of long pairs) is as in the base model again.
+    The config says float32, so that the model computes in float32 when loaded: in float16 a CPU is several times slower.
+    Settings changed only for training (dropout, truncation of long pairs) are reset to those of the base model.
 
-    The model is written to its end before anything in the folder changes. Files that an earlier model left (its calibration,
-    early-exit head, converted copies, other weights) are removed then, unless the weights are the same; files that belong to
-    no model stay.
+    The new model is written completely before anything in the folder changes. Then files of an earlier model (its
+    calibration, early-exit head, converted copies, other weights) are removed, unless the weights are the same; files that
+    do not belong to a model are kept.
 
     :param model: The trained model.
-    :param folder: Where to.
+    :param folder: Target folder.
     :param base: Folder or Hub id of the model that training started from.
-    :returns: Names of the files of an earlier model that were removed.
-    :raises OutputError: If the model cannot be written; what was there stays.
+    :returns: Names of the removed files of an earlier model.
+    :raises OutputError: If the model cannot be written; the earlier model is kept.
     """
     from transformers import AutoConfig
 
     original = AutoConfig.from_pretrained(base)
     model.max_seq_length = reading_limit(base)
     partial = folder / PARTIAL
-    remedy = "free some space, and start the same command again: the last checkpoint is still there"
+    remedy = "free some space, and run the same command again: the last checkpoint is kept"
     with writing_to(folder, remedy=remedy):
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -55,7 +55,7 @@ def save_half(model: "CrossEncoder", folder: Path, *, base: str) -> list[str]:
 
 
 def _replace_model(partial: Path, folder: Path) -> list[str]:
-    """Move the new files over the old ones. While files of both are there, there is no config.json: nothing loads them."""
+    """Replace the old files. While files of both models are present there is no config.json, so the mix cannot be loaded."""
     new = {path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()}
     before, after = folder / WEIGHTS, partial / WEIGHTS
     is_same = before.is_file() and after.is_file() and filecmp.cmp(before, after, shallow=False)

@@ -1,1 +1,1 @@
-"""What a training run is asked for: `config` (hyperparameters and presets) and `request` (data, recipe, measurements)."""
+"""The request of a training run: `config` (hyperparameters, presets) and `request` (data, recipe, evaluation)."""

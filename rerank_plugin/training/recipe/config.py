@@ -1,4 +1,4 @@
-"""The hyperparameters of a training run, and how presets, a YAML file and single options make them up."""
+"""The hyperparameters of a training run, composed of a preset, a YAML file and single options."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,12 +18,12 @@ CLASSIC = "bce"
 LISTWISE = ("listnet", "lambda")
 LossName = Literal["bce", "listnet", "lambda", "multiple_negatives", "margin_mse"]
 LOSSES: tuple[str, ...] = get_args(LossName)
-# What `rerank train --fast` stands for: less work for a CPU.
+# The settings of `rerank train --fast`: less work for a CPU.
 FAST = {"precision": "bf16", "freeze_embeddings": True, "dropout": 0.0, "group_by_length": True}
 
 
 def _number_from_text(value: Any) -> Any:
-    """YAML 1.1 reads 5e-5 as a text (it wants 5.0e-5): where a number is wanted, a text that reads as one will do."""
+    """Accept a text that is a number: YAML 1.1 reads 5e-5 as a text (it needs 5.0e-5)."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -32,7 +32,7 @@ def _number_from_text(value: Any) -> Any:
     return value
 
 
-# Each type says in words what it takes: the words stand in the error message.
+# The description of each type is part of the error message.
 Text = Annotated[str, Field(min_length=1, description="a text")]
 Flag = Annotated[bool, Field(description="true or false")]
 Count = Annotated[int, Field(gt=0, description="a whole number above 0")]
@@ -41,7 +41,7 @@ Positive = Annotated[
 ]
 Share = Annotated[float, BeforeValidator(_number_from_text), Field(ge=0, lt=1, description="a number from 0 to below 1")]
 ListSize = Annotated[int, Field(ge=2, description="a whole number of at least 2")]
-# A pair has up to 4 special tokens; what is left of fewer than 8 says nothing.
+# A pair has up to 4 special tokens; below 8 tokens too little of the texts remains.
 MaxLength = Annotated[int, Field(ge=8, description="a whole number of at least 8")]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
 Loss = Annotated[LossName, Field(description=f"one of {', '.join(LOSSES)}")]
@@ -57,30 +57,29 @@ class TrainingConfig:
     AdamW with betas 0.9 and 0.999 and epsilon 1e-8, linear schedule.
 
     :param model: Encoder or cross-encoder to start from: a bundled name, a folder or a Hub id.
-    :param loss: `bce` (each pair by its label), `listnet` or `lambda` (the passages of a query as a list; labels may be any
-        numbers, so a teacher's scores too), `multiple_negatives` (positives against the negatives and the other positives
-        of the batch), `margin_mse` (the difference between two passages as the teacher sees it).
+    :param loss: `bce` (pointwise, by label), `listnet` or `lambda` (listwise, over the passages of a query; labels may be
+        any numbers, such as a teacher's scores), `multiple_negatives` (positives against the negatives and the other
+        positives of the batch), `margin_mse` (the teacher's score difference between two passages).
     :param pos_weight: Weight of positives in `bce`; `None`: 1.
-    :param list_size: Passages of a query in a list (`listnet`, `lambda`); negatives of a positive, plus one, in
-        `multiple_negatives`.
+    :param list_size: Passages per list (`listnet`, `lambda`); negatives per positive, plus one, in `multiple_negatives`.
     :param epochs: Passes over the data.
-    :param batch_size: Pairs, lists or triples (as the loss has it) that a step takes on each device.
-    :param learning_rate: Peak of the linear schedule.
-    :param warmup_ratio: Share of the steps over which the learning rate rises from 0 to its peak.
-    :param weight_decay: Of AdamW.
-    :param max_grad_norm: Gradients are clipped at this norm.
-    :param max_length: Tokens of a pair while training, at most as many as the base model reads; longer passages are cut.
+    :param batch_size: Pairs, lists or triples (depending on the loss) per step and device.
+    :param learning_rate: Peak learning rate of the linear schedule.
+    :param warmup_ratio: Warm-up: share of the steps over which the learning rate rises from 0 to its peak.
+    :param weight_decay: Weight decay of AdamW.
+    :param max_grad_norm: Gradients are clipped to this norm.
+    :param max_length: Maximum tokens of a pair in training, at most the base model's input length; longer passages are cut.
     :param seed: Seed of the weights of a new head, of dropout and of the order of the data.
     :param precision: `fp32`, or `bf16`: matrix products in bfloat16, weights in float32.
     :param freeze_embeddings: Do not train the embeddings.
-    :param dropout: Of hidden states and attention weights; `None`: as the model says.
-    :param group_by_length: Put pairs or lists of similar length into one batch: less padding, another order of the data.
-    :param logging_steps: Steps between two logged losses.
-    :param save_steps: Steps between two checkpoints.
-    :param eval_steps: Steps between two measurements on the dev collection; `None`: none before the end.
-    :param patience: Stop after this many measurements without a new best nDCG@10, which is kept; `None`: never.
+    :param dropout: Dropout of hidden states and attention weights; `None`: that of the model.
+    :param group_by_length: Batch pairs or lists of similar length: less padding, but a different order of the data.
+    :param logging_steps: Steps between logged losses.
+    :param save_steps: Steps between checkpoints.
+    :param eval_steps: Steps between evaluations on the dev collection; `None`: only at the end.
+    :param patience: Stop after this many evaluations without a better nDCG@10, keeping the best model; `None`: never.
     :param early_exit_layer: Fit an early-exit head on the output of this layer; `None`: none.
-    :param report_to: Where losses are logged besides the card: `none`, `tensorboard` or `trackio`.
+    :param report_to: Logger of losses in addition to the card: `none`, `tensorboard` or `trackio`.
     """
 
     model: Text = "cross-encoder/ms-marco-MiniLM-L6-v2"
@@ -110,9 +109,9 @@ class TrainingConfig:
         for field in fields(self):
             object.__setattr__(self, field.name, _checked_value(field.name, getattr(self, field.name)))
         if self.pos_weight is not None and self.loss != CLASSIC:
-            raise InvalidValueError(f"pos_weight belongs to the loss bce, not to {self.loss}: leave it out")
+            raise InvalidValueError(f"pos_weight is for the loss bce, not {self.loss}: leave it out")
         if self.patience is not None and self.eval_steps is None:
-            raise InvalidValueError("patience counts measurements on the dev collection: set eval_steps too")
+            raise InvalidValueError("patience counts evaluations on the dev collection: set eval_steps too")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the hyperparameters by name, for the model card."""
@@ -120,7 +119,7 @@ class TrainingConfig:
 
 
 def preset_names() -> list[str]:
-    """Return the names of the recipes that are built in."""
+    """Return the names of the built-in recipes."""
     return sorted(file.stem for file in PRESETS.glob("*.yaml"))
 
 
@@ -128,7 +127,7 @@ def make_config(
     preset: str | None = None, *, file: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainingConfig:
     """
-    Put a configuration together. A file overrides the preset, and single fields override both.
+    Compose a configuration. A file overrides the preset, and single fields override both.
 
     :param preset: Name of a built-in recipe; `None`: the defaults of `TrainingConfig`.
     :param file: A YAML file with some of the fields.
@@ -155,14 +154,14 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidValueError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
-        raise InvalidValueError(f"{file} must hold names and values, such as `epochs: 3`")
+        raise InvalidValueError(f"{file} must contain names and values, such as `epochs: 3`")
     return _checked(values, str(file))
 
 
 def _checked(values: Mapping[Any, Any], place: str) -> dict[str, Any]:
     known = [field.name for field in fields(TrainingConfig)]
     if unknown := [name for name in values if name not in known]:
-        raise InvalidValueError(f"{place} has unknown names: {', '.join(map(str, unknown))}; known are {', '.join(known)}")
+        raise InvalidValueError(f"{place} has unknown names: {', '.join(map(str, unknown))}; choose from {', '.join(known)}")
     return {name: _checked_value(name, value, f"{place}: ") for name, value in values.items()}
 
 
@@ -176,10 +175,10 @@ def _checked_value(name: str, value: Any, place: str = "") -> Any:
 
 @cache
 def _field_types() -> dict[str, tuple[TypeAdapter[Any], str]]:
-    """For each field what checks its values, and what it takes in words."""
+    """Return the validator of each field, and a description of its values."""
     types: dict[str, tuple[TypeAdapter[Any], str]] = {}
     for name, hint in get_type_hints(TrainingConfig, include_extras=True).items():
         annotated, *none = get_args(hint) if NoneType in get_args(hint) else [hint]
-        wanted = next(part.description for part in annotated.__metadata__ if isinstance(part, FieldInfo))
+        wanted = next(info.description for info in annotated.__metadata__ if isinstance(info, FieldInfo))
         types[name] = TypeAdapter(hint, config=ConfigDict(strict=True)), f"{wanted}, or null" if none else str(wanted)
     return types

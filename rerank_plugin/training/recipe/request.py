@@ -1,4 +1,4 @@
-"""A training run as it is asked for: data, recipe, and collections to measure on."""
+"""The request of a training run: data, recipe, and collections to evaluate on."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,11 @@ from rerank_plugin.training.recipe.config import TrainingConfig
 @dataclass(frozen=True)
 class Measured:
     """
-    A collection to measure on.
+    A collection to evaluate on.
 
     :param folder: A folder in BEIR layout, or `irds:ID`.
-    :param split: Which judgements.
-    :param queries: Most queries; `None`: all.
+    :param split: Split of the judgements.
+    :param queries: Maximum number of queries; `None`: all.
     """
 
     folder: str
@@ -28,9 +28,9 @@ class Measured:
         """
         Read `FOLDER` or `FOLDER:SPLIT`.
 
-        :param text: From the command line.
-        :param split: The split where the text names none.
-        :param queries: Most queries.
+        :param text: Argument of the command line.
+        :param split: The split if the text names none.
+        :param queries: Maximum number of queries.
         """
         if text.startswith("irds:"):
             return cls(text, split, queries)
@@ -43,22 +43,22 @@ class TrainingRequest:
     """
     A training run.
 
-    :param data: Files of labelled pairs or triples, folders that datasets saved, and folders in BEIR layout.
+    :param data: Files of labelled pairs or triples, folders saved by datasets, and folders in BEIR layout.
     :param output: Folder for the model.
     :param config: The hyperparameters.
     :param preset: Name of the recipe, for the card; `None`: none.
-    :param split: Which judgements of BEIR folders.
+    :param split: Split of the judgements in BEIR folders.
     :param language: Language of BM25's stemmer, such as `en` or `ru`.
-    :param first_stage: Pipeline that finds negatives, and the candidates of the collections that are measured.
+    :param first_stage: Pipeline that retrieves negatives, and the candidates of the collections to evaluate on.
     :param rules: How negatives are mined from BEIR folders.
-    :param limit: Most queries of each BEIR folder; `None`: all.
+    :param limit: Maximum number of queries of each BEIR folder; `None`: all.
     :param drop: Leave out pairs with problems instead of stopping.
     :param repair: Repair mojibake in the texts.
     :param teacher: A cross-encoder, or a file of scores; see `data.teacher.add_teacher_scores`.
-    :param dev: Measured while training and at the end; `None`: nothing is.
-    :param dev_candidates: Candidates of each query while training.
-    :param test: Collections that are measured at the end.
-    :param candidates: Candidates of each query at the end.
+    :param dev: Evaluated during training and at the end; `None`: no dev collection.
+    :param dev_candidates: Candidates per query during training.
+    :param test: Collections evaluated at the end.
+    :param candidates: Candidates per query at the end.
     :param licence: Licence of the training data, for the card.
     :param stop_after: See `fitting.train.train`.
     :param dry_run: Check the data and stop.

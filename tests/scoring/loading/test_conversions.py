@@ -55,7 +55,7 @@ def test_a_conversion_that_fails_leaves_nothing(cache):
     assert list(cache.iterdir()) == []
 
 
-def test_a_folder_that_is_not_whole_is_replaced(cache):
+def test_an_incomplete_folder_is_replaced(cache):
     folder = cache / CONVERSION.folder_name
     folder.mkdir(parents=True)
     (folder / "half").write_text("x")
@@ -63,7 +63,7 @@ def test_a_folder_that_is_not_whole_is_replaced(cache):
     assert sorted(path.name for path in folder.iterdir()) == [RECORD, "model"]
 
 
-def test_of_several_that_convert_at_once_one_works_and_the_others_wait(cache):
+def test_concurrent_conversions_are_made_once(cache):
     written, folders = [], []
 
     def write(folder):
@@ -105,7 +105,7 @@ def test_a_second_process_waits_for_the_first(cache):
     assert (Path(folder) / "model").read_text() == "weights"
 
 
-def test_what_a_killed_conversion_left_is_removed_and_a_running_one_is_left_alone(cache):
+def test_leftovers_of_a_killed_conversion_are_removed_and_a_running_one_is_kept(cache):
     with converting() as process:
         assert process.stdout.readline() == "writing\n"
         other = replace(CONVERSION, precision="int8")
@@ -131,14 +131,14 @@ def test_an_intact_conversion_is_read_from_a_cache_without_writing_there(cache):
         cache.chmod(0o755)
 
 
-def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
+def test_a_read_only_cache_names_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RERANK_PLUGIN_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"RERANK_PLUGIN_CACHE.*torch"):
         find_or_convert(CONVERSION, lambda folder: None)
 
 
-def test_the_cache_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("RERANK_PLUGIN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "rerank_plugin"
@@ -162,7 +162,7 @@ print({{"torch", "transformers", "sentence_transformers"}} & set(sys.modules))
     np.testing.assert_allclose([float(logit) for logit in logits], expected, atol=1e-6)
 
 
-def test_other_weights_or_settings_are_another_conversion(tmp_path, cache):
+def test_different_weights_or_settings_need_another_conversion(tmp_path, cache):
     write_cross_encoder(tmp_path / "a", seed=1)
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     write_cross_encoder(tmp_path / "b", seed=2)
@@ -200,7 +200,7 @@ def flipped(data: bytes) -> bytes:
 
 @pytest.mark.slow  # converts twice
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
-def test_s2_a_damaged_conversion_is_made_anew_and_said_so(cross_encoder, cache, backend, caplog):
+def test_s2_a_damaged_conversion_is_made_again_with_a_warning(cross_encoder, cache, backend, caplog):
     expected = scorer(cross_encoder, backend).logits("moon", SENTENCES)
     (folder,) = cache.iterdir()
     names = sorted(path.name for path in folder.iterdir())
@@ -209,7 +209,7 @@ def test_s2_a_damaged_conversion_is_made_anew_and_said_so(cross_encoder, cache, 
         data = (folder / name).read_bytes()
         for damage in ["deleted", "emptied", "cut", "one bit flipped"]:
             if (name, damage) == (RECORD, "one bit flipped"):
-                continue  # the bit can stand where it changes nothing that is read
+                continue  # the bit may be in a place that is not read
             DAMAGES[damage](folder / name)
             assert find_damage(folder) is not None, (name, damage)
             (folder / name).write_bytes(data)
@@ -224,7 +224,7 @@ def test_s2_a_damaged_conversion_is_made_anew_and_said_so(cross_encoder, cache, 
 
 @pytest.mark.parametrize("name", ["model", "folder/part", RECORD])
 @pytest.mark.parametrize("damage", ["deleted", "emptied", "cut", "one bit flipped"])
-def test_s2_any_damaged_file_has_the_conversion_made_anew(cache, name, damage, caplog):
+def test_s2_any_damaged_file_causes_a_new_conversion(cache, name, damage, caplog):
     def write(folder):
         (folder / "folder").mkdir()
         (folder / "folder" / "part").write_text("a part of the weights")
@@ -241,14 +241,14 @@ def test_s2_any_damaged_file_has_the_conversion_made_anew(cache, name, damage, c
 
 
 @pytest.mark.parametrize("damage", [DAMAGES["not JSON"], DAMAGES["a list"], DAMAGES["no files"], future])
-def test_s2_a_record_that_cannot_be_trusted_is_no_conversion(cache, damage):
+def test_s2_an_invalid_record_is_not_a_conversion(cache, damage):
     folder = find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("weights"))
     damage(folder / RECORD)
     find_or_convert(CONVERSION, lambda folder: (folder / "model").write_text("again"))
     assert (folder / "model").read_text() == "again"
 
 
-def test_s2_a_conversion_that_does_not_survive_its_library_says_which_folder_to_delete(cache):
+def test_s2_a_conversion_its_library_cannot_read_names_the_folder_to_delete(cache):
     folder = find_or_convert(CONVERSION, lambda folder: (folder / "model.xml").write_text("<net>"))
     from rerank_plugin.scoring.backends import BACKENDS, BackendInput
     from rerank_plugin.scoring.loading.converted import ConvertedModel
@@ -264,7 +264,7 @@ def test_s2_a_conversion_that_does_not_survive_its_library_says_which_folder_to_
     ("backend", "precision", "package", "extra"),
     [("openvino", "int8", "nncf", "int8"), ("onnx", "int8", "nncf", "int8"), ("onnx", "fp32", "onnx", "onnx")],
 )
-def test_t12_a_missing_package_is_said_before_anything_is_loaded(
+def test_t12_a_missing_package_is_reported_before_anything_is_loaded(
     tmp_path, cross_encoder, cache, monkeypatch, backend, precision, package, extra
 ):
     monkeypatch.setitem(sys.modules, package, None)
@@ -277,7 +277,7 @@ def test_t12_a_missing_package_is_said_before_anything_is_loaded(
     assert list(cache.iterdir()) == []
 
 
-def test_a_network_that_cannot_be_converted_is_one_line_with_a_way_out(cross_encoder, cache):
+def test_a_network_that_cannot_be_converted_is_one_line_with_a_remedy(cross_encoder, cache):
     def write(model, folder):
         raise RuntimeError("unsupported\noperator")
 

@@ -51,7 +51,7 @@ def test_s2_a_pickle_bomb_is_not_executed(model, tmp_path, kind, name):
     assert not (tmp_path / "executed").exists()
 
 
-def test_weights_in_the_old_file_are_read_as_tensors_only(model, cross_encoder):
+def test_pickled_weights_are_read_as_tensors_only(model, cross_encoder):
     torch.save(load_file(model / WEIGHTS), model / "pytorch_model.bin")
     (model / WEIGHTS).unlink()
     settings = ScorerSettings(backend="torch", precision="fp32")
@@ -70,7 +70,7 @@ def test_s2_a_damaged_file_is_named(model, name, cut):
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_s2_a_damaged_old_file_is_named(model, cut):
+def test_s2_a_damaged_pickle_is_named(model, cut):
     torch.save(load_file(model / WEIGHTS), model / "pytorch_model.bin")
     (model / WEIGHTS).unlink()
     file = model / "pytorch_model.bin"
@@ -103,14 +103,14 @@ def test_s2_weights_that_do_not_fit_the_configuration_are_refused(model, change)
 
 
 @pytest.mark.parametrize("missing", ["classifier.weight", "bert.encoder.layer.1.attention.self.query.weight"])
-def test_s2_missing_weights_are_not_made_up(model, missing):
+def test_s2_missing_weights_are_refused(model, missing):
     tensors = load_file(model / WEIGHTS)
     del tensors[missing]
     save_file(tensors, model / WEIGHTS, metadata={"format": "pt"})
     refused(model, rf"lacks 1 of its weights \({missing}.*copy or download")
 
 
-def test_s2_more_layers_than_there_are_weights_are_not_made_up(model):
+def test_s2_more_layers_than_weights_are_refused(model):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
     refused(model, "lacks 16 of its weights")
@@ -148,7 +148,7 @@ def test_s2_a_damaged_early_exit_head_is_one_line(model, damage):
 
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "~nobody-here/x/y", 5, None, b"m"])
-def test_v_a_model_name_that_cannot_be_one_is_a_project_error(name):
+def test_v_an_impossible_model_name_is_a_project_error(name):
     with pytest.raises((ModelError, ValueError), match="model") as error:
         load_scorer(ModelSpec(name), ScorerSettings())
     assert type(error.value).__module__ == "rerank_plugin.errors"

@@ -1,4 +1,4 @@
-"""Models of the Hub, from a cache as huggingface_hub lays it out: two commits of one repository, and no network."""
+"""Hub models, from a cache in the layout of huggingface_hub: two commits of a repository, without network."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ COMMITS = {"main": "a" * 40, "second": "b" * 40}
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory) -> Path:
-    """A cache of the Hub. The second commit has other weights, another tokenizer and another length."""
+    """A Hub cache. The second commit has different weights, tokenizer and length."""
     cache = tmp_path_factory.mktemp("hub")
     repository = cache / "models--owner--reranker"
     for seed, (branch, commit) in enumerate(COMMITS.items()):
@@ -63,15 +63,15 @@ def test_v_a_revision_reaches_configuration_tokenizer_and_weights(hub, backend, 
     assert (moon > sun) == (commit == "main")
 
 
-def test_v_commits_have_fingerprints_and_names_of_commits_have_none(hub):
-    found = {revision: locate(spec(hub, revision=revision)) for revision in ("main", None, "a" * 40, "second")}
-    assert found["main"].fingerprint == found[None].fingerprint == found["a" * 40].fingerprint
-    assert found["main"].fingerprint != found["second"].fingerprint
-    assert [found[name].commit for name in ("main", "second")] == list(COMMITS.values())
+def test_v_fingerprints_depend_on_commits_not_on_branch_names(hub):
+    located = {revision: locate(spec(hub, revision=revision)) for revision in ("main", None, "a" * 40, "second")}
+    assert located["main"].fingerprint == located[None].fingerprint == located["a" * 40].fingerprint
+    assert located["main"].fingerprint != located["second"].fingerprint
+    assert [located[name].commit for name in ("main", "second")] == list(COMMITS.values())
 
 
 @pytest.mark.parametrize("place", ["model_kwargs", "tokenizer_kwargs", "config_kwargs"])
-def test_v_a_revision_may_stand_with_any_of_the_arguments(hub, place):
+def test_v_a_revision_may_be_in_any_of_the_keyword_arguments(hub, place):
     arguments = {"model_kwargs": {}, "tokenizer_kwargs": {}, "config_kwargs": {}}
     arguments[place] = {"cache_dir": str(hub), "revision": "second"}
     assert locate(ModelSpec(NAME, **arguments)).commit == COMMITS["second"]
@@ -85,7 +85,7 @@ def test_v_two_revisions_contradict_each_other(hub):
 
 @pytest.mark.parametrize("value", [5, "", ["main"]])
 @pytest.mark.parametrize("name", ["revision", "subfolder"])
-def test_v_a_revision_that_is_no_text_is_named(hub, name, value):
+def test_v_a_revision_that_is_not_text_is_named(hub, name, value):
     if (name, value) == ("subfolder", ""):
         return
     with pytest.raises(InvalidValueError, match=name):

@@ -35,7 +35,7 @@ def write_qrels(folder: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def foxes_and_skies(folder: Path, *, judged: Iterable[int] = range(4)) -> Collection:
-    """Ten passages on foxes, ten on the sky; query `qN` is answered by fox N. Nobody answers q8 and q9, and nobody asks q7."""
+    """Ten passages on foxes, ten on the sky; fox N answers query `qN`. q8 and q9 have no answer, and there is no q7."""
     texts = {f"d{i}": f"fox number {i} in the red wood, лиса" for i in range(10)}
     texts |= {f"d{i}": f"sky above town {i}" for i in range(10, 20)}
     answered = {f"q{i}": {f"d{i}": 1} for i in judged}
@@ -68,7 +68,7 @@ def draw_from(
     counts: MiningCounts | None = None,
     **rules: Any,
 ) -> list[Negative]:
-    """Draw negatives for one query from a corpus of texts; without rules, no windows and no random negatives."""
+    """Sample negatives for one query from a corpus of texts; without rules, no windows and no random negatives."""
     wanted = {"windows": (), "random": 0} | rules
     return draw_negatives(
         query or BeirQuery("q", "query"),

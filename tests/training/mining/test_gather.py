@@ -1,4 +1,4 @@
-"""Pairs of a run: collections are mined once, and anew where something that decides about negatives has changed."""
+"""Pairs of a run: collections are mined once, and again if anything that the negatives depend on has changed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def mined(request: TrainingRequest) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (request.output / "mined").glob("*.jsonl")}
 
 
-def test_l9_an_edited_query_gets_negatives_of_its_own_and_nothing_is_mined_twice(request_of_foxes):
+def test_l9_an_edited_query_gets_new_negatives_and_nothing_is_mined_twice(request_of_foxes):
     request, told = request_of_foxes, []
     first = gather(request, lambda *facts: told.append(facts))
     assert any(what == "Mining foxes" for what, _, _ in told)
@@ -41,7 +41,7 @@ def test_l9_an_edited_query_gets_negatives_of_its_own_and_nothing_is_mined_twice
     assert len(mined(request)) == 3
 
 
-def test_two_collections_of_one_name_are_mined_apart(request_of_foxes, tmp_path):
+def test_two_collections_with_the_same_name_are_mined_separately(request_of_foxes, tmp_path):
     other = foxes_and_skies(tmp_path / "elsewhere" / "foxes", judged=[5]).dataset.folder
     pairs = gather(replace(request_of_foxes, data=(*request_of_foxes.data, other)), None)
     assert {pair.query for pair in pairs if pair.label == 1} == {*(f"fox {i} где" for i in range(4)), "fox 5 где"}
@@ -56,6 +56,6 @@ def test_a_mined_file_that_was_cut_after_it_was_finished_is_mined_again(request_
     assert path.read_bytes() == content
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path):
+def test_a_missing_path_is_named(tmp_path):
     with pytest.raises(InputFileError, match="nothing does not exist: check the path"):
         gather(TrainingRequest(data=(tmp_path / "nothing",), output=tmp_path), None)

@@ -1,4 +1,4 @@
-"""Mining a collection into a file: what stands in it, and that it is always the same."""
+"""Mining a collection into a file: its content, and that it is reproducible."""
 
 import shutil
 from collections import Counter
@@ -25,7 +25,7 @@ def output(tmp_path) -> Path:
     return tmp_path / "mined" / "pairs.jsonl"
 
 
-def test_positives_are_the_judged_and_negatives_what_was_found_beside_them(foxes, output):
+def test_positives_are_judged_and_negatives_are_retrieved(foxes, output):
     counts = run(foxes, output, rules=MiningRules(windows=windows("1-10:2"), random=0))
     mined = rows(output)
     assert [(row["query_id"], row["passage_id"]) for row in mined if row["label"] == 1] == [
@@ -54,13 +54,13 @@ def test_a_row_says_where_it_comes_from(foxes, output):
     assert (max(ranks[:2]) <= 5 < ranks[2] <= 10, ranks[3:]) == (True, [None])
 
 
-def test_random_negatives_come_from_outside_of_what_was_found(foxes, output):
+def test_random_negatives_are_not_from_the_ranking(foxes, output):
     run(foxes, output, rules=MiningRules(windows=windows("1-10:1"), random=20))
     drawn = {row["passage_id"] for row in rows(output) if row["label"] == 0 and row["rank"] is None}
     assert drawn == {f"d{i}" for i in range(10, 20)}
 
 
-def test_the_first_stage_is_asked_as_deep_as_the_rules_look(foxes, output):
+def test_the_first_stage_is_searched_to_the_depth_of_the_rules(foxes, output):
     finder = SharedWords(foxes)
     run(foxes, output, finder=finder, rules=MiningRules(windows=windows("1-3:1", "4-7:1")))
     assert finder.asked == [(f"q{i}", 7) for i in range(4)]
@@ -78,7 +78,7 @@ def test_a_query_has_all_its_relevant_passages_and_negatives_for_each(tmp_path, 
     assert (counts.queries, counts.positives) == (1, 2)
 
 
-def test_queries_without_text_or_relevant_documents_are_passed_over(tmp_path, output):
+def test_queries_without_text_or_relevant_documents_are_skipped(tmp_path, output):
     texts = {f"d{i}": f"fox number {i}" for i in range(9)}
     queries = {"empty": " ", "unanswered": "fox", "unjudged": "fox", "asked": "fox 1"}
     qrels = {"empty": {"d1": 1}, "unanswered": {"d1": 0, "gone": 1}, "asked": {"d1": 1}}
@@ -101,13 +101,13 @@ def test_a_split_without_relevant_documents_is_an_error(foxes, output, qrels):
     assert not output.parent.exists()
 
 
-def test_a_form_that_there_is_not_is_an_error(foxes, output):
+def test_an_unknown_format_is_an_error(foxes, output):
     with pytest.raises(InvalidValueError, match="format must be one of pairs, triples, got 'csv'"):
         MiningJob(foxes, output, form="csv")
 
 
 def test_a_guard_model_without_a_margin_is_an_error(foxes, output):
-    with pytest.raises(InvalidValueError, match="a guard model needs a margin to guard: set relative_margin or absolute"):
+    with pytest.raises(InvalidValueError, match="a guard model needs a margin: set relative_margin or absolute"):
         MiningJob(foxes, output, guard_model="m")
 
 
@@ -124,7 +124,7 @@ def test_both_forms_are_read_as_the_same_training_pairs(foxes, output):
     assert Counter(label for _, _, label in counts_of(pairs)) == {1.0: 4, 0.0: 16}
 
 
-def test_each_triple_has_negatives_of_its_own(foxes, output):
+def test_each_triple_has_its_own_negatives(foxes, output):
     write_qrels(foxes.dataset.folder, {"q1": {"d1": 1, "d9": 1}})
     pairs, triples = output, output.with_name("triples.jsonl")
     run(foxes, pairs)
@@ -163,7 +163,7 @@ def test_the_order_of_the_queries_changes_only_the_order_of_the_lines(foxes, tmp
         assert [row for row in first if row["query_id"] == id_] == [row for row in second if row["query_id"] == id_]
 
 
-def test_progress_is_told_after_each_query(foxes, output):
+def test_progress_is_reported_after_each_query(foxes, output):
     told = []
     run(foxes, output, on_progress=lambda *numbers: told.append(numbers))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -226,25 +226,25 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_bm25_mines_what_it_finds(foxes, output, cache):
+def test_bm25_mines_what_it_retrieves(foxes, output, cache):
     told = []
     first_stage = FirstStageSpec("bm25").open(foxes, lambda *facts: told.append(facts))
     counts = run(foxes, output, finder=first_stage)
     query = foxes.judged()[0]["q2"]
-    found = first_stage.find(query, 10)
-    assert (found[0][0], {id_ for id_, _ in found}) == ("d2", {f"d{i}" for i in range(10)})
-    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    ranking = first_stage.find(query, 10)
+    assert (ranking[0][0], {id_ for id_, _ in ranking}) == ("d2", {f"d{i}" for i in range(10)})
+    assert [score for _, score in ranking] == sorted((score for _, score in ranking), reverse=True)
     for row in rows(output):
         if row["query_id"] == "q2" and row["rank"] is not None:
-            assert found[row["rank"] - 1][0] == row["passage_id"]
+            assert ranking[row["rank"] - 1][0] == row["passage_id"]
     assert counts.negatives == {"ranks 1-5": 8, "ranks 6-10": 4, "random": 4}
     assert {what for what, _, _ in told} == {"Indexing foxes"}
     told.clear()
-    assert FirstStageSpec("bm25").open(foxes, lambda *facts: told.append(facts)).find(query, 10) == found
+    assert FirstStageSpec("bm25").open(foxes, lambda *facts: told.append(facts)).find(query, 10) == ranking
     assert told == []
 
 
-def test_a_pipeline_file_mines_as_deep_as_it_is_asked(foxes, output, cache, tmp_path, repository):
+def test_a_pipeline_file_mines_to_the_requested_depth(foxes, output, cache, tmp_path, repository):
     own = tmp_path / "own.yaml"
     own.write_text((repository / "pipelines" / "bm25.yaml").read_text(encoding="utf-8").replace("top_k: 10", "top_k: 2"))
     first_stage = FirstStageSpec(str(own), language="simple").open(foxes)

@@ -10,7 +10,7 @@ from rerank_plugin.training.mining.draw import MiningCounts
 from rerank_plugin.training.mining.rules import RankWindow
 
 TEXTS = {f"d{i}": f"passage with the number {i}" for i in range(1, 41)}
-# The first stage finds d1 to d20, in this order.
+# The first stage returns d1 to d20, in this order.
 FOUND = [(f"d{rank}", float(100 - rank)) for rank in range(1, 21)]
 LISTED = {id_ for id_, _ in FOUND}
 
@@ -20,7 +20,7 @@ def ids(negatives) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_window_gives_its_number_from_its_ranks(seed):
+def test_each_window_gives_its_count_from_its_ranks(seed):
     negatives = draw_from(TEXTS, FOUND, relevant=["d30"], windows=windows("1-5:2", "11-20:3"), seed=seed)
     ranks = [negative.rank for negative in negatives]
     assert len(ranks) == 5
@@ -29,7 +29,7 @@ def test_each_window_gives_its_number_from_its_ranks(seed):
     assert ids(negatives) == [f"d{rank}" for rank in ranks]
 
 
-def test_every_rank_of_a_window_can_be_drawn():
+def test_every_rank_of_a_window_can_be_sampled():
     drawn = {draw_from(TEXTS, FOUND, relevant=["d30"], windows=windows("4-9:1"), seed=seed)[0].rank for seed in range(100)}
     assert drawn == set(range(4, 10))
 
@@ -52,14 +52,14 @@ def test_windows_that_overlap_give_no_document_twice():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_random_negatives_stand_outside_of_the_list(seed):
+def test_random_negatives_are_not_in_the_ranking(seed):
     negatives = draw_from(TEXTS, FOUND, relevant=["d30"], random=10, seed=seed)
     assert len(set(ids(negatives))) == 10
     assert not set(ids(negatives)) & (LISTED | {"d30"})
     assert {negative.rank for negative in negatives} == {None}
 
 
-def test_a_list_that_is_too_short_is_counted():
+def test_a_ranking_that_is_too_short_is_counted():
     counts = MiningCounts()
     negatives = draw_from(TEXTS, FOUND[:3], relevant=["d30"], windows=windows("1-2:1", "3-60:5"), random=1, counts=counts)
     assert [negative.rank for negative in negatives if negative.rank][1:] == [3]
@@ -74,14 +74,14 @@ def test_a_corpus_that_is_too_small_gives_what_there_is():
     assert (counts.short, counts.negatives["random"]) == (1, 0)
 
 
-def test_empty_passages_and_documents_that_are_gone_are_never_taken():
+def test_empty_passages_and_missing_documents_are_never_taken():
     texts = TEXTS | {"d1": " \n"}
     negatives = draw_from(texts, [("deleted", 200.0), *FOUND], relevant=["d30"], windows=windows("1-4:4"))
     assert sorted(ids(negatives)) == ["d2", "d3"]
     assert draw_from({"d1": "one", "d2": ""}, [], relevant=["d1"], random=5) == []
 
 
-def test_the_same_seed_and_query_draw_the_same_and_others_differ():
+def test_the_same_seed_and_query_sample_the_same_and_others_differ():
     rules = {"relevant": ["d30"], "windows": windows("1-20:5"), "random": 5}
     first = draw_from(TEXTS, FOUND, **rules)
     draw_from(TEXTS, FOUND, **rules, query=BeirQuery("between", "another query"))
@@ -117,7 +117,7 @@ def test_without_a_margin_no_query_lacks_one():
     assert counts.without_margin == 0
 
 
-def test_the_margin_goes_by_the_scores_that_it_is_given():
+def test_the_margin_applies_to_the_given_scores():
     scores = {"d30": 0.9, "d1": 0.1, "d2": 0.89, "d3": 0.2}
     negatives = draw_from(TEXTS, FOUND[:3], relevant=["d30"], windows=windows("1-3:3"), scores=scores, absolute_margin=0.5)
     assert sorted(ids(negatives)) == ["d1", "d3"]
@@ -138,8 +138,8 @@ PARIS = BeirQuery("q", "capital of france", {"answers": ["paris"]})
 
 def test_passages_that_hold_an_answer_are_left_out_wherever_they_come_from():
     counts = MiningCounts()
-    found = [("also", 3.0), ("near", 2.0)]
-    ranked = draw_from(CAPITALS, found, relevant=["right"], query=PARIS, windows=windows("1-9:9"), counts=counts)
+    ranking = [("also", 3.0), ("near", 2.0)]
+    ranked = draw_from(CAPITALS, ranking, relevant=["right"], query=PARIS, windows=windows("1-9:9"), counts=counts)
     anywhere = draw_from(CAPITALS, [], relevant=["right"], query=PARIS, random=9, counts=counts)
     assert (ids(ranked), sorted(ids(anywhere))) == (["near"], ["far", "near"])
     assert counts.left_out == {"answer": 2}
@@ -163,8 +163,8 @@ COPIES = {
 def test_near_duplicates_of_the_relevant_are_left_out(share, expected):
     counts = MiningCounts()
     texts = COPIES | {"other": COPIES["other"] + " by the river keeps"}
-    found = [("copy", 2.0), ("other", 1.0)]
-    negatives = draw_from(texts, found, relevant=["right"], windows=windows("1-9:9"), near_duplicates=share, counts=counts)
+    ranking = [("copy", 2.0), ("other", 1.0)]
+    negatives = draw_from(texts, ranking, relevant=["right"], windows=windows("1-9:9"), near_duplicates=share, counts=counts)
     assert sorted(ids(negatives)) == expected
     assert counts.left_out["near duplicate"] == 2 - len(expected)
 

@@ -32,7 +32,7 @@ from rerank_plugin.training.mining.rules import MiningRules
         ({}, []),
     ],
 )
-def test_answers_stand_in_the_metadata_of_a_query(metadata, answers):
+def test_answers_are_read_from_the_metadata_of_a_query(metadata, answers):
     assert answers_of(BeirQuery("q", "capital of france", metadata)) == answers
 
 
@@ -82,7 +82,7 @@ def jaccard(one: str, other: str) -> Fraction:
 
 
 texts = st.lists(st.sampled_from(["red", "Red", "fox", "sea,", "sky."]), max_size=8).map(" ".join)
-# Shares that a float holds exactly: the oracle then has no roundings to share with the code.
+# Shares that are exact in floating point, so that rounding does not matter.
 shares = st.sampled_from([0.125, 0.25, 0.5, 0.75, 1.0])
 
 
@@ -99,7 +99,7 @@ def test_every_text_is_a_near_duplicate_of_itself(text, share):
     assert is_near_duplicate(text, ["another text of its own", text], share)
 
 
-def test_one_other_word_of_many_makes_a_near_duplicate():
+def test_one_different_word_of_many_is_a_near_duplicate():
     text = "the old library by the river keeps books and maps of the whole north and lends them for a year"
     assert is_near_duplicate(text, [f"{text} again"], 0.8)
     assert not is_near_duplicate(text, [text.replace("library", "mill").replace("maps", "cats")], 0.8)

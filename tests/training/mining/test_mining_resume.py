@@ -1,4 +1,4 @@
-"""An interrupted run goes on and ends in the same files; a finished one, or one of other settings, is left alone."""
+"""An interrupted run resumes and ends in the same files; a finished one, or one with other settings, is left alone."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from rerank_plugin.training.mining.rules import MiningRules
 
 
 class KilledError(Exception):
-    """Stands for whatever ends a run."""
+    """Stands for any interruption of a run."""
 
 
 class Interrupted(SharedWords):
@@ -65,7 +65,7 @@ def seven(tmp_path_factory) -> Collection:
 
 @pytest.fixture(scope="module")
 def whole(seven, tmp_path_factory) -> dict[str, bytes]:
-    """What an uninterrupted run leaves."""
+    """The files of an uninterrupted run."""
     output = tmp_path_factory.mktemp("whole") / "pairs.jsonl"
     run(seven, output)
     return contents(output.parent)
@@ -82,7 +82,7 @@ def interrupt(seven, output) -> Callable[[int], None]:
     return after
 
 
-def test_an_interrupted_run_goes_on_where_it_broke_off(seven, whole, output, interrupt):
+def test_an_interrupted_run_resumes(seven, whole, output, interrupt):
     interrupt(2)
     interrupt(3)
     finder, told = SharedWords(seven), []
@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_where_it_broke_off(seven, whole, output, int
     assert (counts.queries, counts.negatives["random"]) == (7, 7)
 
 
-def test_each_query_stands_in_the_file_as_soon_as_it_is_done(seven, whole, output, interrupt):
+def test_each_query_is_written_as_soon_as_it_is_finished(seven, whole, output, interrupt):
     for done in range(1, 7):
         interrupt(1)
         assert {row["query_id"] for row in rows(output)} == {f"q{i}" for i in range(done)}
@@ -100,7 +100,7 @@ def test_each_query_stands_in_the_file_as_soon_as_it_is_done(seven, whole, outpu
 
 
 def recorded(journal: bytes) -> int:
-    """How long the file was after the last query that a journal has in whole."""
+    """Return the length of the file after the last complete entry of a journal."""
     lines = journal.split(b"\n")[:-1]
     return json.loads(lines[-1])[1] if lines else 0
 
@@ -122,7 +122,7 @@ def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
     if journal.exists():
         noted, written = journal.read_bytes(), output.read_bytes()
         noted = noted[: round(len(noted) * journal_part)]
-        # A query is noted after it was written: the file holds at least what the journal says.
+        # A query is recorded after it is written, so the file is at least as long as the journal says.
         least = recorded(noted)
         journal.write_bytes(noted)
         output.write_bytes(written[: least + round((len(written) - least) * output_part)] + rest)
@@ -132,7 +132,7 @@ def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
-def test_a_file_that_lost_what_the_journal_says_is_mended(seven, whole, output, interrupt, part):
+def test_a_file_shorter_than_its_journal_is_repaired(seven, whole, output, interrupt, part):
     interrupt(5)
     written = output.read_bytes()
     output.write_bytes(written[: round(len(written) * part)])
@@ -140,7 +140,7 @@ def test_a_file_that_lost_what_the_journal_says_is_mended(seven, whole, output, 
     assert contents(output.parent) == whole
 
 
-def test_a_run_that_was_killed_while_it_put_its_state_away_is_finished(seven, whole, output, interrupt):
+def test_a_run_killed_while_saving_its_state_is_finished(seven, whole, output, interrupt):
     interrupt(6)
     journal = output.with_name("pairs.jsonl.journal")
 
@@ -173,7 +173,7 @@ def test_a_finished_run_is_left_alone(seven, whole, output):
     assert (again, contents(output.parent)) == (first, whole)
 
 
-def test_the_state_tells_what_was_mined_and_what_happened(foxes, output):
+def test_the_state_has_the_settings_and_the_counts(foxes, output):
     counts = run(foxes, output, first_stage="hybrid", limit=3)
     state = json.loads(output.with_name("pairs.jsonl.state.json").read_text(encoding="utf-8"))
     assert state["counts"] == counts.as_dict()
@@ -278,7 +278,7 @@ def test_l9_the_key_of_a_first_stage_follows_pipeline_models_and_index(tmp_path,
 def test_a_damaged_state_says_what_to_do(foxes, output, content):
     run(foxes, output)
     output.with_name("pairs.jsonl.state.json").write_text(content)
-    with pytest.raises(InvalidValueError, match=r"state\.json is damaged: delete it and pairs\.jsonl to mine anew"):
+    with pytest.raises(InvalidValueError, match=r"state\.json is damaged: delete it and pairs\.jsonl to mine again"):
         run(foxes, output)
 
 
@@ -293,11 +293,11 @@ def test_other_queries_or_judgements_for_the_same_file_are_an_error(foxes, outpu
         run(foxes, output)
 
 
-def test_a_file_of_somebody_else_is_not_touched(foxes, output):
+def test_a_file_that_was_not_mined_is_not_touched(foxes, output):
     output.parent.mkdir()
     output.write_text("my notes\n")
     with pytest.raises(
-        InvalidValueError, match=r"pairs\.jsonl exists, and was not mined: choose another name, or delete it"
+        InvalidValueError, match=r"pairs\.jsonl exists, but was not mined: choose another name, or delete it"
     ):
         run(foxes, output)
     assert contents(output.parent) == {"pairs.jsonl": b"my notes\n"}
@@ -310,7 +310,7 @@ def test_a_file_that_was_deleted_is_mined_again(seven, whole, output):
     assert contents(output.parent) == whole
 
 
-def test_after_deleting_both_files_the_run_starts_anew(seven, whole, output, interrupt):
+def test_after_deleting_both_files_the_run_starts_again(seven, whole, output, interrupt):
     interrupt(3)
     output.unlink()
     output.with_name("pairs.jsonl.state.json").unlink()

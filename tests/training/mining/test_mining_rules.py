@@ -1,4 +1,4 @@
-"""What is wanted: windows of ranks, and rules that make no sense are refused."""
+"""Mining rules: windows of ranks, and invalid rules are refused."""
 
 import json
 
@@ -18,14 +18,14 @@ def test_a_window_survives_a_round_trip_through_its_text(first, more, count):
     assert RankWindow.parse(str(window)) == window
 
 
-def test_spaces_around_a_window_do_no_harm():
+def test_spaces_around_a_window_are_ignored():
     assert RankWindow.parse(" 11-60:1\n") == RankWindow(11, 60, 1)
 
 
 @pytest.mark.parametrize(
     "text", ["", "10", "1-10", "1-10:", "1:2", "-1-10:2", "1-10:-2", "1 - 10:2", "1-10:2,11-60:1", "a-b:c"]
 )
-def test_something_else_than_a_window_is_an_error(text):
+def test_an_invalid_window_is_an_error(text):
     with pytest.raises(InvalidValueError) as error:
         RankWindow.parse(text)
     assert str(error.value) == f"ranks {text!r}: must be FIRST-LAST:COUNT, such as 1-10:2"
@@ -69,7 +69,7 @@ def test_either_margin_is_a_margin(margin, value):
         ({"near_duplicates": 2}, "near_duplicates must be above 0 and at most 1, got 2"),
     ],
 )
-def test_rules_that_make_no_sense_are_errors(rules, message):
+def test_invalid_rules_are_errors(rules, message):
     with pytest.raises(InvalidValueError) as error:
         MiningRules(**rules)
     assert message in str(error.value)
