@@ -1,4 +1,4 @@
-"""What the indexes that are derived from the database have in common."""
+"""The interface and the errors shared by the indexes derived from the database."""
 
 import errno
 import os
@@ -22,27 +22,27 @@ class Hit(NamedTuple):
 
 
 class DamagedIndexError(StoreError):
-    """The library behind a derived index failed on the index; a fresh one has to be built."""
+    """The library behind a derived index failed on its files; the index must be rebuilt."""
 
 
-# Failures that say something about the machine and nothing about the index, and what to do about each.
+# Failures caused by the environment rather than by the index, and the remedy for each.
 _ENVIRONMENT = {
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "too many files are open: close some, or raise the limit (ulimit -n)"),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk; the documents are safe"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "give this user the right to read the folder and its files"),
-    errno.EROFS: "the file system is read-only: open the index once where it can be written",
-    errno.EFBIG: "files may not grow further (ulimit -f); the documents are safe",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space; the documents are safe"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give this user permission to read the folder and its files"),
+    errno.EROFS: "the file system is read-only: open the index once where it is writable",
+    errno.EFBIG: "the file size limit is reached (ulimit -f); the documents are safe",
     errno.ENOMEM: "there is not enough memory: close other programs",
 }
-# tantivy (Rust) and FAISS (C++) hand on the error of the system as text only.
+# tantivy (Rust) and FAISS (C++) pass the system's error on as text only.
 _NUMBER = re.compile(r"\b(?:os error |code: |errno[= ])(\d+)\b")
 
 
 def environment_failure(error: BaseException) -> str | None:
     """
-    Return what to do about a failure that has nothing to do with the index itself; None for any other one.
+    Return the remedy for a failure of the environment (disk, permissions, limits); None for any other failure.
 
-    :param error: What Python, FAISS or tantivy raised: an OSError, or one that quotes the number or the text of the system.
+    :param error: An OSError, or an error of FAISS or tantivy that quotes the system's error number or message.
     """
     code = error.errno if isinstance(error, OSError) else None
     if code is None:
@@ -53,25 +53,25 @@ def environment_failure(error: BaseException) -> str | None:
 
 
 class DerivedIndex(Protocol):
-    """An index that can be built again from the database at any time."""
+    """An index that can be rebuilt from the database at any time."""
 
     def sync(self, database: Database) -> None:
         """
-        Replay what was written since the last call.
+        Replay the changes made since the last call.
 
-        :param database: The source of truth.
-        :raises StoreError: If the files of the index cannot be read or written at the moment.
+        :param database: The source-of-truth database.
+        :raises StoreError: If the files of the index cannot currently be read or written.
         """
 
     def reset(self) -> None:
-        """Forget everything, also what is on disk; the next `sync` starts from nothing."""
+        """Discard the index, in memory and on disk; the next `sync` rebuilds it."""
 
     def search(self, query: Any, limit: int, allowed: Rows | None) -> list[Hit]:
         """
         Return the best rows.
 
-        :param query: A text, or a vector.
-        :param limit: How many; fewer come back only if no more match.
+        :param query: A keyword query, or a vector.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned, in ascending order; None for all.
         :returns: Hits, best first.
         :raises DamagedIndexError: If the index is damaged.

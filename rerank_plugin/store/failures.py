@@ -1,4 +1,4 @@
-"""What a failure of the database or of the disk means, and what to do about it."""
+"""Explanations of failures of the database or the disk, each with its remedy."""
 
 import errno
 import os
@@ -6,7 +6,7 @@ import sqlite3
 
 from rerank_plugin.store.sqlite.damage import REMEDY
 
-# The database, its write-ahead log, the index of the log, and the folder when it is synced.
+# The database, its write-ahead log, the shared-memory file of the log, and the folder while it is synced.
 _FILES_OF_A_DATABASE = 4
 
 _TOO_MANY_FILES = "this process has too many open files: raise its limit (`ulimit -n`), or close stores that are not in use"
@@ -14,9 +14,9 @@ _TOO_MANY_FILES = "this process has too many open files: raise its limit (`ulimi
 
 def explain(error: sqlite3.Error | OSError) -> str:
     """
-    Return the end of a sentence that begins with the index.
+    Return the explanation of an error, as the end of a sentence whose subject is the index.
 
-    :param error: What SQLite or the system raised.
+    :param error: The error raised by SQLite or the operating system.
     """
     reason = str(error)
     if ("unable to open" in reason or isinstance(error, OSError)) and _lacks_file_handles(error):
@@ -24,7 +24,7 @@ def explain(error: sqlite3.Error | OSError) -> str:
     if "malformed" in reason or "not a database" in reason:
         return f"is damaged ({reason}): {REMEDY}"
     if "is full" in reason or getattr(error, "errno", None) == errno.ENOSPC:
-        return f"cannot be written ({reason}): make room on the disk; nothing of this write was stored"
+        return f"cannot be written ({reason}): free disk space; nothing of this write was stored"
     if "readonly" in reason or isinstance(error, PermissionError):
         return f"cannot be written ({reason}): the folder or a file in it is read-only"
     if "locked" in reason:
@@ -34,11 +34,11 @@ def explain(error: sqlite3.Error | OSError) -> str:
 
 def _lacks_file_handles(error: BaseException) -> bool:
     """
-    Return whether something failed because this process, or the system, has too many open files.
+    Return whether a call failed because this process, or the system, has too many open files.
 
-    SQLite does not pass the number of the error on: then it is tried whether as many files can be opened as it needs.
+    SQLite does not pass the error number on; in that case, try to open as many files as SQLite needs.
 
-    :param error: What was raised.
+    :param error: The error that was raised.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.EMFILE, errno.ENFILE)

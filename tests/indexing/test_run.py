@@ -230,7 +230,7 @@ def test_l11_a_link_that_was_indexed_from_within_the_folder_goes_with_prune(fold
 def test_l14_another_language_is_an_error_although_no_file_has_changed(folder, tmp_path):
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en")
     before = contents(tmp_path / "index")
-    with pytest.raises(StoreError, match="was built with language='en', but language='ru' was asked for"):
+    with pytest.raises(StoreError, match="was built with language='en', but language='ru' was requested"):
         index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="ru")
     assert contents(tmp_path / "index") == before
     assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en").unchanged == 5

@@ -97,8 +97,8 @@ def whole_or_one_error(folder, expected):
                 assert use(store) == whole.get(name, expected), name
             except StoreError as error:
                 errors[name] = message = str(error)
-                assert "is damaged" in message or "is no index" in message, message
-                assert "put " in message or "delete" in message or "name an index" in message, message
+                assert "is damaged" in message or "is not an index" in message, message
+                assert "put " in message or "delete" in message or "pass an index" in message, message
     return errors.get("count") or next(iter(errors.values()), None)
 
 
@@ -229,7 +229,7 @@ def test_s3_an_index_that_was_closed_is_not_read_from_end_to_end_again(index, mo
 def test_l4_a_database_that_was_deleted_is_not_begun_anew(index):
     (index / "documents.sqlite").unlink()
     store = HybridDocumentStore(index)
-    with pytest.raises(StoreError, match=r"it is missing, but change 2 was acknowledged.*or delete this one"):
+    with pytest.raises(StoreError, match=r"it is missing, although change 2 was acknowledged.*or delete this one"):
         store.count_documents()
     with pytest.raises(StoreError, match="it is missing"):
         store.write_documents(DOCUMENTS)
@@ -248,7 +248,7 @@ def test_l5_a_folder_of_the_users_with_our_names_in_it_is_no_index(tmp_path, nam
     path.write_text("mine")
     store = HybridDocumentStore(tmp_path)
     for use in (store.count_documents, lambda: store.bm25_retrieval("fox"), lambda: store.write_documents(DOCUMENTS)):
-        with pytest.raises(StoreError, match="is no index: it holds"):
+        with pytest.raises(StoreError, match="is not an index: it holds"):
             use()
     store.close()
     assert path.read_text() == "mine"

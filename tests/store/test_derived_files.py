@@ -277,7 +277,7 @@ def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
     (path,) = (index / "keywords").glob("*/meta.json")
     path.chmod(0)
     store = HybridDocumentStore(index)
-    with pytest.raises(StoreError, match="right to read"):
+    with pytest.raises(StoreError, match="permission to read"):
         store.bm25_retrieval("fox")
     path.chmod(0o644)
     assert len(store.bm25_retrieval("fox", top_k=100)) == 52
@@ -286,8 +286,8 @@ def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "make room"),
-        (PermissionError(errno.EACCES, "Permission denied"), "right to read"),
+        (OSError(errno.ENOSPC, "No space left on device"), "free disk space"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission to read"),
         (ValueError("An IO error occurred: 'Too many open files (os error 24)'"), "ulimit -n"),
         (ValueError('IoError { io_error: Os { code: 24, kind: TooManyOpenFiles, message: "..." } }'), "ulimit -n"),
         (RuntimeError("could not open x.faiss for reading: Too many open files"), "ulimit -n"),

@@ -162,7 +162,7 @@ def test_deleted_documents_are_not_found():
     store.write_documents([Document(id=i, content="fox", embedding=[1.0, float(n)]) for n, i in enumerate("abcd")])
     assert len(store.bm25_retrieval("fox")) == len(store.embedding_retrieval([1.0, 0.0])) == 4
     store.delete_documents(["b", "unknown"])
-    with pytest.raises(InvalidValueError, match="list of ids, got the text 'ad'"):
+    with pytest.raises(InvalidValueError, match="list of ids, got the string 'ad'"):
         store.delete_documents("ad")
     store.delete_by_filter({"field": "id", "operator": "==", "value": "c"})
     assert [document.id for document in store.bm25_retrieval("fox")] == ["a", "d"]

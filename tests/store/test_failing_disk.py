@@ -83,7 +83,7 @@ def test_a_full_disk_is_named_and_the_store_stays_as_it_was(index, monkeypatch):
     store = HybridDocumentStore(index)
     with monkeypatch.context() as patch:
         patch.setattr(DocumentTable, "put", put)
-        with pytest.raises(StoreError, match=r"full.*: make room on the disk; nothing of this write was stored"):
+        with pytest.raises(StoreError, match=r"full.*: free disk space; nothing of this write was stored"):
             store.write_documents(make_documents(10, 5000))
     check_whole(store, ids(make_documents(0, 10)))
     store.close()

@@ -96,7 +96,7 @@ def test_l2_a_fork_in_the_middle_of_a_call_leaves_the_index_to_the_parent(tmp_pa
 
 def test_l3_a_fork_does_not_wait_for_ever_for_another_thread(tmp_path):
     code = f"""{IN_USE}
-    forks._PATIENCE_SECONDS = 0.2
+    forks._TIMEOUT_SECONDS = 0.2
     inside, done = threading.Event(), threading.Event()
 
     def use():

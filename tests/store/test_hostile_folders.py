@@ -127,7 +127,7 @@ def test_a_folder_whose_name_is_no_unicode_is_refused_before_anything_is_written
     """tantivy cannot open such a path."""
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     store = HybridDocumentStore(folder)
-    with pytest.raises(StoreError, match=r"caf\\udce9' is no valid Unicode"):
+    with pytest.raises(StoreError, match=r"caf\\udce9' is not valid Unicode"):
         store.write_documents(make_documents(0, 5))
     store.close()
     assert list(tmp_path.iterdir()) == []

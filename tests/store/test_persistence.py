@@ -245,7 +245,7 @@ def test_a_path_that_cannot_be_an_index_is_an_error(tmp_path):
     (tmp_path / "file").write_text("text")
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.pdf").write_text("text")
-    for name, message in (("file", "is a file"), ("papers", "is no index: it holds 'thesis.pdf'")):
+    for name, message in (("file", "is a file"), ("papers", "is not an index: it holds 'thesis.pdf'")):
         store = HybridDocumentStore(tmp_path / name)
         with pytest.raises(StoreError, match=message):
             store.count_documents()
@@ -274,7 +274,7 @@ def test_a_database_that_is_no_index_is_an_error_and_stays_as_it_is(folder, cont
         connection.close()
         content = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(IndexFormatError, match="is no index of rerank-plugin"):
+    with pytest.raises(IndexFormatError, match="is not an index of rerank-plugin"):
         HybridDocumentStore(folder).write_documents(make_documents(0, 1))
     assert path.read_bytes() == content
 

@@ -49,12 +49,12 @@ def check(connection: Connection, file: Path | None) -> bool:
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
             raise
-        raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
+        raise IndexFormatError(f"{file} is not an index of rerank-plugin: {error}") from error
     if not tables:
         return False
     stored = _format(connection) if {"settings", "documents"} <= tables else None
     if stored is None:
-        raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
+        raise IndexFormatError(f"{file} is not an index of rerank-plugin: it holds other tables")
     if stored > FORMAT:
         raise IndexFormatError(f"{file} has format {stored}, this version reads up to {FORMAT}: upgrade rerank-plugin")
     return True
