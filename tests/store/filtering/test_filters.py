@@ -128,9 +128,9 @@ def test_t6_what_is_out_of_all_proportion_is_an_error_at_once():
         deep = [deep]
     twice += [twice, twice]
     for filters, message in [
-        (nested(5000, ["NOT"], leaf), "nested 100 levels deep.*side by side in one list"),
+        (nested(5000, ["NOT"], leaf), "nested 100 levels deep.*in one list"),
         (cyclic, "nested 100 levels deep"),
-        (shared, "10,000 conditions, these have more: give the values of one field as a list"),
+        (shared, "10,000 conditions, these have more: pass the values of one field as a list"),
         ({"field": "a" * 5_000_000, "operator": "==", "value": 1}, "1,000 characters, .* has 5,000,000: name a field"),
         ({"field": "a", "operator": "==", "value": deep}, "value of a filter may be nested 100 levels deep"),
         ({"field": "a", "operator": "in", "value": [twice]}, "value of a filter may be nested"),
