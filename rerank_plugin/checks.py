@@ -100,7 +100,7 @@ def check_text(name: str, value: Any, *, empty: bool = False) -> str:
     :raises InvalidValueError: If it is no string, empty, or no valid Unicode (a lone surrogate, which UTF-8 cannot hold).
     """
     if not isinstance(value, str):
-        raise InvalidValueError(f"{name} must be a text, got {shown(value)}")
+        raise InvalidValueError(f"{name} must be a string, got {shown(value)}")
     if not empty and not value.strip():
         raise InvalidValueError(f"{name} is empty: pass a text with at least one word")
     try:

@@ -69,7 +69,7 @@ def test_t9_what_is_too_much_or_no_yaml_is_refused_at_once(tmp_path, text, reaso
         ("components:\n", r"'components' must map names to components .*got None"),
         ("components: [a, b]\n", r"'components' must map .*got \['a', 'b'\]"),
         ("components: {}\n", r"'components' must map .*got \{\}"),
-        ("components:\n  1: {type: x}\n", "the name of a component must be a text, got 1"),
+        ("components:\n  1: {type: x}\n", "the name of a component must be a string, got 1"),
         ("components:\n  x:\n", "component 'x' must have a 'type', got None"),
         ("components:\n  x: [1]\n", r"component 'x' must have a 'type', got \[1\]"),
         ("components:\n  x: {init_parameters: {}}\n", "component 'x' needs a 'type'.*got None"),

@@ -55,7 +55,7 @@ def read_text(record: dict[str, Any], name: str, *, place: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputFileError(f"{place}: {name!r} must be a text, got {shown(value)}")
+        raise InputFileError(f"{place}: {name!r} must be a string, got {shown(value)}")
     return value
 
 

@@ -186,7 +186,7 @@ def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
 
 def _check_component(key: Any, component: Any, name: str) -> None:
     if not isinstance(key, str):
-        raise PipelineConfigError(f"{name}: the name of a component must be a text, got {shown(key)}: put it in quotes")
+        raise PipelineConfigError(f"{name}: the name of a component must be a string, got {shown(key)}: put it in quotes")
     if not isinstance(component, dict):
         raise PipelineConfigError(f"{name}: component {shown(key)} must have a 'type', got {shown(component)}")
     if not isinstance(component.get("type"), str):

@@ -36,7 +36,7 @@ def test_reads_documents_queries_and_judgements(tmp_path):
         ('{"text": "no id"}', "needs '_id'"),
         ('{"_id": "", "text": "empty id"}', "needs '_id'"),
         ('{"_id": "d2"}', "has no 'text'"),
-        ('{"_id": "d2", "text": 5}', "'text' must be a text, got 5"),
+        ('{"_id": "d2", "text": 5}', "'text' must be a string, got 5"),
         ('{"_id": "d2", "text": "x", "metadata": "y"}', "'metadata' must be an object"),
         ('{"_id": "d1", "text": "again"}', "'d1' occurs twice"),
     ],

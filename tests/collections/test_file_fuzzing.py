@@ -38,9 +38,9 @@ def test_mutated_files_are_read_rightly_or_refused_by_name(tmp_path):
         ('{"_id": 2.5, "text": "x"}', "needs '_id', a text that is not empty, got 2.5"),
         ('{"_id": true, "text": "x"}', "needs '_id'"),
         ('{"_id": ["2"], "text": "x"}', "needs '_id'"),
-        ('{"_id": "2", "text": ["x"]}', "'text' must be a text"),
-        ('{"_id": "2", "title": 5, "text": "x"}', "'title' must be a text, got 5"),
-        ('{"_id": "2", "text": ' + json.dumps(["x" * 100_000]) + "}", "'text' must be a text, got"),
+        ('{"_id": "2", "text": ["x"]}', "'text' must be a string"),
+        ('{"_id": "2", "title": 5, "text": "x"}', "'title' must be a string, got 5"),
+        ('{"_id": "2", "text": ' + json.dumps(["x" * 100_000]) + "}", "'text' must be a string, got"),
     ],
 )
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])

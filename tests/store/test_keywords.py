@@ -189,9 +189,9 @@ def test_parameters_of_bm25(tmp_path):
     [
         ("", "query is empty: pass a text"),
         (" \n\t", "query is empty"),
-        (None, "query must be a text, got None"),
-        (5, "query must be a text, got 5"),
-        (b"owl", "query must be a text, got b'owl'"),
+        (None, "query must be a string, got None"),
+        (5, "query must be a string, got 5"),
+        (b"owl", "query must be a string, got b'owl'"),
         ("owl " * 250_001, "query has 1,000,004 characters, 1,000,000 are the most"),
         ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
     ],

@@ -65,7 +65,7 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
         if not isinstance(document, Document):
             raise InvalidValueError(f"documents must be a list of Documents, it holds a {type(document).__name__}")
         if not isinstance(document.id, str):
-            raise InvalidValueError(f"the id of a document must be a text, got {document.id!r}")
+            raise InvalidValueError(f"the id of a document must be a string, got {document.id!r}")
     return batch
 
 

@@ -272,7 +272,7 @@ def test_unusual_filters_that_are_fine(filters):
         ({"field": "meta.a", "operator": "==="}, "'value' is missing"),
         ({"field": "meta.a", "operator": "LIKE", "value": 1}, "unknown operator 'LIKE'.*'not in'"),
         ({"field": "meta.a", "operator": ["=="], "value": 1}, "unknown operator"),
-        ({"field": 3, "operator": "==", "value": 1}, "'field' must be a text"),
+        ({"field": 3, "operator": "==", "value": 1}, "'field' must be a string"),
         ({"field": "meta.a", "operator": "in", "value": "abc"}, "needs a list"),
         ({"field": "meta.a", "operator": "<", "value": [1]}, "needs a number or a date"),
         ({"operator": "XOR", "conditions": []}, "unknown operator 'XOR'"),
