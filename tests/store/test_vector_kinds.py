@@ -71,7 +71,7 @@ def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similari
 @pytest.mark.parametrize("share", [1, 20])
 def test_filters_are_exact_and_never_leave_too_few(tmp_path, kind, share, monkeypatch):
     if share == 1:  # as if thousands of allowed vectors were too many to compare
-        monkeypatch.setattr("rerank_plugin.store.vectors.index._FEW_ALLOWED", 100)
+        monkeypatch.setattr("rerank_plugin.store.vectors.index._MAX_EXACT_ROWS", 100)
     vectors, queries = clustered(4000, 5), clustered(10, 6)
     store, truth = HybridDocumentStore(tmp_path, vector_index=kind), HybridDocumentStore(vector_index="flat")
     for each in (store, truth):
@@ -205,7 +205,7 @@ def test_two_kinds_on_one_folder_find_the_same(tmp_path):
 
 
 def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
-    monkeypatch.setattr("rerank_plugin.store.vectors.trained.WANTED_RECALL", 0.2)  # content with the first few cells
+    monkeypatch.setattr("rerank_plugin.store.vectors.trained.TARGET_RECALL", 0.2)  # content with the first few cells
     vectors = np.random.default_rng(15).normal(size=(4000, DIM))
     store = HybridDocumentStore(tmp_path, vector_index="ivf")
     assert store.recall() is None
@@ -216,6 +216,6 @@ def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
     truth = HybridDocumentStore(vector_index="flat")
     truth.write_documents(documents(vectors))
     assert truth.recall(top_k=10) == 1.0
-    assert truth.describe_vectors()["reason"] == "as asked: exact"
+    assert truth.describe_vectors()["reason"] == "as requested: exact"
     assert 0.2 <= recall < 0.95
     assert recall == pytest.approx(agreement(store, truth, vectors[::80], top_k=10), abs=0.1)
