@@ -51,8 +51,8 @@ def stores(tmp_path_factory):
     made = []
     with pytest.MonkeyPatch.context() as patch:
         for fewest in (500, 10**9):
-            patch.setattr(frequent, "FEWEST_DOCUMENTS", fewest)
-            patch.setattr(tantivy_index, "FEWEST_DOCUMENTS", fewest)
+            patch.setattr(frequent, "MIN_DOCUMENTS", fewest)
+            patch.setattr(tantivy_index, "MIN_DOCUMENTS", fewest)
             store = HybridDocumentStore(tmp_path_factory.mktemp("index"))
             store.write_documents(make_documents(3000, seed=1))
             store.warm_up()
@@ -87,7 +87,7 @@ def test_the_result_is_the_same(stores, data):
     filters = data.draw(st.sampled_from([None, {"field": "meta.half", "operator": "==", "value": 1}]))
     with pytest.MonkeyPatch.context() as patch:
         # Filters are applied to the best hits, or their rows are looked up: both must find the same.
-        patch.setattr(tantivy_search, "_MOST_FILTERED", data.draw(st.sampled_from([0, 10_000])))
+        patch.setattr(tantivy_search, "_MAX_POST_FILTERED", data.draw(st.sampled_from([0, 10_000])))
         found, expected = (ranking(store, query, top_k=top_k, filters=filters) for store in stores)
     check_same(found, expected)
 
@@ -108,8 +108,8 @@ def test_fewer_documents_are_looked_at(stores, monkeypatch):
 
 
 def test_they_are_chosen_anew_when_the_collection_has_grown(tmp_path, monkeypatch):
-    monkeypatch.setattr(frequent, "FEWEST_DOCUMENTS", 50)
-    monkeypatch.setattr(tantivy_index, "FEWEST_DOCUMENTS", 50)
+    monkeypatch.setattr(frequent, "MIN_DOCUMENTS", 50)
+    monkeypatch.setattr(tantivy_index, "MIN_DOCUMENTS", 50)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=f"a{i}", content=f"alpha beta number{i}") for i in range(40)])
     assert len(ranking(store, "alpha number7", top_k=50)) == 40

@@ -150,13 +150,13 @@ def test_chosen_fields_are_searched_and_weighed(engine, tmp_path):
     [
         ({"search_fields": {}}, "search_fields must map names"),
         ({"search_fields": ["title"]}, "search_fields must map names"),
-        ({"search_fields": {"": 1}}, "'' is no name"),
+        ({"search_fields": {"": 1}}, "'' is not the name"),
         ({"search_fields": {"title": 1.5}}, "weight of 'title' must be a whole number from 1 to 20, got 1.5"),
         ({"search_fields": {"title": 21}}, "whole number from 1 to 20, got 21"),
         ({"bm25_parameters": {"k": 1}}, "k1, b or both, got {'k': 1}"),
         ({"bm25_parameters": {"b": 1.1}}, "b must be a number from 0 to 1, got 1.1"),
         ({"bm25_parameters": {"k1": -1}}, "k1 must be a number from 0 to 100, got -1"),
-        ({"bm25_parameters": {"k1": 0.9}, "keyword_engine": "tantivy"}, "tantivy.* cannot change that"),
+        ({"bm25_parameters": {"k1": 0.9}, "keyword_engine": "tantivy"}, "tantivy.* supports only k1"),
     ],
 )
 def test_settings_that_make_no_sense(parameters, message):
@@ -192,7 +192,7 @@ def test_parameters_of_bm25(tmp_path):
         (None, "query must be a string, got None"),
         (5, "query must be a string, got 5"),
         (b"owl", "query must be a string, got b'owl'"),
-        ("owl " * 250_001, "query has 1,000,004 characters, 1,000,000 are the most"),
+        ("owl " * 250_001, "query has 1,000,004 characters, the maximum is 1,000,000"),
         ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
     ],
 )

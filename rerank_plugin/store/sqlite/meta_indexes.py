@@ -13,7 +13,7 @@ from rerank_plugin.store.sqlite.connection import Connection
 logger = logging.getLogger(__name__)
 
 # With fewer documents, reading the meta of all of them takes a few hundredths of a second.
-_FEWEST_DOCUMENTS = 10_000
+_MIN_DOCUMENTS = 10_000
 # After this many filters on a field that were decided by reading everything, the field gets an index.
 _SCANS = 3
 # Every index makes writing a little slower.
@@ -57,7 +57,7 @@ class MetaIndexes:
         :param lookups: What could have been looked up.
         :param documents: About how many documents there are.
         """
-        if documents < _FEWEST_DOCUMENTS or not lookups:
+        if documents < _MIN_DOCUMENTS or not lookups:
             return
         path = lookups[0].path
         self._scans[path] += 1

@@ -105,7 +105,7 @@ class VectorFiles:
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
-        """Turn errors of FAISS, numpy and json into a StoreError if the environment caused them, else a DamagedIndexError."""
+        """Turn library errors into a StoreError if the environment caused them, else into a DamagedIndexError."""
         try:
             yield
         except StoreError:

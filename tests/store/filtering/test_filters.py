@@ -178,7 +178,7 @@ def test_agrees_with_haystack(documents, filters):
     store = HybridDocumentStore()
     store.write_documents(documents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 0)
+        patch.setattr(meta_indexes, "_MIN_DOCUMENTS", 0)
         patch.setattr(meta_indexes, "_SCANS", 1)
         check_matches(store, filters, expected)
         check_matches(store, filters, expected)  # now with an index on the field, if that can help
@@ -328,7 +328,7 @@ def plan(folder):
 
 
 def test_a_field_that_is_filtered_often_gets_an_index(tmp_path, monkeypatch):
-    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    monkeypatch.setattr(meta_indexes, "_MIN_DOCUMENTS", 100)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=str(i), meta={"group": i % 50, "kind": {"name": f"it's {i}"}}) for i in range(200)])
     for i in range(5):
@@ -352,7 +352,7 @@ def test_a_field_that_is_filtered_often_gets_an_index(tmp_path, monkeypatch):
 
 def test_who_searches_does_not_wait_for_an_index(tmp_path, monkeypatch):
     """While somebody writes, no index can be made; the filter works all the same, and the index comes later."""
-    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    monkeypatch.setattr(meta_indexes, "_MIN_DOCUMENTS", 100)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=str(i), meta={"group": i}) for i in range(200)])
     writer = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
