@@ -106,8 +106,8 @@ def test_a_duplicate_stops_the_whole_batch(policy, ids):
     ("document", "message"),
     [
         (Document(id="bad", embedding=[1.0, 2.0]), "'bad' has 2 dimensions.* vectors in this index have 3.*embedding model"),
-        (Document(id="bad", embedding=[1.0, float("nan"), 0.0]), "'bad' holds NaN"),
-        (Document(id="bad", embedding=[1.0, float("inf"), 0.0]), "'bad' holds NaN, infinity"),
+        (Document(id="bad", embedding=[1.0, float("nan"), 0.0]), "'bad' contains NaN"),
+        (Document(id="bad", embedding=[1.0, float("inf"), 0.0]), "'bad' contains NaN, infinity"),
         (Document(id="bad", embedding=[1.0, 1e300, 0.0]), "'bad' .* beyond single precision"),
         (Document(id="bad", embedding=[]), "'bad' .* non-empty"),
         (Document(id="bad", embedding=["1", "2", "3"]), "'bad' .* list of numbers"),

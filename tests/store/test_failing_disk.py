@@ -148,7 +148,7 @@ def test_a_folder_that_was_not_closed_and_cannot_be_written(index):
     store.write_documents(make_documents(10, 1))  # stands in the log of SQLite until the store is closed
     with read_only(index) as folder, run_python(READER, folder) as reader:
         lines = reader.stdout.read().splitlines()
-        assert "its last writer has not closed it: open it once where it can be written" in lines[0]
+        assert "its last writer has not closed it: open it once where it is writable" in lines[0]
     store.close()
 
 
