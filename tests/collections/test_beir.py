@@ -76,7 +76,7 @@ def test_a_malformed_judgement_names_file_and_line(tmp_path, line):
 
 
 def test_a_folder_without_a_corpus_is_named(tmp_path):
-    with pytest.raises(InputFileError, match="no BEIR collection"):
+    with pytest.raises(InputFileError, match="not a BEIR collection"):
         list(BeirDataset(tmp_path).documents())
 
 

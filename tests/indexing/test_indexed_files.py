@@ -159,7 +159,7 @@ def test_l1_passages_that_vanish_during_the_run_are_not_called_complete(files, t
     report = index(files, progress=destroy)
     store.close()
     assert report.files == 1
-    assert "599 of 600 passages stand in the index" in report.failed[0]
+    assert "599 of 600 passages are in the index" in report.failed[0]
     assert index(files).unchanged == 1
     assert len(contents(tmp_path / "index")) == 601
 

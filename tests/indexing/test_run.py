@@ -167,9 +167,9 @@ def test_of_a_beir_folder_only_the_corpus_is_indexed(repository, tmp_path):
     [
         ("binary.txt", b"abc\0def", "binary file"),
         ("latin.txt", "caf\u00e9".encode("latin-1"), "not UTF-8 text (byte 3)"),
-        ("no.pdf", b"not a pdf", "no PDF file"),
-        ("damaged.pdf", b"%PDF-1.4\nnothing", "no text that could be read"),
-        ("empty.txt", b"", "no text that could be read"),
+        ("no.pdf", b"not a pdf", "not a PDF file"),
+        ("damaged.pdf", b"%PDF-1.4\nnothing", "has no readable text"),
+        ("empty.txt", b"", "has no readable text"),
         ("bad.jsonl", b'{"_id": "1", "text": "x"}\n{"_id": "2"', "bad.jsonl, line 2: not valid JSON"),
     ],
 )
@@ -344,7 +344,7 @@ def test_a_link_to_a_folder_above_does_not_lead_round_in_circles(folder, tmp_pat
 
 
 def test_a_type_that_cannot_be_indexed_is_an_error_when_it_is_named(folder, tmp_path):
-    with pytest.raises(InputFileError, match=r"image\.png has a type that cannot be indexed: give one of \.txt"):
+    with pytest.raises(InputFileError, match=r"image\.png has a type that cannot be indexed: pass one of \.txt"):
         index_paths([folder / "image.png"], tmp_path / "index", pipeline=KEYWORD)
 
 
