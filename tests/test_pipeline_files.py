@@ -11,7 +11,7 @@ from haystack import Document
 from rerank_plugin import HybridDocumentStore, load_pipeline
 from rerank_plugin.errors import PipelineConfigError, RerankError
 from rerank_plugin.pipelines import pipeline_names, read_pipeline
-from rerank_plugin.pipelines.yaml_file import MOST_BYTES, MOST_DEPTH, MOST_NODES
+from rerank_plugin.pipelines.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_NODES
 from rerank_plugin.search import Searcher
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -39,20 +39,20 @@ def load(tmp_path, text, **arguments):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (LAUGHS, rf"line 5: more than {MOST_NODES:,} values, aliases expanded"),
+        (LAUGHS, rf"line 5: more than {MAX_NODES:,} values, aliases expanded"),
         ("components: &a\n  x: *a\n", r"line 2: \*a contains itself"),
         ("components: &a [[*a]]\n", r"line 1: \*a contains itself"),
-        ("components: " + "[" * 60, f"line 1: nested more than {MOST_DEPTH} levels"),
+        ("components: " + "[" * 60, f"line 1: nested more than {MAX_DEPTH} levels"),
         ("components: " + "[" * 5000, "line 1.*(nested more than|maximum nesting depth)"),
         ("components: " + "[" * 5000 + "]" * 5000, "line 1.*(nested more than|maximum nesting depth)"),
-        ("".join(" " * i + "a:\n" for i in range(500)), rf"line {MOST_DEPTH + 1}: nested more than {MOST_DEPTH} levels"),
-        ("#" * (MOST_BYTES + 1), "has more than 1,000,000 bytes"),
+        ("".join(" " * i + "a:\n" for i in range(500)), rf"line {MAX_DEPTH + 1}: nested more than {MAX_DEPTH} levels"),
+        ("#" * (MAX_BYTES + 1), "has more than 1,000,000 bytes"),
         ("a: *nowhere\n", "line 1, column 4: not valid YAML: found undefined alias"),
         ("a: !!python/object/apply:os.system [ls]\n", "line 1, column 4: not valid YAML: could not determine a constructor"),
         ("a: 2000-99-99\n", "not valid YAML: month must be in 1..12"),
         (f"a: {'9' * 5000}\n", "not valid YAML: Exceeds the limit"),
         ("? [a]\n: b\n", "not valid YAML: found unhashable key"),
-        (b"a: \xff\n", "byte 3 is no UTF-8"),
+        (b"a: \xff\n", "byte 3 is not UTF-8"),
         (b"a: \x00\n", "not valid YAML"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_name_that_cannot_be_one_is_a_project_error(source):
 
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "x.yaml").mkdir()
-    with pytest.raises(PipelineConfigError, match="does not exist or is no file"):
+    with pytest.raises(PipelineConfigError, match="does not exist or is not a file"):
         load_pipeline(tmp_path / "x.yaml")
 
 
