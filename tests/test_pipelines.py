@@ -146,7 +146,7 @@ RANKER = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.Cros
         ("components:\n  x:\n    type: haystack.NoSuchThing\n", "haystack.NoSuchThing"),
         ("components:\n  x:\n    type: os.Anything\n", "not on the trusted-module allowlist"),
         ("components: [1\n", "line 2, column 1: not valid YAML"),
-        ("just text", "no pipeline: it has no 'components'"),
+        ("just text", "not a pipeline: it has no 'components'"),
         ("components:\n  x: 3\n", "component 'x' must have a 'type', got 3"),
     ],
 )

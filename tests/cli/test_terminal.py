@@ -202,7 +202,7 @@ def test_no_arguments_show_the_help(rerank):
             "error: PermissionError: [Errno 13] Permission denied: 'x",
             1,
         ),
-        (KeyboardInterrupt(), "error: interrupted; what was written stays", 130),
+        (KeyboardInterrupt(), "error: interrupted; completed work is kept", 130),
         (ValueError("two\nlines\x1b[2J"), "error: ValueError: two lines[2J  (run `rerank --debug", 1),
     ],
 )

@@ -68,7 +68,7 @@ def test_two_runs_of_one_name_are_an_error(rerank, tmp_path):
     (tmp_path / "x.run").write_text("q1 Q0 a 1 2 x\n")
     done = rerank("eval", "--qrels", tmp_path / "q.txt", *(2 * ["--run", tmp_path / "x.run"]), "-o", tmp_path / "out")
     assert done.returncode == 1
-    assert "two systems have one name" in done.stderr
+    assert "two systems have the same name" in done.stderr
 
 
 def test_names_that_matplotlib_would_read_as_formulas_are_shown_as_they_are(rerank, tmp_path):
