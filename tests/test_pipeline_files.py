@@ -1,4 +1,4 @@
-"""Pipeline files that are damaged or hostile: one line that says where, at once."""
+"""Damaged or hostile pipeline files: rejected quickly, with one line that names the place."""
 
 import copy
 import random
@@ -84,7 +84,7 @@ def test_t9_what_is_too_much_or_no_yaml_is_refused_at_once(tmp_path, text, reaso
     ],
 )
 def test_t9_wrong_types_say_where_they_stand(tmp_path, text, reason):
-    if not reason:  # where a folder is put in the place of the parameters, nothing is wrong any more
+    if not reason:  # an override replaces the faulty parameters
         assert load(tmp_path, text, index=tmp_path / "index").get_component("x").document_store.path
         return
     with pytest.raises(PipelineConfigError, match=reason) as error:
@@ -143,7 +143,7 @@ VALUES = [
 
 
 def places(node, path=()):
-    """Every place in nested containers."""
+    """Yield every position in nested containers."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -178,7 +178,7 @@ def damaged_text(text, rng):
 
 
 def fuzz_pipelines(count, folder, *, seed=1):
-    """Load and, where that works, search mutated pipeline files. Returns how many loaded."""
+    """Load mutated pipeline files and search with those that load. Returns the number that loaded."""
     rng, loaded, path = random.Random(seed), 0, folder / "mutated.yaml"
     sources = {name: read_pipeline(name) for name in pipeline_names() if name not in ("rag_rerank", "indexing", "dense")}
     store = HybridDocumentStore(folder / "index")

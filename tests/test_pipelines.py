@@ -71,7 +71,7 @@ def test_the_comments_say_what_to_change(name):
 
 
 class ChatServer(BaseHTTPRequestHandler):
-    """Speaks as much of OpenAI's chat protocol as a generator needs, and keeps what it was asked."""
+    """Implements the part of OpenAI's chat protocol that a generator needs, and records the requests."""
 
     requests: list[dict] = []  # noqa: RUF012 - shared by the handler's instances on purpose
 

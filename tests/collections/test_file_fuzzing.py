@@ -1,4 +1,4 @@
-"""Mutated files by the hundred; `tests/soak` reads thousands. What once fell has a test of its own here."""
+"""Hundreds of mutated files; `tests/soak` reads thousands. Each input that once failed has its own test here."""
 
 import json
 from itertools import pairwise

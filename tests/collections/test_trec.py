@@ -1,4 +1,4 @@
-"""Runs and judgements in files: what is written is read by pytrec_eval and by us, and what is wrong is named by line."""
+"""Run and judgement files: pytrec_eval and this package read the written files, and errors name the line."""
 
 import pytest
 import pytrec_eval

@@ -1,4 +1,4 @@
-"""The lock of indexing runs: one at a time on an index, over threads, processes and forks; it dies with its process."""
+"""The indexing lock: one run at a time per index, across threads, processes and forks; it ends with its process."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from rerank_plugin.store.indexing_lock import LOCK_FILE, indexing_lock
 
 
 class Holder:
-    """Another process that holds the lock on an index until it is told to end."""
+    """Another process that holds the lock on an index until its input is closed."""
 
     def __init__(self, index: Path) -> None:
         held, self._end = os.pipe(), os.pipe()
@@ -116,7 +116,7 @@ def test_two_threads_exclude_each_other(tmp_path):
 
 
 def test_a_child_of_a_fork_does_not_keep_the_lock(tmp_path):
-    """The child lives on with the descriptor that it inherited; the lock is free as soon as the parent gives it back."""
+    """The child keeps the inherited descriptor; the lock is free as soon as the parent releases it."""
     read, write = os.pipe()
     with indexing_lock(tmp_path, wait=0):
         child = os.fork()

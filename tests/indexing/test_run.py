@@ -196,7 +196,7 @@ def test_a_file_that_went_bad_keeps_its_old_passages(folder, tmp_path):
 
 
 def test_an_unreadable_file_is_reported(folder, tmp_path):
-    # A link to nowhere: root, too, fails to read it, unlike a file without permissions.
+    # A broken link: even root cannot read it, unlike a file without permissions.
     (folder / "broken.txt").symlink_to(folder / "gone.txt")
     report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     assert report.files == 5
@@ -212,7 +212,7 @@ def test_l11_links_out_of_the_folder_bring_nothing_in_and_named_ones_go_with_pru
     assert "A secret." not in texts(tmp_path / "index")
     assert index_paths([link], tmp_path / "index", pipeline=KEYWORD).files == 1
     assert "A secret." in texts(tmp_path / "index")
-    link.unlink()  # what it pointed to is still there
+    link.unlink()  # its target still exists
     assert index_paths([link], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
     assert "A secret." not in texts(tmp_path / "index")
 
@@ -253,7 +253,7 @@ def test_the_command_names_what_it_passed_over_and_is_no_failure(rerank, folder,
 
 def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder, tmp_path):
     with (folder / "huge.txt").open("wb") as file:
-        file.truncate((128 << 20) + 1)  # sparse: takes no room
+        file.truncate((128 << 20) + 1)  # sparse: takes no disk space
     report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     assert (report.files, len(report.failed)) == (5, 1)
     assert "huge.txt is larger than 128 MiB: split it" in report.failed[0]
@@ -276,7 +276,7 @@ def test_an_unchanged_run_loads_no_model_and_no_converter(folder, tmp_path):
 
 def test_a_file_that_a_converter_cannot_take_does_not_stop_the_others(folder, tmp_path):
     yaml = tmp_path / "pipeline.yaml"
-    # A converter that fails on the pages of this folder: it wants an encoding that does not exist.
+    # A converter that fails on HTML files: its encoding does not exist.
     text = "text_converter:\n    type: haystack.components.converters.txt.TextFileToDocument\n"
     broken = text.replace("txt.TextFileToDocument", "html.HTMLToDocument").replace("text_converter", "html_converter")
     changed = broken + "    init_parameters:\n      extraction_kwargs: {no_such_option: 1}\n"

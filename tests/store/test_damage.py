@@ -1,4 +1,4 @@
-"""Damage to the source-of-truth database: every answer is whole, or there is one error that says what to do."""
+"""Damage to the source-of-truth database: every result is complete, or there is one error with its remedy."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ WRITER = """
 
 @pytest.fixture
 def killed(index):
-    """The same index after a process that wrote into it was killed: its last writes stand in the write-ahead log."""
+    """The same index after a writing process was killed: its last writes are in the write-ahead log."""
     with run_python(WRITER, index) as writer:
         writer.communicate()
     assert writer.returncode == -signal.SIGKILL
@@ -66,7 +66,7 @@ def cut(path, older):
 
 
 def flip(path, older):
-    """Flip a bit of a text in a database, and one in the middle of anything else."""
+    """Flip a bit: of a text in a database, in the middle of any other file."""
     data = bytearray(path.read_bytes())
     text = data.find(b"fox number 11")
     data[text if text >= 0 else len(data) // 10] ^= 1
@@ -81,7 +81,7 @@ DAMAGES = [delete, empty, cut, flip, restore]
 
 
 def whole_or_one_error(folder, expected):
-    """Returns the error, if there is one; reads in every way."""
+    """Read the index in every way; return the error, if there is one."""
     uses = {
         "count": HybridDocumentStore.count_documents,
         "documents": HybridDocumentStore.filter_documents,

@@ -1,4 +1,4 @@
-"""HybridDocumentStore through Haystack's own test mixins, and what they leave open."""
+"""HybridDocumentStore: Haystack's test mixins, and tests of what they do not cover."""
 
 import pytest
 from haystack import Document

@@ -136,7 +136,7 @@ def scramble(path):
 @pytest.mark.parametrize(
     ("pattern", "damage", "warns"),
     [
-        ("keywords", remove, False),  # nothing is left that could tell it from an index that was never searched
+        ("keywords", remove, False),  # indistinguishable from an index that was never searched
         ("keywords/state.json", remove, False),
         ("keywords/state.json", overwrite, True),
         ("keywords/*/meta.json", remove, True),
