@@ -102,7 +102,7 @@ def test_a_setting_that_contradicts_the_index_is_an_error(folder, built, asked):
     (name, value), *_ = asked.items()
     other = HybridDocumentStore(folder, **asked)
     for use in (other.count_documents, lambda: other.bm25_retrieval("fox"), lambda: other.write_documents([Document()])):
-        with pytest.raises(StoreError, match=f"{name}=.*{name}={re.escape(repr(value))}.*leave {name} out.*new folder"):
+        with pytest.raises(StoreError, match=f"{name}=.*{name}={re.escape(repr(value))}.*omit {name}.*new folder"):
             use()
     other.close()
     check_whole(store, ["00000"])
