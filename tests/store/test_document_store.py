@@ -118,7 +118,7 @@ def test_a_duplicate_stops_the_whole_batch(policy, ids):
         (Document(id="bad", content="\ud800"), "'bad' .* Unicode"),
         (Document(id="bad", meta={"t": "\ud800"}), "'bad' .* Unicode"),
         (Document(id=7, content="x"), "id of a document must be a string, got 7"),
-        ("not a document", "holds a str"),
+        ("not a document", "contains a str"),
     ],
 )
 @pytest.mark.parametrize("index_exists", [True, False])
