@@ -1,7 +1,7 @@
 """
-Checks of values that a caller passed in. Each raises an InvalidValueError that names parameter, value and remedy.
+Checks of values passed by a caller. Each raises an InvalidValueError that names the parameter, the value and the remedy.
 
-Flags are no numbers here, although Python counts `True` as 1: `top_k=True` is a mistake.
+Booleans do not count as numbers here, although `True` is an int in Python: `top_k=True` is a mistake.
 """
 
 from collections.abc import Collection
@@ -10,28 +10,28 @@ from typing import Any
 
 from rerank_plugin.errors import InvalidValueError
 
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error message shows it: on one line, and not endlessly long."""
+    """Return a value as shown in an error message: on one line, and shortened."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a class of the caller's, or nested too deeply to be written down
+    except Exception:  # noqa: BLE001 - the repr of a caller's class, or too deep a nesting
         return f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({type(value).__name__})"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}... ({type(value).__name__})"
 
 
 def check_count(name: str, value: Any, *, least: int = 1, most: float = inf) -> int:
     """
     Check a whole number.
 
-    :param name: What the caller calls it.
+    :param name: Name of the parameter.
     :param value: The value.
-    :param least: The smallest allowed.
-    :param most: The greatest allowed.
+    :param least: The smallest allowed value.
+    :param most: The greatest allowed value.
     :returns: The value.
-    :raises InvalidValueError: If it is no whole number, or out of range.
+    :raises InvalidValueError: If it is not a whole number, or out of range.
     """
     limits = f"of at least {least}" if most == inf else f"from {least} to {most}"
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -43,13 +43,13 @@ def check_number(name: str, value: Any, *, least: float = -inf, most: float = in
     """
     Check a finite number.
 
-    :param name: What the caller calls it.
+    :param name: Name of the parameter.
     :param value: The value.
-    :param least: The smallest allowed.
-    :param most: The greatest allowed.
+    :param least: The smallest allowed value.
+    :param most: The greatest allowed value.
     :param above: The value must be greater than this.
     :returns: The value as a float.
-    :raises InvalidValueError: If it is no finite number, or out of range.
+    :raises InvalidValueError: If it is not a finite number, or out of range.
     """
     limits = ""
     if above > -inf:
@@ -64,9 +64,9 @@ def check_number(name: str, value: Any, *, least: float = -inf, most: float = in
 
 def check_flag(name: str, value: Any) -> bool:
     """
-    Check a truth value.
+    Check a boolean.
 
-    :param name: What the caller calls it.
+    :param name: Name of the parameter.
     :param value: The value.
     :returns: The value.
     :raises InvalidValueError: If it is neither True nor False.
@@ -78,12 +78,12 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """
-    Check that a value is one of those that there are.
+    Check that a value is one of several choices.
 
-    :param name: What the caller calls it.
+    :param name: Name of the parameter.
     :param value: The value.
-    :param choices: The values allowed.
-    :raises InvalidValueError: If it is another one.
+    :param choices: The allowed values.
+    :raises InvalidValueError: If it is none of them.
     """
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         raise InvalidValueError(f"unknown {name} {shown(value)}: choose one of {list(choices)}")
@@ -91,16 +91,17 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
 
 def check_text(name: str, value: Any, *, empty: bool = False) -> str:
     """
-    Check a text.
+    Check a string.
 
-    :param name: What the caller calls it.
+    :param name: Name of the parameter.
     :param value: The value.
-    :param empty: Whether it may be empty, or nothing but white space.
-    :returns: The text.
-    :raises InvalidValueError: If it is no string, empty, or no valid Unicode (a lone surrogate, which UTF-8 cannot hold).
+    :param empty: Whether it may be empty, or only white space.
+    :returns: The string.
+    :raises InvalidValueError: If it is not a string, is empty, or is not valid Unicode (it contains a lone surrogate, which
+        UTF-8 cannot encode).
     """
     if not isinstance(value, str):
-        raise InvalidValueError(f"{name} must be a text, got {shown(value)}")
+        raise InvalidValueError(f"{name} must be a string, got {shown(value)}")
     if not empty and not value.strip():
         raise InvalidValueError(f"{name} is empty: pass a text with at least one word")
     try:

@@ -1,25 +1,25 @@
 """
-The errors that rerank_plugin raises on a user's mistake.
+The errors of rerank_plugin.
 
-Every message names the value that was wrong, where it stood, and what to do about it, in one line: the command line prints
-it as it is. Each class also derives from the built-in exception that a caller would expect (`ValueError`, `ImportError`).
+Every message names the wrong value, its place and the remedy, in one line, which the command line prints unchanged. Each
+class also derives from the built-in exception that a caller would expect (`ValueError`, `ImportError`).
 """
 
 
 class RerankError(Exception):
-    """Base of all errors that rerank_plugin raises on purpose."""
+    """Base class of all errors that rerank_plugin raises deliberately."""
 
 
 class InputFileError(RerankError, ValueError):
-    """A file that was given as input is missing, unreadable, or malformed."""
+    """An input file is missing, unreadable or malformed."""
 
 
 class InvalidValueError(RerankError, ValueError):
-    """A parameter, a query or a document has a value that cannot be used."""
+    """A parameter, a query or a document has an invalid value."""
 
 
 class ModelError(RerankError, ValueError):
-    """A model cannot be found, or it is no cross-encoder with one output."""
+    """A model cannot be found or loaded, or is not a cross-encoder with one output."""
 
 
 class PipelineConfigError(RerankError, ValueError):
@@ -31,7 +31,7 @@ class StoreError(RerankError):
 
 
 class IndexFormatError(StoreError):
-    """An index on disk was written by a newer version, or is no index at all."""
+    """An index on disk was written by a newer version, or is not an index."""
 
 
 class BusyError(StoreError):
@@ -43,8 +43,8 @@ class ScoreCacheError(RerankError):
 
 
 class OutputError(RerankError):
-    """A result cannot be written: the disk is full, or the folder may not be written."""
+    """A result cannot be written: the disk is full, or the folder is not writable."""
 
 
 class MissingDependencyError(RerankError, ImportError):
-    """An optional package is needed for what was asked."""
+    """An optional package is required but not installed."""

@@ -1,4 +1,4 @@
-"""Files that this package writes: where the cache is, and replacing a file in one step."""
+"""Files that this package writes: the cache folder, and atomic replacement of a file."""
 
 import os
 import uuid
@@ -11,7 +11,7 @@ CACHE_VARIABLE = "RERANK_PLUGIN_CACHE"
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: `$RERANK_PLUGIN_CACHE`, or the platform's usual place for caches."""
+    """Return the cache folder: `$RERANK_PLUGIN_CACHE`, or else the platform's user cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -23,13 +23,13 @@ def cache_folder() -> Path:
 @contextmanager
 def replace_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
     """
-    Write a file so that a reader sees the old one or the new one, never half of one, also after a power failure.
+    Replace a file atomically: a reader sees the old or the new content, never a part of it, even after a power failure.
 
-    Several threads and processes may replace one file at the same time: the last to end wins.
+    Several threads and processes may replace one file at the same time: the last to finish wins.
 
-    :param path: The file; its folder is made if it is missing. It stays as it was if the `with` block raises.
-    :param binary: Whether bytes are written, and not text in UTF-8.
-    :returns: What to write to.
+    :param path: The file; its folder is created if it does not exist. It stays unchanged if the `with` block raises.
+    :param binary: Whether to write bytes instead of UTF-8 text.
+    :returns: The open file to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")

@@ -1,23 +1,23 @@
-"""How long work tells its caller how far it is."""
+"""Callbacks through which long-running work reports its progress."""
 
 from collections.abc import Callable
 
-# Called with what is being done, how much of it is done, and how much there is.
+# Called with the name of the current step, the units done, and the total number of units.
 ProgressCallback = Callable[[str, int, int], None]
-# The same for a piece of work that has only one name: how much is done, and how much there is.
+# The same for work with a single step: units done, and the total number of units.
 CountCallback = Callable[[int, int], None]
 
 
-def counts_of(on_progress: ProgressCallback | None, what: str) -> CountCallback:
+def counts_of(on_progress: ProgressCallback | None, step: str) -> CountCallback:
     """
-    Return what one piece of work reports to.
+    Return the callback for a single step.
 
-    :param on_progress: Receives its counts under the name `what`; `None`: nobody listens.
-    :param what: Name of the work, as it is shown.
+    :param on_progress: Receives the counts of the step; `None`: they are discarded.
+    :param step: Name of the step, as it is shown.
     """
 
     def report(done: int, total: int) -> None:
         if on_progress is not None:
-            on_progress(what, done, total)
+            on_progress(step, done, total)
 
     return report

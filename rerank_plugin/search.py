@@ -1,4 +1,4 @@
-"""Ask a pipeline a question: feed its components by their names, and say what each stage did."""
+"""Running queries through a pipeline: feeds its components by name, and reports the effect of each stage."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rerank_plugin.components import CrossEncoderRanker
 
 RETRIEVERS = ("bm25_retriever", "embedding_retriever")
-# The last of these that a pipeline has gives its result.
+# The result of a pipeline is the output of the last of these that it has.
 STAGES = (*RETRIEVERS, "joiner", "ranker")
 TEXT_INPUTS = {"bm25_retriever": "query", "text_embedder": "text", "ranker": "query"}
 
@@ -31,10 +31,10 @@ class Hit:
     A document of a result.
 
     :param document: The document, with the score of the last stage.
-    :param rank: Its place in the result, from 1.
-    :param first_stage_rank: Its place among the candidates, from 1; `None` where there is no second stage.
-    :param first_stage_score: Its score among the candidates.
-    :param sentence: The sentence that answers best; empty where it was not asked for.
+    :param rank: Its rank in the result, from 1.
+    :param first_stage_rank: Its rank among the candidates, from 1; `None` without a second stage.
+    :param first_stage_score: Its first-stage score; `None` without a second stage.
+    :param sentence: Its sentence that matches the query best; empty if it was not requested.
     """
 
     document: Document
@@ -45,14 +45,14 @@ class Hit:
 
     @property
     def title(self) -> str:
-        """The document's title, or else the name of its source."""
+        """The document's title, or else its source, or else its id."""
         return str(self.document.meta.get("title") or self.document.meta.get("source") or self.document.id)
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """
-    The answer to a query.
+    The result of a query.
 
     :param hits: Best first.
     :param milliseconds: Wall-clock time of each component, in the order of the pipeline.
@@ -64,11 +64,11 @@ class SearchResult:
 
 class Searcher:
     """
-    Runs queries through a pipeline whose components have the names of our own pipelines.
+    Runs queries through a pipeline whose components are named as in the packaged pipelines.
 
     :param pipeline: A pipeline from `load_pipeline`.
     :param result_of: The component whose `documents` are the result; `None`: the last of `STAGES` that the pipeline has.
-    :raises PipelineConfigError: If it has no retriever of a known name.
+    :raises PipelineConfigError: If it has no retriever with a known name.
     """
 
     def __init__(self, pipeline: Pipeline, *, result_of: str | None = None) -> None:
@@ -85,7 +85,7 @@ class Searcher:
         """
         Load the models and open the index.
 
-        :raises StoreError: If the index holds no documents.
+        :raises StoreError: If the index is empty.
         """
         for name in self._names:
             store = getattr(self._pipeline.get_component(name), "document_store", None)
@@ -103,16 +103,16 @@ class Searcher:
         sentences: bool = False,
     ) -> SearchResult:
         """
-        Answer a query.
+        Run a query.
 
         :param query: The query.
-        :param top_k: Most hits; `None` means as the pipeline says.
-        :param candidates: How many documents the first stage hands to the second; `None` means as the pipeline says.
-        :param filters: Haystack filters; `None` means as the pipeline says.
-        :param sentences: Look for the sentence that answers best, in each hit.
+        :param top_k: Maximum number of hits; `None`: as configured in the pipeline.
+        :param candidates: Number of documents that the first stage passes to the second; `None`: as configured.
+        :param filters: Haystack filters; `None`: as configured.
+        :param sentences: Whether to find the sentence of each hit that matches the query best.
         :returns: The hits, and the time of each component.
-        :raises InvalidValueError: If the query is empty or no text, or a number is below 1.
-        :raises RerankError: What a component of ours raises.
+        :raises InvalidValueError: If the query is empty or not a string, or a number is below 1.
+        :raises RerankError: If a component of this package fails.
         """
         check_text("query", query)
         for name, value in (("top_k", top_k), ("candidates", candidates)):
@@ -138,7 +138,7 @@ class Searcher:
             output = self._pipeline.run(inputs, include_outputs_from={self._last})
         except PipelineRuntimeError as error:
             if isinstance(error.__cause__, RerankError):
-                raise error.__cause__ from None  # Haystack wraps what a component raises; the inner error says what to do
+                raise error.__cause__ from None  # Haystack wraps component errors; the inner error names the remedy
             raise
         documents: list[Document] = output[self._last]["documents"]
         return documents
@@ -146,20 +146,20 @@ class Searcher:
     def _inputs(
         self, query: str, top_k: int | None, candidates: int | None, filters: dict[str, Any] | None
     ) -> dict[str, dict[str, Any]]:
-        """Give every component of a known name its part. Only the last stage cuts to `top_k`."""
+        """Return the inputs of every component with a known name. Only the last stage is limited to `top_k`."""
         inputs: dict[str, dict[str, Any]] = {}
         for name in self._names:
-            part: dict[str, Any] = {}
+            parameters: dict[str, Any] = {}
             if name in TEXT_INPUTS:
-                part[TEXT_INPUTS[name]] = query
+                parameters[TEXT_INPUTS[name]] = query
             if name in STAGES:
                 limit = top_k if name == self._last else candidates
                 if limit is not None:
-                    part["top_k"] = limit
+                    parameters["top_k"] = limit
             if name in RETRIEVERS and filters is not None:
-                part["filters"] = filters
-            if part:
-                inputs[name] = part
+                parameters["filters"] = filters
+            if parameters:
+                inputs[name] = parameters
         return inputs
 
     def _with_sentences(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
@@ -182,12 +182,12 @@ class Searcher:
 
 def last_stage(names: Iterable[str], *, pipeline: str = "the pipeline") -> str:
     """
-    Say which component of a pipeline gives its result.
+    Return the component of a pipeline whose output is the result.
 
-    :param names: Of its components.
-    :param pipeline: What the error calls it.
+    :param names: The names of its components.
+    :param pipeline: Name of the pipeline, for the error message.
     :returns: The last of `STAGES` that it has.
-    :raises PipelineConfigError: If it has no retriever of a known name.
+    :raises PipelineConfigError: If it has no retriever with a known name.
     """
     known = list(names)
     if not set(RETRIEVERS) & set(known):
@@ -198,5 +198,5 @@ def last_stage(names: Iterable[str], *, pipeline: str = "the pipeline") -> str:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Cut a text at the ends of its sentences and at line breaks."""
+    """Split a text at the ends of sentences and at line breaks."""
     return [sentence.strip() for sentence in SENTENCE_END.split(text) if sentence.strip()]

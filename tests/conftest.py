@@ -1,11 +1,11 @@
-"""Small real models, made on the spot: no test needs the Hub."""
+"""Small real models, created by fixtures: no test needs the Hub."""
 
 import os
 
-# Before any library that reads them is imported.
+# Set before any library that reads them is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
-# The models of the tests are so small that threads wait for each other longer than they compute.
+# The test models are so small that threads spend more time waiting for each other than computing.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Converted models of one run of the tests; also for the processes that tests start.
+# Converted models of one test run; also for the processes that tests start.
 CONVERTED = tempfile.TemporaryDirectory(prefix="rerank-plugin-tests-")
 os.environ["RERANK_PLUGIN_CACHE"] = CONVERTED.name
 
@@ -69,7 +69,7 @@ def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread:
         intermediate_size=64,
         max_position_embeddings=64,
         num_labels=labels,
-        initializer_range=spread,  # larger than usual: the scores of different texts shall differ clearly
+        initializer_range=spread,  # larger than usual, so that the scores of different texts differ clearly
     )
     BertForSequenceClassification(config).save_pretrained(str(folder))
     return folder
@@ -106,13 +106,13 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bi_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny embedding model of sentence-transformers: no cross-encoder."""
+    """Folder of a tiny sentence-transformers embedding model, not a cross-encoder."""
     return write_bi_encoder(tmp_path_factory.mktemp("models") / "bi-encoder")
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """Root of the checkout."""
+    """Root of the repository."""
     return Path(__file__).parent.parent
 
 
@@ -133,7 +133,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Done:
-    """What a command did."""
+    """The result of a command."""
 
     returncode: int
     stdout: str
@@ -142,7 +142,7 @@ class Done:
 
 @pytest.fixture
 def rerank(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Run a command line as the entry point does, in this process: importing torch anew for each test would take minutes."""
+    """Run a command line like the entry point, but in this process: importing torch for each test would take minutes."""
 
     from rerank_plugin.cli import main
 

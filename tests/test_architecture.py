@@ -1,4 +1,4 @@
-"""The rules of the layout: imports point down only, and each heavy library stands where it belongs."""
+"""The architecture rules: imports point down only, and heavy libraries are imported only where allowed."""
 
 import ast
 import subprocess
@@ -22,7 +22,7 @@ LAYERS = [
     {"files", "checks", "locks", "progress"},
     {"errors"},
 ]
-# Siblings that must not know each other although they share a layer.
+# Packages of one layer that must not import each other.
 STRANGERS = [("scoring", "store"), ("store", "scoring"), ("evaluation", "training")]
 HOMES = {
     "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md says must be true: the files and targets that it names exist."""
+"""The files and make targets named in CONTRIBUTING.md exist."""
 
 import re
 

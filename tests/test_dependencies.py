@@ -1,4 +1,4 @@
-"""What the package imports is what pyproject.toml declares."""
+"""The packages imported are those declared in pyproject.toml."""
 
 import ast
 import re
@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rerank_plugin"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Measured beside this package where somebody has installed it: nothing of ours needs it.
+# Benchmarked if it is installed; the package does not need it.
 UNDECLARED = {"flashrank"}
-# What an extra needs on top of the packages that are always there; a room may use what its commands' extra brings.
+# The extra that provides the packages which a subpackage imports in addition to the required ones.
 ROOMS = {"training": {"train"}, "evaluation": {"eval", "ir-datasets", "bench"}, "indexing": {"repair"}}
 
 
@@ -56,11 +56,11 @@ def test_u9_what_is_imported_is_declared(path):
 
 
 def test_u9_what_is_declared_is_used():
-    """A dependency that is imported nowhere must have another reason to stand there."""
+    """A dependency that is not imported must have another reason to be declared."""
     # Haystack's converters, transformers and sentence-transformers import these, not we; their own extras are not asked for.
     for_others = {"lxml-html-clean", "lxml", "markdown-it-py", "mdit-plain", "pypdf", "trafilatura", "pydantic"}
     used = set().union(*(DISTRIBUTIONS.get(name, {normalized(name)}) for path in FILES for name in imported(path)))
-    # The pipelines' YAML names modules too.
+    # The pipelines' YAML files name modules, too.
     modules = {
         name
         for path in (ROOT / "pipelines").glob("*.yaml")

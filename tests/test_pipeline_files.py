@@ -1,4 +1,4 @@
-"""Pipeline files that are damaged or hostile: one line that says where, at once."""
+"""Damaged or hostile pipeline files: rejected quickly, with one line that names the place."""
 
 import copy
 import random
@@ -11,7 +11,7 @@ from haystack import Document
 from rerank_plugin import HybridDocumentStore, load_pipeline
 from rerank_plugin.errors import PipelineConfigError, RerankError
 from rerank_plugin.pipelines import pipeline_names, read_pipeline
-from rerank_plugin.pipelines.yaml_file import MOST_BYTES, MOST_DEPTH, MOST_NODES
+from rerank_plugin.pipelines.yaml_file import MAX_BYTES, MAX_DEPTH, MAX_NODES
 from rerank_plugin.search import Searcher
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -39,20 +39,20 @@ def load(tmp_path, text, **arguments):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (LAUGHS, rf"line 5: more than {MOST_NODES:,} values, aliases expanded"),
+        (LAUGHS, rf"line 5: more than {MAX_NODES:,} values, aliases expanded"),
         ("components: &a\n  x: *a\n", r"line 2: \*a contains itself"),
         ("components: &a [[*a]]\n", r"line 1: \*a contains itself"),
-        ("components: " + "[" * 60, f"line 1: nested more than {MOST_DEPTH} levels"),
+        ("components: " + "[" * 60, f"line 1: nested more than {MAX_DEPTH} levels"),
         ("components: " + "[" * 5000, "line 1.*(nested more than|maximum nesting depth)"),
         ("components: " + "[" * 5000 + "]" * 5000, "line 1.*(nested more than|maximum nesting depth)"),
-        ("".join(" " * i + "a:\n" for i in range(500)), rf"line {MOST_DEPTH + 1}: nested more than {MOST_DEPTH} levels"),
-        ("#" * (MOST_BYTES + 1), "has more than 1,000,000 bytes"),
+        ("".join(" " * i + "a:\n" for i in range(500)), rf"line {MAX_DEPTH + 1}: nested more than {MAX_DEPTH} levels"),
+        ("#" * (MAX_BYTES + 1), "has more than 1,000,000 bytes"),
         ("a: *nowhere\n", "line 1, column 4: not valid YAML: found undefined alias"),
         ("a: !!python/object/apply:os.system [ls]\n", "line 1, column 4: not valid YAML: could not determine a constructor"),
         ("a: 2000-99-99\n", "not valid YAML: month must be in 1..12"),
         (f"a: {'9' * 5000}\n", "not valid YAML: Exceeds the limit"),
         ("? [a]\n: b\n", "not valid YAML: found unhashable key"),
-        (b"a: \xff\n", "byte 3 is no UTF-8"),
+        (b"a: \xff\n", "byte 3 is not UTF-8"),
         (b"a: \x00\n", "not valid YAML"),
     ],
 )
@@ -69,7 +69,7 @@ def test_t9_what_is_too_much_or_no_yaml_is_refused_at_once(tmp_path, text, reaso
         ("components:\n", r"'components' must map names to components .*got None"),
         ("components: [a, b]\n", r"'components' must map .*got \['a', 'b'\]"),
         ("components: {}\n", r"'components' must map .*got \{\}"),
-        ("components:\n  1: {type: x}\n", "the name of a component must be a text, got 1"),
+        ("components:\n  1: {type: x}\n", "the name of a component must be a string, got 1"),
         ("components:\n  x:\n", "component 'x' must have a 'type', got None"),
         ("components:\n  x: [1]\n", r"component 'x' must have a 'type', got \[1\]"),
         ("components:\n  x: {init_parameters: {}}\n", "component 'x' needs a 'type'.*got None"),
@@ -84,7 +84,7 @@ def test_t9_what_is_too_much_or_no_yaml_is_refused_at_once(tmp_path, text, reaso
     ],
 )
 def test_t9_wrong_types_say_where_they_stand(tmp_path, text, reason):
-    if not reason:  # where a folder is put in the place of the parameters, nothing is wrong any more
+    if not reason:  # an override replaces the faulty parameters
         assert load(tmp_path, text, index=tmp_path / "index").get_component("x").document_store.path
         return
     with pytest.raises(PipelineConfigError, match=reason) as error:
@@ -118,7 +118,7 @@ def test_a_name_that_cannot_be_one_is_a_project_error(source):
 
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "x.yaml").mkdir()
-    with pytest.raises(PipelineConfigError, match="does not exist or is no file"):
+    with pytest.raises(PipelineConfigError, match="does not exist or is not a file"):
         load_pipeline(tmp_path / "x.yaml")
 
 
@@ -143,7 +143,7 @@ VALUES = [
 
 
 def places(node, path=()):
-    """Every place in nested containers."""
+    """Yield every position in nested containers."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, value in items:
         yield (*path, key)
@@ -178,7 +178,7 @@ def damaged_text(text, rng):
 
 
 def fuzz_pipelines(count, folder, *, seed=1):
-    """Load and, where that works, search mutated pipeline files. Returns how many loaded."""
+    """Load mutated pipeline files and search with those that load. Returns the number that loaded."""
     rng, loaded, path = random.Random(seed), 0, folder / "mutated.yaml"
     sources = {name: read_pipeline(name) for name in pipeline_names() if name not in ("rag_rerank", "indexing", "dense")}
     store = HybridDocumentStore(folder / "index")

@@ -71,7 +71,7 @@ def test_the_comments_say_what_to_change(name):
 
 
 class ChatServer(BaseHTTPRequestHandler):
-    """Speaks as much of OpenAI's chat protocol as a generator needs, and keeps what it was asked."""
+    """Implements the part of OpenAI's chat protocol that a generator needs, and records the requests."""
 
     requests: list[dict] = []  # noqa: RUF012 - shared by the handler's instances on purpose
 
@@ -146,7 +146,7 @@ RANKER = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.Cros
         ("components:\n  x:\n    type: haystack.NoSuchThing\n", "haystack.NoSuchThing"),
         ("components:\n  x:\n    type: os.Anything\n", "not on the trusted-module allowlist"),
         ("components: [1\n", "line 2, column 1: not valid YAML"),
-        ("just text", "no pipeline: it has no 'components'"),
+        ("just text", "not a pipeline: it has no 'components'"),
         ("components:\n  x: 3\n", "component 'x' must have a 'type', got 3"),
     ],
 )

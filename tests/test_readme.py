@@ -1,4 +1,4 @@
-"""What the README says must be true: its commands parse, its YAML loads, its Python runs, its files exist."""
+"""The README is correct: its commands parse, its YAML loads, its Python runs, its files exist."""
 
 import re
 import shlex
@@ -51,7 +51,7 @@ def test_every_pipeline_loads(block):
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_python_block_runs(block, tmp_path, monkeypatch, repository):
-    """In a folder where `rerank index` has been run on the sample corpus, as the README says."""
+    """Run in a folder where `rerank index` has been run on the sample corpus, as in the README."""
     from rerank_plugin.indexing import index_paths
 
     index_paths([repository / "sample_corpus"], tmp_path / "index", pipeline="indexing_keyword")

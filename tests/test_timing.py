@@ -1,4 +1,4 @@
-"""Timing components leaves the user's own tracing alone, and threads do not disturb each other."""
+"""Timing components does not interfere with the user's tracing, and threads do not affect each other."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ class ListSpan(Span):
 
 
 class ListTracer(Tracer):
-    """The user's own tracing: keeps the spans, and which one is open."""
+    """A user's tracer: records the spans, and the one that is open."""
 
     def __init__(self):
         self.names, self.open = [], []
@@ -41,7 +41,7 @@ class ListTracer(Tracer):
 
 @component
 class Step:
-    """Does something while it runs."""
+    """Calls a function while it runs."""
 
     def __init__(self, action=None):
         self.action = action
@@ -98,7 +98,7 @@ def test_t13_threads_that_overlap_leave_the_tracer_as_it_was():
     def second():
         with stopwatch() as watch:
             entered.set()
-            left.wait(10)  # the thread that came first leaves first
+            left.wait(10)  # the thread that started first ends first
             pipeline(second=None).run({"second": {"n": 1}})
         watches["second"] = watch.milliseconds
 

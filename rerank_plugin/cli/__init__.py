@@ -1,6 +1,6 @@
-"""The command line `rerank`. Nothing heavy is imported before a command runs, so that `--help` answers at once."""
+"""The command line `rerank`. Heavy libraries are imported only when a command runs, so that `--help` is fast."""
 
-# Each of these modules adds its commands to the application, in this order.
+# Each of these modules registers its commands with the application, in this order.
 from rerank_plugin.cli import searching, evaluating, measuring, learning  # noqa: F401, I001
 from rerank_plugin.cli.app import app, main
 

@@ -1,4 +1,4 @@
-"""The application, the options that several commands share, and how errors end a command."""
+"""The application, the options shared by several commands, and the handling of errors."""
 
 import errno
 import sys
@@ -22,14 +22,15 @@ app = typer.Typer(
 
 DEFAULT_INDEX = Path("index")
 INTERRUPTED = 130
+_INTERRUPTED_MESSAGE = "interrupted; completed work is kept, run the command again to continue"
 
 
 @dataclass
 class AppOptions:
     """
-    What was asked for before the command's name.
+    The options given before the command's name.
 
-    :param debug: Show the whole traceback of an error.
+    :param debug: Show the full traceback of an error.
     """
 
     debug: bool = False
@@ -39,7 +40,7 @@ IndexOption = Annotated[Path, typer.Option("--index", help="Folder of the index.
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 EmbeddingModelOption = Annotated[
     str | None,
-    typer.Option("--embedding-model", help="Hub id or folder of the bi-encoder to use instead of the pipeline's own."),
+    typer.Option("--embedding-model", help="Hub id or folder of a bi-encoder to use instead of the pipeline's."),
 ]
 
 
@@ -52,7 +53,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
@@ -62,25 +63,25 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. A user's mistake becomes one line: exit status 2 for a wrong option, else 1."""
+    """Run the command line. Errors are reported on one line; the exit status is 2 for a wrong option, otherwise 1."""
     options = AppOptions()
     try:
         status = app(sys.argv[1:] or ["--help"], prog_name="rerank", obj=options, standalone_mode=False)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except Exception as error:  # the last place where an error can become a line instead of a traceback
+    except Exception as error:  # the outermost handler: any error becomes one line instead of a traceback
         if options.debug:
             raise
         _fail(*_message(error))
     if status == INTERRUPTED:
-        _fail("interrupted; what was written stays, start the command again to go on", INTERRUPTED)
+        _fail(_INTERRUPTED_MESSAGE, INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _message(error: Exception) -> tuple[str, int]:
-    """Say in a line what went wrong, and with which exit status the command ends."""
+    """Return the one-line message for an error, and the exit status of the command."""
     if isinstance(error, typer.Abort):
-        return "interrupted; what was written stays, start the command again to go on", INTERRUPTED
+        return _INTERRUPTED_MESSAGE, INTERRUPTED
     usage: Any = error
     if hasattr(error, "format_message") and hasattr(
         error, "exit_code"
@@ -88,12 +89,12 @@ def _message(error: Exception) -> tuple[str, int]:
         command = usage.ctx.command_path if getattr(error, "ctx", None) is not None else "rerank"
         return f"{usage.format_message()}  (see `{command} --help`)", usage.exit_code
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, RerankError):  # Haystack wraps what a component raises
+    while cause is not None and not isinstance(cause, RerankError):  # Haystack wraps component errors
         cause = cause.__cause__
     if cause is not None:
         return str(cause), 1
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return "too many open files: raise the limit with `ulimit -n 4096` and start the command again", 1
+        return "too many open files: raise the limit with `ulimit -n 4096` and run the command again", 1
     return f"{type(error).__name__}: {error}  (run `rerank --debug ...` for details)", 1
 
 

@@ -1,4 +1,4 @@
-"""What is installed, what `auto` means on this machine, and the state of an index."""
+"""Diagnostics: installed packages, what `auto` selects on this machine, and the state of an index."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
 from rerank_plugin.scoring.loading.spec import bundled_models
 from rerank_plugin.store import HybridDocumentStore
 
-# Each package, and the extra that brings it; "" for one that is always there.
+# Each package and the extra that installs it; "" for a required package.
 PACKAGES = {
     "haystack-ai": "",
     "sentence-transformers": "",
@@ -33,7 +33,7 @@ RECALL_AT = 10
 
 
 def examine_installation() -> dict[str, Any]:
-    """Return versions, the machine, and what `auto` means on it."""
+    """Return the versions of packages, the hardware, and what `auto` selects on it."""
     import torch
     from haystack.utils import ComponentDevice
 
@@ -61,13 +61,13 @@ def _version(name: str, extra: str) -> str:
 
 def examine_index(folder: Path) -> dict[str, Any]:
     """
-    Return what an index holds, and the recall of its vector search.
+    Return the size and settings of an index, and the recall of its vector search.
 
     :param folder: The index.
     :raises StoreError: If there is no index, or it cannot be read.
     """
     if not folder.is_dir():
-        raise StoreError(f"there is no index in {folder}: make one with `rerank index PATH... --index {folder}`")
+        raise StoreError(f"there is no index in {folder}: create one with `rerank index PATH... --index {folder}`")
     with closing(HybridDocumentStore(folder)) as store:
         vectors = store.describe_vectors()
         return {

@@ -21,70 +21,71 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Argument(
-            help="Collection: a folder in BEIR layout, or irds:ID of ir_datasets. Without one: give --run and --qrels."
+            help="Collection: a folder in BEIR layout, or irds:ID for ir_datasets. Without it, pass --run and --qrels."
         ),
     ] = None,
     pipeline: Annotated[
-        list[str] | None, typer.Option(help="Name or YAML file; repeat it to compare; default: bm25 and bm25_rerank.")
+        list[str] | None, typer.Option(help="Name or YAML file; repeatable, to compare several. Default: bm25, bm25_rerank.")
     ] = None,
     run: Annotated[
         list[str] | None,
-        typer.Option(help="A run in trec_eval's format to compare with, as FILE or NAME=FILE; repeat it."),
+        typer.Option(help="Also compare a run in trec_eval's format, as FILE or NAME=FILE; repeatable."),
     ] = None,
     qrels: Annotated[
-        Path | None, typer.Option(help="Judgements (trec_eval's or BEIR's format) instead of the collection's.")
+        Path | None, typer.Option(help="Judgements (in trec_eval's or BEIR's format) to use instead of the collection's.")
     ] = None,
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="Folder for report, runs and answers; an interrupted evaluation resumes from it."
+            "--output", "-o", help="Folder for the report, runs and results; an interrupted evaluation is resumed from it."
         ),
     ] = Path("eval"),
     index: Annotated[
         Path | None,
-        typer.Option("--index", help="Folder of an index; by default one is made for the collection and kept in the cache."),
+        typer.Option("--index", help="Folder of an index; default: the collection is indexed, and the index is cached."),
     ] = None,
     split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
     lang: Annotated[
-        str | None, typer.Option(help="Only queries with this 'lang', or all; default: the first query's.")
+        str | None, typer.Option(help="Only queries with this 'lang', or 'all'; default: the 'lang' of the first query.")
     ] = None,
     language: Annotated[
-        str | None, typer.Option(help="Language of the keyword index; default: the queries' own 'lang', else en.")
+        str | None, typer.Option(help="Language of the keyword index; default: the queries' 'lang', else en.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
-    candidates: Annotated[int, typer.Option(help="Candidates of the first stage, and length of the rankings.")] = 100,
+    candidates: Annotated[int, typer.Option(help="Number of first-stage candidates, and depth of the rankings.")] = 100,
     measure: Annotated[
         list[str] | None,
-        typer.Option(help="Measure as ir-measures writes it, such as nDCG@10; repeat it; the first is plotted."),
+        typer.Option(help="Measure in ir-measures' notation, such as nDCG@10; repeatable. The first is plotted."),
     ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Compare all systems with this one only; default: with the first, and each second stage with its first."
+            help="Compare all systems with this one only; default: with the first system, and each reranking pipeline also "
+            "with its own first stage."
         ),
     ] = None,
     sweep: Annotated[
         bool,
-        typer.Option("--sweep", help="Instead, try settings of one pipeline's second stage and recommend one."),
+        typer.Option("--sweep", help="Try settings of one pipeline's second stage instead, and recommend one."),
     ] = False,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --sweep, what to try: candidates=10,50 precision=auto,int8 windows=max,truncate fusion=none,rrf:0.5."
+            help="Settings for --sweep: candidates=10,50 precision=auto,int8 windows=max,truncate fusion=none,rrf:0.5."
         ),
     ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Compare pipelines: quality, significance, cost and time, with a report of what the second stage gains.
+    Compare pipelines: quality, significance, cost and latency, with a report on the gain of the second stage.
 
-    The report (report.html, report.md) has plots, and both rankings for the queries that gained and lost most.
+    The report (report.html, report.md) has plots, and both rankings of the queries that gained or lost most.
 
-    Choose settings on a dev split; use the test split once.
+    Choose settings on a dev split; use the test split only once.
     """
     if grid and not sweep:
-        raise InvalidValueError("--grid says what --sweep tries: give both")
+        raise InvalidValueError("--grid sets what --sweep tries: pass both")
     with quiet_libraries():
         from rerank_plugin.evaluation.measures import DEFAULT_MEASURES
         from rerank_plugin.evaluation.output_folder import reserve_folder
@@ -134,7 +135,7 @@ def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
     if result.failures:
         name, first = result.failures[0]
         echo(
-            f"error: {len(result.failures)} queries failed and count 0; the first: {name}, {first.query}: {first.error}",
+            f"error: {len(result.failures)} queries failed and count as 0; the first: {name}, {first.query}: {first.error}",
             err=True,
         )
         raise typer.Exit(1)
@@ -158,14 +159,14 @@ def _sweep(request: "EvalRequest", grid: list[str], output: Path, *, as_json: bo
 
 
 def _named_files(texts: list[str]) -> dict[str, Path]:
-    """Read the values of --run: FILE, or NAME=FILE."""
+    """Parse the values of --run: FILE, or NAME=FILE."""
     files: dict[str, Path] = {}
     for text in texts:
         name, equals, file = text.partition("=")
         path = Path(file if equals else text)
         if not os.path.isfile(path):  # noqa: PTH113 - unlike Path.is_file it takes any text, of any length
-            what = str(path) if str(path).isprintable() and len(text) < 1000 else shown(text)
-            raise InvalidValueError(f"--run: {what} does not exist; write FILE or NAME=FILE")
+            label = str(path) if str(path).isprintable() and len(text) < 1000 else shown(text)
+            raise InvalidValueError(f"--run: {label} does not exist; write FILE or NAME=FILE")
         name = name if equals else path.stem
         if name in files:
             raise InvalidValueError(f"--run {shown(text)}: two systems have the same name, {shown(name)}: write NAME=FILE")

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 DATA, MEASURE = "Data", "Measuring"
 
 LanguageOption = Annotated[str, typer.Option(help="Language of BM25's stemmer, such as en or ru.", rich_help_panel=DATA)]
-SplitOption = Annotated[str, typer.Option(help="Which judgements of BEIR folders: qrels/SPLIT.tsv.", rich_help_panel=DATA)]
+SplitOption = Annotated[str, typer.Option(help="Judgements of BEIR folders: qrels/SPLIT.tsv.", rich_help_panel=DATA)]
 LimitOption = Annotated[
     int | None, typer.Option(help="Only the first N judged queries of a BEIR folder.", rich_help_panel=DATA)
 ]
 RanksOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="FIRST-LAST:COUNT, negatives of each positive from these ranks; repeatable. Default: 1-10:2, 11-60:1.",
+        help="FIRST-LAST:COUNT, negatives per positive from these ranks; repeatable. Default: 1-10:2, 11-60:1.",
         rich_help_panel=DATA,
     ),
 ]
 RandomOption = Annotated[
-    int, typer.Option("--random", help="Random negatives of each positive, from the whole corpus.", rich_help_panel=DATA)
+    int, typer.Option("--random", help="Random negatives per positive, from the whole corpus.", rich_help_panel=DATA)
 ]
 
 
@@ -48,7 +48,7 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="msmarco-en or msmarco-ru (the published recipes), best-en, best-multilingual.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with some of the fields below.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with any of the recipe fields below.")] = None,
     model: options.Model = None,
     loss: options.Loss = None,
     pos_weight: options.PosWeight = None,
@@ -75,48 +75,46 @@ def train(
     split: SplitOption = "train",
     language: LanguageOption = "en",
     first_stage: Annotated[
-        str, typer.Option(help="Pipeline that finds negatives and candidates: a name or a YAML file.", rich_help_panel=DATA)
+        str, typer.Option(help="Pipeline for negatives and candidates: a name or a YAML file.", rich_help_panel=DATA)
     ] = "bm25",
     ranks: RanksOption = None,
     random_negatives: RandomOption = 1,
     limit: LimitOption = None,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Leave out pairs with problems instead of stopping.", rich_help_panel=DATA)
+        bool, typer.Option("--drop", help="Drop faulty pairs instead of stopping.", rich_help_panel=DATA)
     ] = False,
     repair_text: Annotated[
         bool, typer.Option("--repair-text", help="Repair broken encodings (ftfy), such as â€¦ for …", rich_help_panel=DATA)
     ] = False,
     teacher: Annotated[
         str | None,
-        typer.Option(help="A better cross-encoder, or a .jsonl file with query, passage and score.", rich_help_panel=DATA),
+        typer.Option(help="A stronger cross-encoder, or a .jsonl file with query, passage and score.", rich_help_panel=DATA),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the data, for the card, such as cc-by-sa-4.0.", rich_help_panel=DATA)
+        str | None, typer.Option(help="Licence of the data for the model card, such as cc-by-sa-4.0.", rich_help_panel=DATA)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data and stop.", rich_help_panel=DATA)] = False,
     dev: Annotated[
         str | None,
         typer.Option(
-            help="BEIR folder, or FOLDER:SPLIT (default: dev), that decides which checkpoint is best.",
+            help="BEIR folder, or FOLDER:SPLIT (default: dev), for choosing the best checkpoint.",
             rich_help_panel=MEASURE,
         ),
     ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
-            help="BEIR folder, or FOLDER:SPLIT (default: test), to measure at the end; repeatable.", rich_help_panel=MEASURE
+            help="BEIR folder, or FOLDER:SPLIT (default: test), to evaluate at the end; repeatable.", rich_help_panel=MEASURE
         ),
     ] = None,
-    dev_queries: Annotated[int, typer.Option(help="Most queries of --dev.", rich_help_panel=MEASURE)] = 100,
-    dev_candidates: Annotated[
-        int, typer.Option(help="Candidates of each query while training.", rich_help_panel=MEASURE)
-    ] = 30,
+    dev_queries: Annotated[int, typer.Option(help="Maximum number of queries of --dev.", rich_help_panel=MEASURE)] = 100,
+    dev_candidates: Annotated[int, typer.Option(help="Candidates per query during training.", rich_help_panel=MEASURE)] = 30,
     test_queries: Annotated[
-        int | None, typer.Option(help="Most queries of each --test; default: all.", rich_help_panel=MEASURE)
+        int | None, typer.Option(help="Maximum number of queries of each --test; default: all.", rich_help_panel=MEASURE)
     ] = None,
-    candidates: Annotated[int, typer.Option(help="Candidates of each query at the end.", rich_help_panel=MEASURE)] = 100,
+    candidates: Annotated[int, typer.Option(help="Candidates per query at the end.", rich_help_panel=MEASURE)] = 100,
     stop_after: Annotated[
-        int | None, typer.Option(help="Stop at this step as if interrupted; the same command goes on from there.")
+        int | None, typer.Option(help="Stop at this step as if interrupted; run the same command to resume.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -125,7 +123,7 @@ def train(
 
     The data is checked first. For BEIR folders, negatives are mined with a first stage.
 
-    An interrupted run goes on where it broke off when the same command is started again.
+    An interrupted run is resumed when the same command is run again.
 
     On several GPUs: accelerate launch -m rerank_plugin train ...
     """
@@ -176,7 +174,7 @@ def train(
             teacher=teacher,
             dev=None if dev is None else Measured.parse(dev, split="dev", queries=dev_queries),
             dev_candidates=dev_candidates,
-            test=tuple(Measured.parse(one, split="test", queries=test_queries) for one in test or ()),
+            test=tuple(Measured.parse(text, split="test", queries=test_queries) for text in test or ()),
             candidates=candidates,
             licence=licence,
             stop_after=stop_after,
@@ -202,33 +200,33 @@ def mine(
     random_negatives: RandomOption = 1,
     relative_margin: Annotated[
         float | None,
-        typer.Option(help="Leave out what scores above 1 - M times the lowest relevant passage, such as 0.05."),
+        typer.Option(help="Drop passages that score above (1 - M) times the lowest relevant passage, such as 0.05."),
     ] = None,
     absolute_margin: Annotated[
-        float | None, typer.Option(help="Leave out what scores less than M below the lowest relevant passage.")
+        float | None, typer.Option(help="Drop passages that score less than M below the lowest relevant passage.")
     ] = None,
     guard_model: Annotated[
         str | None,
-        typer.Option(help="Cross-encoder whose probabilities the margins compare, instead of the pipeline's scores."),
+        typer.Option(help="Cross-encoder whose probabilities the margins use instead of the pipeline's scores."),
     ] = None,
-    answers: Annotated[bool, typer.Option(help="Leave out passages that contain an answer of the query.")] = True,
+    answers: Annotated[bool, typer.Option(help="Drop passages that contain an answer to the query.")] = True,
     near_duplicates: Annotated[
         float,
-        typer.Option(help="Leave out passages that share this part of their trigrams with a relevant one; 0: keep them."),
+        typer.Option(help="Drop passages that share this fraction of their trigrams with a relevant one; 0: keep all."),
     ] = 0.8,
     form: Annotated[str, typer.Option("--format", help="pairs, or triples (each positive with its negatives).")] = "pairs",
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 42,
     split: SplitOption = "train",
     language: LanguageOption = "en",
     limit: LimitOption = None,
-    index: Annotated[Path | None, typer.Option(help="An index of the collection; default: one is made, and kept.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Index of the collection; default: it is built and cached.")] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Find hard negatives: passages that a first stage finds for judged queries and that nobody judged relevant.
+    Mine hard negatives: passages that a first stage retrieves for judged queries and that are not judged relevant.
 
-    Writes what `rerank train` reads. The same seed gives the same file; an interrupted run goes on where it broke off.
+    Writes input for `rerank train`. The same seed gives the same file; an interrupted run is resumed.
     """
     from rerank_plugin.evaluation.collection import open_collection
     from rerank_plugin.training.mining.rules import MiningRules
@@ -280,7 +278,7 @@ def _show_summary(summary: "TrainingSummary") -> None:
     total = f" of {summary.total_steps}" if summary.steps < summary.total_steps else ""
     echo(f"{summary.steps}{total} steps on {summary.pairs} pairs, last loss {summary.loss}: {summary.model}")
     if summary.replaced:
-        echo(f"removed or renamed, as they belonged to an earlier model: {', '.join(summary.replaced)}")
+        echo(f"files of an earlier model, removed or renamed: {', '.join(summary.replaced)}")
     for name, values in summary.figures.items():
         echo(f"nDCG@10 on {name}: " + ", ".join(f"{stage} {value:.3f}" for stage, value in values.items()))
 

@@ -13,14 +13,14 @@ from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 
 @app.command()
 def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout that was indexed with `rerank index`.")],
+    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout, indexed with `rerank index`.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; by default calibration.json in the model's folder.")
+        Path | None, typer.Option("--output", "-o", help="File to write; default: calibration.json in the model's folder.")
     ] = None,
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
     split: Annotated[
-        str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv; not those you report results on.")
+        str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv; not the split you report results on.")
     ] = "dev",
     lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
@@ -32,8 +32,7 @@ def calibrate(
     """
     Calibrate a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
 
-    CrossEncoderRanker reads the file from the model's folder by default; a file elsewhere is given as its parameter
-    `calibration`.
+    CrossEncoderRanker reads the file from the model's folder by default; pass another file as its parameter `calibration`.
     """
     with quiet_libraries(), progress_bar("Scoring", hidden=as_json) as on_progress:
         from rerank_plugin.evaluation.calibrate import calibrate as fit
@@ -65,27 +64,27 @@ def calibrate(
 @app.command()
 def bench(
     dataset: Annotated[
-        Path | None, typer.Argument(help="Judged collection in BEIR layout; by default the sample corpus.")
+        Path | None, typer.Argument(help="Judged collection in BEIR layout; default: the sample corpus.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, JSON and plot.")] = Path("bench"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the table, JSON and plot.")] = Path("bench"),
     model: Annotated[
-        str | None, typer.Option(help="Cross-encoder: bundled name, folder or Hub id; by default the bundled English one.")
+        str | None, typer.Option(help="Cross-encoder: bundled name, folder or Hub id; default: the bundled English model.")
     ] = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeat it. The first is the baseline."),
+        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeatable. The first is the baseline."),
     ] = None,
-    case: Annotated[list[str] | None, typer.Option(help="CANDIDATESxTOKENS or CANDIDATESxFROM-TO; repeat it.")] = None,
+    case: Annotated[list[str] | None, typer.Option(help="CANDIDATESxTOKENS or CANDIDATESxFROM-TO; repeatable.")] = None,
     rounds: Annotated[int, typer.Option(help="Calls per case.")] = 9,
-    queries: Annotated[int, typer.Option(help="Judged queries to measure quality on; 0: none.")] = 50,
+    queries: Annotated[int, typer.Option(help="Number of judged queries for measuring quality; 0: none.")] = 50,
     split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
     memory: Annotated[str | None, typer.Option(help="Also measure the peak memory of this case, such as 1000x512.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Measure rerankers side by side: the stock ranker, ours in several precisions, FlashRank; same model, same pairs.
+    Benchmark rerankers: Haystack's stock ranker, this one in several precisions, FlashRank; same model, same pairs.
 
-    They take turns, call by call. Speed is the ratio of medians to the first system.
+    The systems are called in turn. Speed is the ratio of the median time of the first system to that of each.
     """
     with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as on_progress:
         from rerank_plugin.evaluation.bench.command import BenchRequest, measure_and_report
@@ -114,18 +113,18 @@ def bench(
 
 @app.command()
 def doctor(
-    index: Annotated[Path | None, typer.Option("--index", help="Look at this index too; measures its recall.")] = None,
+    index: Annotated[Path | None, typer.Option("--index", help="Also examine this index and measure its recall.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is installed, what would be used, and how an index is."""
+    """Show installed packages, the backend and device that would be used, and the state of an index."""
     from rerank_plugin.cli.doctor import examine_index, examine_installation
     from rerank_plugin.cli.tables import show_facts
 
     with quiet_libraries():
-        found = {"installation": examine_installation()}
+        facts = {"installation": examine_installation()}
         if index is not None:
-            found["index"] = examine_index(index)
+            facts["index"] = examine_index(index)
     if as_json:
-        echo(to_json(found, indent=2))
+        echo(to_json(facts, indent=2))
     else:
-        show_facts(found)
+        show_facts(facts)

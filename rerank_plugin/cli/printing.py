@@ -1,8 +1,8 @@
 """
-What is shown in a terminal is text, and never commands to the terminal.
+Safe output: only text reaches the terminal, never control sequences.
 
-Titles, sentences, file names and messages come from documents that anybody may have written. Everything that a command
-prints goes through `echo`, `to_json` or `cell`, and so through `printable`.
+Titles, sentences, file names and messages may come from untrusted documents. Everything that a command prints goes through
+`echo`, `to_json` or `cell`, which remove or escape control characters.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.text import Text
 
-# C0 and C1 controls, which start escape sequences; and marks that reverse the order in which text is shown.
+# C0 and C1 controls, which start escape sequences, and marks that change the direction of text.
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
@@ -21,11 +21,11 @@ _NOT_FOR_TERMINALS = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u206
 
 def printable(value: object, *, lines: bool = False) -> str:
     """
-    Make a text safe to show.
+    Make a text safe to print.
 
-    :param value: The text, or what is turned into one.
-    :param lines: Keep line breaks. Otherwise the text becomes one line.
-    :returns: The text without control characters, and with a replacement character for what is no valid Unicode.
+    :param value: The text, or a value to convert with `str`.
+    :param lines: Keep line breaks. Otherwise the text is put on one line.
+    :returns: The text without control characters, and with lone surrogates replaced by U+FFFD.
     """
     if lines:
         return "\n".join(printable(line) for line in str(value).split("\n"))
@@ -35,13 +35,13 @@ def printable(value: object, *, lines: bool = False) -> str:
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
     """
-    Write plain values as JSON: exact, with everything escaped that a terminal would obey.
+    Return plain values as JSON, with all characters escaped that a terminal could interpret as control characters.
 
     :param value: The values.
-    :param indent: Spaces for each level; `None`: all on one line.
+    :param indent: Spaces per level; `None`: all on one line.
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    # Such characters can only be inside strings.
+    # These characters can occur only inside strings.
     return _NOT_FOR_TERMINALS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -59,10 +59,10 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def cell(value: object, style: str = "") -> "Text":
     """
-    Make a cell of a table, in which nothing is taken for markup.
+    Return a table cell whose text is not interpreted as markup.
 
     :param value: The text.
-    :param style: Rich's name of a style.
+    :param style: Name of a style of Rich.
     """
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""What every command does to the terminal: keep other libraries off it, and show how far the work is."""
+"""Terminal output while a command runs: silences other libraries, and shows progress bars."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from rerank_plugin.cli.printing import printable
 if TYPE_CHECKING:
     from rerank_plugin.progress import CountCallback, ProgressCallback
 
-# What a user has set already stays.
+# Defaults; variables that the user has set are not changed.
 ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """
-    Keep the progress bars and load reports of other libraries off the terminal, and show warnings as single lines.
+    Suppress the progress bars and load reports of other libraries, and show warnings as single lines.
 
-    Afterwards everything is as it was: environment, logging, and whether there are progress bars.
+    At the end, the environment, logging and progress bar settings are restored.
     """
     with ExitStack() as stack:
         for name, value in ENVIRONMENT.items():
@@ -38,9 +38,9 @@ def quiet_libraries() -> Iterator[None]:
 
 class WarningLines(logging.Handler):
     """
-    Show warnings as lines on standard error.
+    Shows warnings as lines on standard error.
 
-    What other libraries log together with an exception is left out: they raise it too, and it becomes the command's error.
+    Records of other libraries with an exception are skipped: the exception is raised, too, and reported as an error.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class WarningLines(logging.Handler):
             return
         try:
             sys.stderr.write(f"{record.levelname.lower()}: {printable(record.getMessage())}\n")
-        except Exception:  # noqa: BLE001 - as logging demands: a message that cannot be shown must not end the command
+        except Exception:  # noqa: BLE001 - as logging requires: a failure to log must not end the command
             self.handleError(record)
 
 
@@ -72,7 +72,7 @@ def _hide_bars(stack: ExitStack) -> None:
 
 @contextmanager
 def progress_bars(*, hidden: bool) -> "Iterator[ProgressCallback]":
-    """Show a bar on standard error for each step that runs; yields the function that reports step, done and total."""
+    """Show a bar on standard error for each step; yields a callback that takes step, done and total."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -81,16 +81,16 @@ def progress_bars(*, hidden: bool) -> "Iterator[ProgressCallback]":
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
         tasks: dict[str, Any] = {}
 
-        def announce(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(escape(printable(what)), total=total)
-            bar.update(tasks[what], completed=done, total=total)
+        def on_progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(escape(printable(step)), total=total)
+            bar.update(tasks[step], completed=done, total=total)
 
-        yield announce
+        yield on_progress
 
 
 @contextmanager
 def progress_bar(title: str, *, hidden: bool) -> "Iterator[CountCallback]":
-    """Show a bar on standard error while something runs; yields the function that reports done and total."""
-    with progress_bars(hidden=hidden) as announce:
-        yield lambda done, total: announce(title, done, total)
+    """Show a single bar on standard error; yields a callback that takes done and total."""
+    with progress_bars(hidden=hidden) as on_progress:
+        yield lambda done, total: on_progress(title, done, total)

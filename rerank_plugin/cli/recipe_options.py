@@ -1,13 +1,13 @@
-"""The options of `rerank train` that set the fields of a recipe; what is not given stays as the preset has it."""
+"""The options of `rerank train` that override the fields of a recipe."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import typer
 
-# Options whose 0 switches off what a preset has switched on.
+# Options for which 0 switches off a feature that a preset has switched on.
 ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
-PANEL = "Recipe (default: as the preset says, or else as the published models were trained)"
+PANEL = "Recipe (default: the preset, or else the recipe of the published models)"
 
 Model = Annotated[
     str | None,
@@ -22,16 +22,14 @@ PosWeight = Annotated[
 ]
 ListSize = Annotated[
     int | None,
-    typer.Option(
-        help="Passages of a list (listnet, lambda, multiple_negatives).", rich_help_panel=PANEL, show_default=False
-    ),
+    typer.Option(help="Passages per list (listnet, lambda, multiple_negatives).", rich_help_panel=PANEL, show_default=False),
 ]
 Epochs = Annotated[float | None, typer.Option(help="Passes over the data.", rich_help_panel=PANEL, show_default=False)]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Pairs (lists, triples) in a step.", rich_help_panel=PANEL, show_default=False)
+    int | None, typer.Option(help="Pairs (lists, triples) per step.", rich_help_panel=PANEL, show_default=False)
 ]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Peak of the linear schedule.", rich_help_panel=PANEL, show_default=False)
+    float | None, typer.Option(help="Peak learning rate of the linear schedule.", rich_help_panel=PANEL, show_default=False)
 ]
 WarmupRatio = Annotated[
     float | None,
@@ -43,7 +41,7 @@ MaxGradNorm = Annotated[
 ]
 MaxLength = Annotated[
     int | None,
-    typer.Option(help="Tokens of a pair while training; longer ones are cut.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(help="Maximum tokens per pair; longer pairs are truncated.", rich_help_panel=PANEL, show_default=False),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of all random draws.", rich_help_panel=PANEL, show_default=False)]
 Precision = Annotated[
@@ -55,31 +53,31 @@ FreezeEmbeddings = Annotated[
 Dropout = Annotated[
     float | None,
     typer.Option(
-        help="Dropout of hidden states and attention; default: the model's own.", rich_help_panel=PANEL, show_default=False
+        help="Dropout of hidden states and attention; default: the model's.", rich_help_panel=PANEL, show_default=False
     ),
 ]
 GroupByLength = Annotated[
-    bool | None, typer.Option(help="Make batches of pairs of similar length.", rich_help_panel=PANEL, show_default=False)
+    bool | None, typer.Option(help="Build batches of pairs of similar length.", rich_help_panel=PANEL, show_default=False)
 ]
 LoggingSteps = Annotated[
-    int | None, typer.Option(help="Steps between two logged losses.", rich_help_panel=PANEL, show_default=False)
+    int | None, typer.Option(help="Log the loss every N steps.", rich_help_panel=PANEL, show_default=False)
 ]
 SaveSteps = Annotated[
-    int | None, typer.Option(help="Steps between two checkpoints.", rich_help_panel=PANEL, show_default=False)
+    int | None, typer.Option(help="Save a checkpoint every N steps.", rich_help_panel=PANEL, show_default=False)
 ]
 EvalSteps = Annotated[
     int | None,
-    typer.Option(help="Steps between two measurements on --dev; 0: none.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(help="Evaluate on --dev every N steps; 0: never.", rich_help_panel=PANEL, show_default=False),
 ]
 Patience = Annotated[
     int | None,
     typer.Option(
-        help="Stop after this many measurements without a new best; 0: never.", rich_help_panel=PANEL, show_default=False
+        help="Stop after this many evaluations without improvement; 0: never.", rich_help_panel=PANEL, show_default=False
     ),
 ]
 EarlyExitLayer = Annotated[
     int | None,
-    typer.Option(help="Fit an early-exit head after this layer; 0: none.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(help="Train an early-exit head after this layer; 0: none.", rich_help_panel=PANEL, show_default=False),
 ]
 ReportTo = Annotated[
     str | None, typer.Option(help="Also log to tensorboard or trackio.", rich_help_panel=PANEL, show_default=False)
@@ -88,7 +86,7 @@ Fast = Annotated[
     bool,
     typer.Option(
         "--fast",
-        help="Fast on a CPU: bf16, batches of similar length, frozen embeddings, no dropout.",
+        help="Faster on a CPU: bf16, batches of similar length, frozen embeddings, no dropout.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -96,7 +94,7 @@ Fast = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """The values of these options, named as the fields of `TrainingConfig`; `None`: the option was not given."""
+    """The values of these options, named like the fields of `TrainingConfig`; `None`: the option was not given."""
 
     model: str | None
     loss: str | None
@@ -123,9 +121,9 @@ class RecipeOptions:
 
     def overrides(self, *, fast: bool) -> dict[str, Any]:
         """
-        Return what the options change in a recipe.
+        Return the fields of a recipe that the options override.
 
-        :param fast: Whether `--fast` was given; single options override what it stands for.
+        :param fast: Whether `--fast` was given; single options override its values.
         """
         from rerank_plugin.training.recipe.config import FAST
 
@@ -135,5 +133,5 @@ class RecipeOptions:
             if value is not None:
                 changes[field.name] = None if value == 0 and field.name in ZERO_MEANS_NONE else value
         if changes.get("eval_steps", 0) is None:
-            changes.setdefault("patience", None)  # it counts measurements
+            changes.setdefault("patience", None)  # patience counts evaluations, of which there are none
         return changes

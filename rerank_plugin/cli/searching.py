@@ -16,7 +16,7 @@ from rerank_plugin.errors import InvalidValueError
 @app.command()
 def index(
     paths: Annotated[
-        list[Path], typer.Argument(help="Files (.txt .md .html .pdf, .jsonl in BEIR form) and folders of them.")
+        list[Path], typer.Argument(help="Files (.txt .md .html .pdf, .jsonl in BEIR format) and folders of them.")
     ],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
@@ -24,10 +24,10 @@ def index(
     ] = "indexing",
     language: Annotated[
         str | None,
-        typer.Option(help="Language of the keyword index, such as en or ru; by default the index's own, else en."),
+        typer.Option(help="Language of the keyword index, such as en or ru; default: that of the existing index, else en."),
     ] = None,
     embedding_model: EmbeddingModelOption = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Drop passages of files that are gone.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Drop the passages of files that no longer exist.")] = False,
     repair_text: Annotated[
         bool, typer.Option("--repair-text", help="Repair broken encodings (ftfy), such as â€¦ for an ellipsis.")
     ] = False,
@@ -39,8 +39,8 @@ def index(
     """
     Index files: convert, split, embed, store.
 
-    Unchanged files are skipped, changed ones replaced; an interrupted run goes on where it broke off.
-    One run at a time works on an index; searches go on meanwhile.
+    Unchanged files are skipped, changed ones replaced; an interrupted run is resumed.
+    Only one run at a time may index into an index; searches are not blocked.
     """
     with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
         from rerank_plugin.indexing import index_paths
@@ -76,16 +76,14 @@ def index(
 
 @app.command()
 def search(
-    query: Annotated[str, typer.Argument(help="What to look for.")],
+    query: Annotated[str, typer.Argument(help="Text to search for.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
         str, typer.Option(help="bm25, dense or hybrid, each also as ..._rerank, or a YAML file.")
     ] = "bm25_rerank",
-    top_k: Annotated[
-        int | None, typer.Option(help="Number of hits to show; by default what the pipeline says (10).")
-    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Number of hits to show; default: that of the pipeline (10).")] = None,
     candidates: Annotated[
-        int | None, typer.Option(help="Candidates that the first stage fetches; by default what the pipeline says (100).")
+        int | None, typer.Option(help="Number of first-stage candidates; default: that of the pipeline (100).")
     ] = None,
     filters: Annotated[
         str | None,
@@ -97,7 +95,7 @@ def search(
     """
     Search an index, and show how the second stage moved each hit.
 
-    With a reranking pipeline the table shows rank and score of the first stage beside the final ones.
+    With a reranking pipeline the table shows the first-stage rank and score next to the final ones.
     """
     parsed = _parse_filters(filters)
     with quiet_libraries():
@@ -125,7 +123,7 @@ def _parse_filters(text: str | None) -> dict[str, Any] | None:
         raise InvalidValueError(
             f"--filters is not valid JSON ({error.msg} at column {error.colno}): {shown(text)}"
         ) from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or thousands of levels
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or thousands of levels
         raise InvalidValueError(f"--filters cannot be read ({error}): {shown(text)}") from None
     if not isinstance(filters, dict):
         raise InvalidValueError(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def show_hits(result: "SearchResult", *, has_second_stage: bool) -> None:
-    """Print hits as a table, and the time of each component below it."""
+    """Print hits as a table, followed by the time of each component."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("rank", justify="right")
     if has_second_stage:
@@ -82,7 +82,7 @@ def hits_as_json(query: str, result: "SearchResult") -> dict[str, Any]:
 
 
 def show_evaluation(result: "EvalResult") -> None:
-    """Print the measures and costs of systems side by side, and what each gains."""
+    """Print the measures and costs of all systems, and their gains over the baselines."""
     evaluations, best = result.evaluations, {}
     for name in next(iter(evaluations.values())).per_query:
         best[name] = max(evaluation.means[name] for evaluation in evaluations.values())
@@ -129,7 +129,7 @@ def show_evaluation(result: "EvalResult") -> None:
 
 
 def show_sweep(result: "SweepResult") -> None:
-    """Print the Pareto front of a sweep, and the setting to choose."""
+    """Print the Pareto front of a sweep, and the recommended setting."""
     title = f"{result.title}, {len(result.points)} settings; the Pareto front"
     table = Table(box=None, pad_edge=False, header_style="bold", title=cell(title), title_justify="left", title_style="")
     table.add_column("setting")
@@ -149,12 +149,12 @@ def show_sweep(result: "SweepResult") -> None:
     )
 
 
-def show_facts(parts: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print names and values, part by part."""
+def show_facts(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print names and values, section by section."""
     console = Console()
-    for part, facts in parts.items():
+    for title, facts in sections.items():
         table = Table(
-            box=None, pad_edge=False, show_header=False, title=cell(part), title_justify="left", title_style="bold"
+            box=None, pad_edge=False, show_header=False, title=cell(title), title_justify="left", title_style="bold"
         )
         for name, value in facts.items():
             inner = value.items() if isinstance(value, dict) else [(name, value)]
@@ -171,7 +171,7 @@ def _plain(value: Any) -> str:
 
 
 def show_rows(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print tables of rows, title by title; numbers stand right."""
+    """Print one table per title; numbers are right-aligned."""
     console = Console()
     for title, rows in tables.items():
         if not rows:

@@ -1,1 +1,1 @@
-"""Collections of documents, queries and judgements in the formats of the field: BEIR, JSONL, TREC."""
+"""Test collections (documents, queries, relevance judgements) and runs in BEIR, JSONL and TREC formats."""

@@ -35,7 +35,7 @@ class BeirDocument:
 
     @property
     def full_text(self) -> str:
-        """Title and text on lines of their own, as the ranker reads them."""
+        """Title and text, separated by a line break, as the ranker reads them."""
         return f"{self.title}\n{self.text}" if self.title else self.text
 
 
@@ -46,7 +46,7 @@ class BeirQuery:
 
     :param id: The collection's id of the query.
     :param text: The query.
-    :param metadata: Further fields, `lang` among them in the sample corpus.
+    :param metadata: Further fields, such as `lang` in the sample corpus.
     """
 
     id: str
@@ -59,7 +59,7 @@ class BeirDataset:
     """
     A collection in BEIR layout.
 
-    :param folder: Where it is. Nothing is read before it is asked for.
+    :param folder: Its folder. Files are read on demand.
     """
 
     folder: Path
@@ -74,7 +74,7 @@ class BeirDataset:
         for name in CORPUS_NAMES:
             if (self.folder / name).is_file():
                 return self.folder / name
-        raise InputFileError(f"{self.folder} is no BEIR collection: it has no {' or '.join(CORPUS_NAMES)}")
+        raise InputFileError(f"{self.folder} is not a BEIR collection: it has no {' or '.join(CORPUS_NAMES)}")
 
     def documents(self) -> Iterator[BeirDocument]:
         """Yield the documents in file order. See `read_documents`."""
@@ -94,7 +94,7 @@ class BeirDataset:
             place = f"{path}, line {number}"
             query = BeirQuery(_identifier(record, place), _required_text(record, place), _metadata(record, place))
             if query.id in queries:
-                raise InputFileError(f"{place}: the id {shown(query.id)} occurs twice; give every query its own")
+                raise InputFileError(f"{place}: the id {shown(query.id)} occurs twice; give every query a unique id")
             queries[query.id] = query
         if split is None:
             return queries
@@ -111,23 +111,23 @@ class BeirDataset:
         """
         path = self.folder / "qrels" / f"{split}.tsv"
         if not path.is_file():
-            there = sorted(file.stem for file in path.parent.glob("*.tsv"))
-            raise InputFileError(f"{self.folder} has no split {split!r}: choose one of {there}")
+            splits = sorted(file.stem for file in path.parent.glob("*.tsv"))
+            raise InputFileError(f"{self.folder} has no split {split!r}: choose one of {splits}")
         return read_qrels(path)
 
 
 def is_beir_folder(path: Path) -> bool:
-    """Tell whether a folder holds a collection: a corpus file, and queries or judgements beside it."""
+    """Return whether a folder holds a collection: a corpus file, and queries or judgements."""
     has_corpus = any((path / name).is_file() for name in CORPUS_NAMES)
     return has_corpus and ((path / "queries.jsonl").is_file() or (path / "qrels").is_dir())
 
 
 def read_documents(path: Path, *, stream: ByteLines | None = None, unique: bool = True) -> Iterator[BeirDocument]:
     """
-    Yield the documents of a corpus file. The memory that it takes is that of a line, and of the ids if these are compared.
+    Yield the documents of a corpus file. Memory is needed for one line, and for the ids if they are checked.
 
     :param path: A JSON Lines file with `_id` and `text`, and optionally `title` and `metadata`, on each line.
-    :param stream: Where its bytes are read from, if it is open already; `None` opens it.
+    :param stream: The open file; `None` opens `path`.
     :param unique: Whether to check that no id occurs twice.
     :returns: The documents in file order.
     :raises InputFileError: If the file cannot be read, a line is malformed or an id occurs twice.
@@ -143,7 +143,7 @@ def read_documents(path: Path, *, stream: ByteLines | None = None, unique: bool 
         )
         if unique:
             if document.id in seen:
-                raise InputFileError(f"{place}: the id {shown(document.id)} occurs twice; give every document its own")
+                raise InputFileError(f"{place}: the id {shown(document.id)} occurs twice; give every document a unique id")
             seen.add(document.id)
         yield document
 
@@ -153,7 +153,7 @@ def _identifier(record: dict[str, Any], place: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
-        raise InputFileError(f"{place}: needs '_id', a text that is not empty, got {shown(value)}")
+        raise InputFileError(f"{place}: needs '_id', a non-empty string, got {shown(value)}")
     return value
 
 

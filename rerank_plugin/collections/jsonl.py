@@ -1,9 +1,9 @@
 """
-JSON Lines: one object on each line, read strictly.
+A strict reader for JSON Lines: one object on each line.
 
-Python's parser lets through what other readers refuse or read as something else: NaN, numbers too large for a float, an
-object that names a key twice, and half of a surrogate pair, which UTF-8 cannot hold. All of them are errors here, because
-nothing that is stored, searched or compared afterwards could be right.
+Python's parser accepts input that other parsers reject or read differently: NaN, numbers too large for a float, duplicate
+keys in an object, and lone surrogates, which UTF-8 cannot encode. All of them are errors here, because they could not be
+stored, searched or compared correctly.
 """
 
 import json
@@ -16,19 +16,19 @@ from rerank_plugin.checks import shown
 from rerank_plugin.collections.lines import ByteLines, read_lines
 from rerank_plugin.errors import InputFileError
 
-# Far below the depth at which Python's or SQLite's own parser gives up, and far beyond any real metadata.
+# Well below the depth at which Python's or SQLite's parser fails, and well above that of real metadata.
 MAX_DEPTH = 100
 _LONGEST_NUMBER = 400
 
 
 def read_jsonl(path: Path, *, stream: ByteLines | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """
-    Yield line number and object of each line of a JSON Lines file; blank lines are passed over.
+    Yield line number and object of each line of a JSON Lines file; blank lines are skipped.
 
     :param path: The file, UTF-8.
-    :param stream: Where its bytes are read from, if it is open already; `None` opens it.
+    :param stream: The open file; `None` opens `path`.
     :returns: Pairs of line number (from 1) and object.
-    :raises InputFileError: If the file cannot be read, or a line is no JSON object.
+    :raises InputFileError: If the file cannot be read, or a line is not a JSON object.
     """
     for number, line in read_lines(path, stream=stream):
         try:
@@ -44,18 +44,18 @@ def read_jsonl(path: Path, *, stream: ByteLines | None = None) -> Iterator[tuple
 
 def read_text(record: dict[str, Any], name: str, *, place: str) -> str:
     """
-    Return a text of a record, empty where it is missing or null.
+    Return a string of a record, empty if it is missing or null.
 
-    :param record: An object of a line.
-    :param name: Its key.
+    :param record: The object of a line.
+    :param name: The key.
     :param place: File and line, for the message.
-    :raises InputFileError: If it is something else.
+    :raises InputFileError: If the value is not a string.
     """
     value = record.get(name)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputFileError(f"{place}: {name!r} must be a text, got {shown(value)}")
+        raise InputFileError(f"{place}: {name!r} must be a string, got {shown(value)}")
     return value
 
 
@@ -63,19 +63,19 @@ def _parse(line: str) -> Any:
     """
     Parse a line.
 
-    :raises ValueError: If it is not valid JSON (JSONDecodeError), or holds what JSON does not allow.
+    :raises ValueError: If it is not valid JSON (JSONDecodeError), or contains a value that is rejected here.
     """
-    # Brackets inside texts are counted too: more than the limit is only a reason to look closer.
+    # This cheap count includes brackets inside strings: only if it exceeds the limit is the depth computed.
     if line.count("[") + line.count("{") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels; flatten the record")
     value = json.loads(line, parse_float=_number, parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_object)
-    if "\\u" in line:  # the only way into a line of UTF-8
+    if "\\u" in line:  # in valid UTF-8, surrogates can occur only as escapes
         _check_surrogates(value)
     return value
 
 
 def _depth(line: str) -> int:
-    """Return how deep the arrays and objects of a line are nested; what stands in texts does not count."""
+    """Return the nesting depth of the arrays and objects of a line, ignoring brackets inside strings."""
     depth = deepest = 0
     inside_text = escaped = False
     for character in line:
@@ -108,18 +108,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _number(text: str) -> float:
     value = float(text) if len(text) <= _LONGEST_NUMBER else float("inf")
     if not isfinite(value):
-        raise ValueError(f"the number {_cut(text)} is too large; write it as a text")
+        raise ValueError(f"the number {_cut(text)} is too large; write it as a string")
     return value
 
 
 def _integer(text: str) -> int:
     if len(text) > _LONGEST_NUMBER:
-        raise ValueError(f"the number {_cut(text)} is too large; write it as a text")
+        raise ValueError(f"the number {_cut(text)} is too large; write it as a string")
     return int(text)
 
 
 def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"not valid JSON ({text} is no number that JSON knows); write null or leave it out")
+    raise ValueError(f"not valid JSON ({text} is not a JSON number); write null or leave it out")
 
 
 def _cut(text: str) -> str:
@@ -130,4 +130,4 @@ def _check_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
-        raise ValueError("a text holds half of a surrogate pair (\\ud800 to \\udfff), which is no character") from None
+        raise ValueError("a string contains a lone surrogate (\\ud800 to \\udfff), which is not a character") from None

@@ -1,4 +1,4 @@
-"""Text files that are read line by line, with errors that name file and line."""
+"""Reading text files line by line, with errors that name file and line."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rerank_plugin.errors import InputFileError
 
-# A line is held in memory whole. No passage is that long; a file that is one endless line must not fill the memory.
+# A whole line is held in memory. No passage is this long; the limit protects against files without line breaks.
 MAX_LINE_BYTES = 64 << 20
 
 UTF8_BOM = b"\xef\xbb\xbf"
@@ -15,13 +15,13 @@ UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class ByteLines(Protocol):
-    """What lines are read from: a file that was opened in binary mode, or anything with the same `readline`."""
+    """A file opened in binary mode, or any object with the same `readline`."""
 
     def readline(self, size: int, /) -> bytes:
         """
-        Return the next line with its end, or the first `size` bytes of it; nothing at the end of the file.
+        Return the next line with its line end, or the first `size` bytes of it; empty at the end of the file.
 
-        :param size: The most bytes that come back.
+        :param size: Maximum number of bytes.
         """
 
 
@@ -30,10 +30,10 @@ def read_lines(path: Path, *, stream: ByteLines | None = None) -> Iterator[tuple
     Yield number and text of each line that is not blank.
 
     :param path: The file, UTF-8, with or without a byte order mark.
-    :param stream: Where its bytes are read from, if it is open already; `None` opens it.
-    :returns: Pairs of line number (from 1) and line without its end.
-    :raises InputFileError: If the file is missing or unreadable, or a line is not UTF-8, holds a NUL or is longer than
-        64 MiB.
+    :param stream: The open file; `None` opens `path`.
+    :returns: Pairs of line number (from 1) and line without its line end.
+    :raises InputFileError: If the file is missing or unreadable, or a line is not UTF-8, contains a NUL byte or is longer
+        than 64 MiB.
     """
     try:
         with path.open("rb") if stream is None else nullcontext(stream) as lines:
@@ -59,7 +59,7 @@ def _decode(line: bytes, path: Path, number: int) -> str:
             raise InputFileError(f"{path} is UTF-16 text, not UTF-8: convert it, for example with iconv -t UTF-8")
         line = line.removeprefix(UTF8_BOM)
     if b"\0" in line:
-        raise InputFileError(f"{path}, line {number}: holds a NUL byte; the file is binary, damaged, or not UTF-8")
+        raise InputFileError(f"{path}, line {number}: contains a NUL byte; the file is binary, damaged, or not UTF-8")
     try:
         return line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:

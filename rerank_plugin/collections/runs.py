@@ -1,4 +1,4 @@
-"""Runs: for each query, the documents that a system retrieved, with scores. The exchange format of retrieval evaluation."""
+"""Runs: for each query, the documents that a system retrieved, with scores."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from haystack import Document
 
 Run = dict[str, dict[str, float]]
-# What the functions of this package take as the answer to one query.
+# The answer to one query, in either form that the functions of this package accept.
 Ranking: TypeAlias = "Mapping[str, float] | Sequence[Document]"
 Runs: TypeAlias = Mapping[str, Ranking]
 
 
 def document_key(document: "Document") -> str:
-    """Return the collection's id of a document: `meta["doc_id"]`, which `rerank index` writes, or else its own id."""
+    """Return the collection's id of a document: `meta["doc_id"]`, which `rerank index` writes, or else `document.id`."""
     return str(document.meta.get("doc_id", document.id))
 
 
 def scores_by_rank(documents: Sequence["Document"]) -> dict[str, float]:
     """
-    Turn what a component returned into scores that any tool sorts back into the same order.
+    Return scores that any tool sorts into the order of the documents.
 
-    The scores are the components' own, lowered where they do not fall from one document to the next: `trec_eval` reads
+    These are the documents' own scores, lowered where they do not decrease from one document to the next: `trec_eval` reads
     single precision, sorts by score alone and breaks ties by id, and so would change a ranking with equal or missing scores.
 
-    :param documents: Best first. Of several passages of one document (see `document_key`) the first counts.
-    :returns: Strictly falling, finite scores by id. Where single precision cannot hold the components' scores, or has no
-        room below them, the scores are minus the rank.
+    :param documents: Best first. Of several passages of one document (see `document_key`) only the first counts.
+    :returns: Strictly decreasing, finite scores by id. If single precision cannot represent such scores, they are the
+        negated ranks.
     """
     scores: dict[str, float] = {}
-    previous = np.float32(0.0)  # where the first document has no score
+    previous = np.float32(0.0)  # used if the first document has no score
     for document in documents:
         key = document_key(document)
         if key in scores:
             continue
-        with np.errstate(over="ignore"):  # looked at below
+        with np.errstate(over="ignore"):  # checked below
             below = np.nextafter(previous, np.float32(-np.inf)) if scores else previous
             score = below if document.score is None or isnan(document.score) else np.float32(document.score)
         previous = min(score, below) if scores else score
@@ -53,28 +53,28 @@ def as_scores(ranking: Ranking) -> Mapping[str, float]:
     """
     Return the scores of a ranking.
 
-    :param ranking: Scores by id, or documents of Haystack, best first.
+    :param ranking: Scores by id, or Haystack documents, best first.
     :returns: Scores by id, higher is better.
     """
     return ranking if isinstance(ranking, Mapping) else scores_by_rank(ranking)
 
 
 def best_first(ranking: Ranking) -> list[tuple[str, float]]:
-    """Return ids and scores of a ranking in order; equal scores by id, the greater first."""
+    """Return ids and scores of a ranking, best first; equal scores are ordered by id, in descending order."""
     return sorted(as_scores(ranking).items(), key=lambda item: (item[1], item[0]), reverse=True)
 
 
 def without_ties(query: str, scores: Mapping[str, float]) -> dict[str, float]:
     """
-    Order as `trec_eval` does, so that every measure sees the same ranking.
+    Break ties as `trec_eval` does, so that every measure sees the same ranking.
 
-    `trec_eval` compares scores in single precision, and equal ones by id, the greater first. Measures that come from other
-    tools break ties in ways of their own.
+    `trec_eval` compares scores in single precision, and orders equal scores by id, in descending order. Measures from other
+    tools break ties differently.
 
-    :param query: Its id, for the error.
+    :param query: The id of the query, for the error message.
     :param scores: Scores by id.
-    :returns: The scores where no two are equal, else scores that fall with the rank.
-    :raises InvalidValueError: If a score is no number.
+    :returns: The scores themselves if no two are equal, otherwise the negated ranks.
+    :raises InvalidValueError: If a score is not a number.
     """
     try:
         values = np.fromiter(scores.values(), dtype=np.float32, count=len(scores))

@@ -1,4 +1,4 @@
-"""Runs and judgements as `trec_eval` reads and writes them, and BEIR's judgements, with errors that name file and line."""
+"""Reading and writing runs and judgements in `trec_eval`'s formats, and reading BEIR's judgements."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -16,18 +16,18 @@ Qrels = dict[str, dict[str, int]]
 
 _BEIR_HEADER = "query-id"
 _BEIR_COLUMNS, _TREC_COLUMNS, _RUN_COLUMNS = 3, 4, 6
-# What trec_eval separates columns by. Python's `split()` also splits at other characters, such as the no-break space.
+# trec_eval's column separators. Python's `split()` also splits at other characters, such as the no-break space.
 _BLANKS = re.compile(r"[ \t\v\f]+")
 _GRADE = re.compile(r"[+-]?[0-9]{1,10}", re.ASCII)
-_LARGEST_GRADE = 2**31 - 1  # of trec_eval
+_MAX_GRADE = 2**31 - 1  # limit of trec_eval
 
 
 def read_run(path: str | Path) -> Run:
     """
-    Read a run: `query Q0 document rank score tag` on each line, with blanks or tabs between.
+    Read a run: `query Q0 document rank score tag` on each line, separated by blanks or tabs.
 
-    :param path: The file, UTF-8. Where five tabs separate the columns, ids may hold blanks.
-    :returns: For each query the scores by document. Ranks are not read: `trec_eval` does not either.
+    :param path: The file, UTF-8. If the columns are separated by five tabs, ids may contain blanks.
+    :returns: For each query the scores by document. Ranks are ignored, as in `trec_eval`.
     :raises InputFileError: If the file cannot be read, a line is malformed, or a document occurs twice in a query.
     """
     path = Path(path)
@@ -48,16 +48,16 @@ def read_run(path: str | Path) -> Run:
             )
         scores[intern(document)] = score
     if not run:
-        raise InputFileError(f"{path} holds no run: it is empty")
+        raise InputFileError(f"{path} contains no run: it is empty")
     return run
 
 
 def read_qrels(path: str | Path) -> Qrels:
     """
-    Read judgements: BEIR's (three columns with tabs between, a header) or those of `trec_eval` (`query 0 document grade`).
+    Read judgements in BEIR's format (three tab-separated columns, a header) or `trec_eval`'s (`query 0 document grade`).
 
-    :param path: The file, UTF-8. All of its lines have the same columns.
-    :returns: For each query the grades by document; 0 and below mean judged and not relevant.
+    :param path: The file, UTF-8. All lines must have the same columns.
+    :returns: For each query the grades by document; 0 and below mean judged as not relevant.
     :raises InputFileError: If the file cannot be read or is empty, a line is malformed, or a document has two grades.
     """
     path = Path(path)
@@ -72,7 +72,7 @@ def read_qrels(path: str | Path) -> Qrels:
                 continue
         query, document, text = (columns[0], *columns[-2:]) if len(columns) == width else ("", "", "")
         grade = int(text) if _GRADE.fullmatch(text) else None
-        if not query or not document or grade is None or abs(grade) > _LARGEST_GRADE:
+        if not query or not document or grade is None or abs(grade) > _MAX_GRADE:
             raise InputFileError(
                 f"{path}, line {number}: expected query, document and grade (a whole number) with tabs between, "
                 f"or query, 0, document and grade, the same on every line, got {shown(line)}"
@@ -83,19 +83,19 @@ def read_qrels(path: str | Path) -> Qrels:
                 f"and {qrels[query][document]} before; leave one out"
             )
     if not qrels:
-        raise InputFileError(f"{path} holds no judgements: it is empty")
+        raise InputFileError(f"{path} contains no judgements: it is empty")
     return qrels
 
 
 def write_run(path: str | Path, run: Runs, *, tag: str) -> None:
     """
-    Write a run that `trec_eval` reads; where an id holds a blank, one that `read_run` reads.
+    Write a run in `trec_eval`'s format; if an id contains a blank, only `read_run` can read it.
 
-    :param path: The file; replaced in one step.
-    :param run: For each query the answer, as `evaluate` takes it.
+    :param path: The file; replaced atomically.
+    :param run: For each query a ranking, as `evaluate` accepts it.
     :param tag: Name of the system.
-    :raises InvalidValueError: If an id or the tag is empty or holds a tab or a line end, or a score is no finite number. The
-        file then stays as it was.
+    :raises InvalidValueError: If an id or the tag is empty or contains a tab or a line break, or a score is not a finite
+        number. The file is then unchanged.
     """
     with replace_file(Path(path)) as file:
         for query, ranking in run.items():
@@ -110,11 +110,11 @@ def write_run(path: str | Path, run: Runs, *, tag: str) -> None:
 
 def write_qrels(path: Path, qrels: Mapping[str, Mapping[str, int]]) -> None:
     """
-    Write judgements that `trec_eval` reads; where an id holds a blank, judgements that `read_qrels` reads.
+    Write judgements in `trec_eval`'s format; if an id contains a blank, only `read_qrels` can read them.
 
-    :param path: The file; replaced in one step.
+    :param path: The file; replaced atomically.
     :param qrels: For each query the grades by document.
-    :raises InvalidValueError: If an id is empty or holds a tab or a line end. The file then stays as it was.
+    :raises InvalidValueError: If an id is empty or contains a tab or a line break. The file is then unchanged.
     """
     with replace_file(path) as file:
         for query, grades in qrels.items():
@@ -127,7 +127,7 @@ def _split(line: str) -> list[str]:
 
 
 def _score(text: str) -> float:
-    """Return a number, NaN where it is none: `float` alone would read `1_0` and digits of other scripts, too."""
+    """Return the number, NaN if the text is not one: `float` alone would also accept `1_0` and non-ASCII digits."""
     try:
         return float(text) if text.isascii() and "_" not in text else nan
     except ValueError:
@@ -139,8 +139,8 @@ def _line(columns: Iterable[str]) -> str:
     for column in columns:
         if not column or "\t" in column or "\0" in column or column.splitlines() != [column]:
             raise InvalidValueError(
-                f"{shown(column)} cannot stand in a file for trec_eval: an id must not be empty, or hold a tab, a NUL or a "
-                "line end"
+                f"{shown(column)} cannot be written in trec_eval's format: an id must not be empty, or contain a tab, a NUL "
+                "or a line break"
             )
     separator = "\t" if any(_BLANKS.search(column) for column in columns) else " "
     return separator.join(columns) + "\n"

@@ -71,7 +71,7 @@ def _language(query: BeirQuery) -> str | None:
     lang = query.metadata.get("lang")
     if lang is not None and not isinstance(lang, str):
         raise InputFileError(
-            f"query {query.id!r} in queries.jsonl: its 'lang' must be a text such as 'en', got {shown(lang)}"
+            f"query {query.id!r} in queries.jsonl: its 'lang' must be a string such as 'en', got {shown(lang)}"
         )
     return lang
 

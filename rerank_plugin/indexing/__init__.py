@@ -1,4 +1,4 @@
-"""Indexing files: which there are, which of them changed, and the run that converts, embeds and stores them."""
+"""Indexing files: finding them, detecting changes, and the run that converts, embeds and stores them."""
 
 from rerank_plugin.indexing.job import IndexReport
 from rerank_plugin.indexing.run import index_paths, is_up_to_date

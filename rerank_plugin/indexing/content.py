@@ -1,4 +1,4 @@
-"""A file to index: open it safely, fingerprint what is read of it, and check that it is what its ending says."""
+"""A file to index: opening it safely, fingerprinting its content, and checking that it matches its extension."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ MIME_TYPES = {
     ".pdf": "application/pdf",
     ".jsonl": CORPUS_TYPE,
 }
-# Files other than corpora are converted as a whole: all of the text, and several copies of it, are in memory at a time.
+# Files other than corpora are converted as a whole, which keeps several copies of the text in memory.
 MAX_FILE_BYTES = 128 << 20
 
 _CHUNK_BYTES = 1 << 20
@@ -39,11 +39,11 @@ _KINDS = (
 
 class FingerprintedReader:
     """
-    Reads a file and hashes what was read.
+    Reads a file and hashes the bytes that were read.
 
     :param path: Its path, for messages.
     :param file: The file, opened in binary mode.
-    :param salt: Hashed along: how the file is indexed.
+    :param salt: The indexing configuration, included in the hash.
     """
 
     def __init__(self, path: Path, file: BinaryIO, salt: str) -> None:
@@ -54,23 +54,23 @@ class FingerprintedReader:
 
     def readline(self, size: int = -1, /) -> bytes:
         """
-        Return the next line with its end, nothing at the end of the file.
+        Return the next line with its line end; empty at the end of the file.
 
-        :param size: The most bytes that come back.
+        :param size: Maximum number of bytes.
         """
         return self._noted(self._file.readline, size)
 
     def read(self, size: int = -1, /) -> bytes:
         """
-        Return the next bytes, nothing at the end of the file.
+        Return the next bytes; empty at the end of the file.
 
-        :param size: How many at most; -1 for all.
+        :param size: Maximum number of bytes; -1 for all.
         """
         return self._noted(self._file.read, size)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what was read so far: 64 hexadecimal digits."""
+        """SHA-256 of the salt and the bytes read so far: 64 hexadecimal digits."""
         return self._hash.hexdigest()
 
     def _noted(self, read: Callable[[int], bytes], size: int) -> bytes:
@@ -95,29 +95,29 @@ class SourceFile:
 
     @property
     def source(self) -> str:
-        """The path as passages carry it in `meta["source"]`."""
+        """The path as a string, as in the `meta["source"]` of its passages."""
         return str(self.path)
 
     @property
     def mime_type(self) -> str:
-        """The type by the file's ending."""
+        """The type by the file's extension."""
         return MIME_TYPES[self.path.suffix.lower()]
 
     @property
     def is_corpus(self) -> bool:
-        """Whether it is a corpus in BEIR form: read line by line, each line a passage that stays whole."""
+        """Whether it is a corpus in BEIR format: read line by line, each line one passage that is not split."""
         return self.mime_type == CORPUS_TYPE
 
     @contextmanager
     def open(self, salt: str) -> Iterator[FingerprintedReader]:
         """
-        Open the file, whatever has taken its place since it was listed.
+        Open the file, checking that it is still a regular file.
 
-        :param salt: How the file is indexed; part of the fingerprint.
-        :raises InputFileError: If it cannot be opened or read, or is no regular file.
+        :param salt: The indexing configuration, part of the fingerprint.
+        :raises InputFileError: If it cannot be opened or read, or is not a regular file.
         """
         try:
-            # O_NONBLOCK: opening a named pipe would wait for somebody to write into it.
+            # O_NONBLOCK: otherwise opening a named pipe waits for a writer.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             file = os.fdopen(descriptor, "rb", buffering=_CHUNK_BYTES)
         except OSError as error:
@@ -129,7 +129,7 @@ class SourceFile:
             yield FingerprintedReader(self.path, file, salt)
 
     def size(self) -> int | None:
-        """Return the size in bytes, `None` if it cannot be told."""
+        """Return the size in bytes, `None` if it cannot be determined."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -139,7 +139,7 @@ class SourceFile:
         """
         Hash the whole file.
 
-        :param salt: How the file is indexed.
+        :param salt: The indexing configuration.
         :raises InputFileError: If the file cannot be read.
         """
         with self.open(salt) as reader:
@@ -149,9 +149,9 @@ class SourceFile:
 
     def read(self, salt: str) -> tuple[bytes, str, int]:
         """
-        Read a text, Markdown, HTML or PDF file and check that it is what its ending says.
+        Read a text, Markdown, HTML or PDF file and check that its content matches its extension.
 
-        :param salt: How the file is indexed.
+        :param salt: The indexing configuration.
         :returns: The content without a byte order mark, the fingerprint of the file, and its size.
         :raises InputFileError: If the file cannot be read, is too large or binary, or is not UTF-8.
         """
@@ -159,15 +159,15 @@ class SourceFile:
             data = reader.read(MAX_FILE_BYTES + 1)
             if len(data) > MAX_FILE_BYTES:
                 raise InputFileError(
-                    f"{self.path} is larger than {MAX_FILE_BYTES >> 20} MiB: split it, or make it a .jsonl corpus, which is "
-                    "read line by line"
+                    f"{self.path} is larger than {MAX_FILE_BYTES >> 20} MiB: split it, or convert it to a .jsonl corpus, "
+                    "which is read line by line"
                 )
             self._check(data)
             return data.removeprefix(UTF8_BOM), reader.fingerprint, reader.size
 
     def title(self, data: bytes) -> str:
         """
-        Return a title: that of the file's own markup, or else the name of the file without its ending.
+        Return the title in the file's markup, or else the file name without its extension.
 
         :param data: The content.
         """
@@ -177,12 +177,12 @@ class SourceFile:
     def _check(self, data: bytes) -> None:
         if self.mime_type == "application/pdf":
             if not data.lstrip().startswith(b"%PDF-"):
-                raise InputFileError(f"{self.path} is no PDF file, whatever its ending says: check the file")
+                raise InputFileError(f"{self.path} is not a PDF file, despite its extension: check the file")
         elif data.startswith(UTF16_BOMS):
             raise InputFileError(f"{self.path} is UTF-16 text, not UTF-8: convert it, for example with iconv -t UTF-8")
         elif b"\0" in data:
             raise InputFileError(f"{self.path} is a binary file, not text: check the file, or leave it out")
-        elif self.mime_type != "text/html":  # HTML may declare an encoding of its own
+        elif self.mime_type != "text/html":  # HTML may declare another encoding
             try:
                 data.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -203,11 +203,11 @@ def _unreadable(path: Path, error: OSError) -> InputFileError:
 
 def irregular_kind(mode: int) -> str | None:
     """
-    Say what a path is if it is no regular file.
+    Return the kind of a file that is not a regular file.
 
     :param mode: `st_mode` of its status.
     :returns: The kind in words, `None` for a regular file.
     """
     if stat.S_ISREG(mode):
         return None
-    return next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")

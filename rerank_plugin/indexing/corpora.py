@@ -1,6 +1,6 @@
 """
-Indexing a corpus in BEIR form, in two passes over the file: one finds out whether it has changed, and whether every line is
-well formed, before anything is written; the other writes, a batch at a time, and notices if the file changed in between.
+Indexing a corpus in BEIR format, in two passes over the file. The first pass detects whether it has changed and validates
+every line before anything is written; the second writes in batches, and detects if the file has changed in between.
 """
 
 import hashlib
@@ -15,20 +15,20 @@ from rerank_plugin.indexing.content import SourceFile
 from rerank_plugin.indexing.job import IndexingJob, source_meta
 from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 
-# How much is lost at most when a run is killed: progress is recorded after each batch.
+# Progress is recorded after each batch, so a killed run loses at most one batch.
 _DOCUMENTS_PER_BATCH = 256
-# How often a corpus is begun anew because somebody wrote to it meanwhile.
+# How often to index a corpus that another process is changing.
 _ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class CorpusPlan:
     """
-    A corpus that has to be indexed.
+    A corpus to index.
 
     :param file: The file.
-    :param state: Its state; with the documents and passages that an interrupted run has written of the very same content.
-    :param documents: How many documents it has.
+    :param state: Its record, which includes the documents and passages that an interrupted run wrote from the same content.
+    :param documents: Number of documents in it.
     """
 
     file: SourceFile
@@ -38,11 +38,11 @@ class CorpusPlan:
 
 def plan_corpus(job: IndexingJob, file: SourceFile) -> CorpusPlan | None:
     """
-    Read a corpus to its end.
+    Read and validate a whole corpus.
 
     :param job: The run.
     :param file: The file.
-    :returns: What has to be done, `None` if it is unchanged.
+    :returns: The plan for indexing it, `None` if it is unchanged.
     :raises InputFileError: If the file cannot be read or a line is malformed.
     """
     # Hashing alone is many times faster than parsing every line.
@@ -61,8 +61,8 @@ def index_corpus(job: IndexingJob, plan: CorpusPlan) -> None:
     """
     Write the passages of a corpus, and delete its older ones.
 
-    :param job: The run; a file that cannot be read is reported there.
-    :param plan: What has to be done.
+    :param job: The run; a file that cannot be read is added to its report.
+    :param plan: The plan from `plan_corpus`.
     """
     current: CorpusPlan | None = plan
     for _ in range(_ATTEMPTS):
@@ -78,7 +78,7 @@ def index_corpus(job: IndexingJob, plan: CorpusPlan) -> None:
 
 
 def _write(job: IndexingJob, plan: CorpusPlan) -> bool:
-    """Write a corpus to its end; return whether it was what it was when the plan was made."""
+    """Write a corpus; return whether the file was still the same as when the plan was made."""
     state, salt = plan.state, job.pipeline.salt
     if not state.documents:
         (state,) = job.indexed_files.begin([state])
@@ -100,7 +100,7 @@ def _write(job: IndexingJob, plan: CorpusPlan) -> bool:
     if is_same:
         job.finish({state.source: state.passages})
     else:
-        # What was written is not to be taken up: it is of neither version.
+        # The written passages may mix two versions of the file, so they must not be resumed from.
         job.indexed_files.put([replace(state, documents=0, passages=0)])
     return is_same
 

@@ -11,7 +11,7 @@ from rerank_plugin.indexing.job import IndexingJob, source_meta
 from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 
 _FILES_PER_BATCH = 16
-# A batch is in memory several times over, as bytes, text and passages.
+# A batch is in memory several times: as bytes, text and passages.
 _BYTES_PER_BATCH = 16 << 20
 
 
@@ -20,8 +20,8 @@ class LoadedFile:
     """
     A file that was read.
 
-    :param state: Its state.
-    :param stream: What goes into the pipeline.
+    :param state: Its record.
+    :param stream: Its content, as input of the pipeline.
     """
 
     state: IndexedFile
@@ -37,7 +37,7 @@ def index_files(job: IndexingJob, files: Iterable[SourceFile]) -> None:
     """
     Write the passages of files, and delete their older ones.
 
-    :param job: The run; files that cannot be read or converted are reported there, and keep their older passages.
+    :param job: The run; files that cannot be read or converted are added to its report, and keep their older passages.
     :param files: The files.
     """
     for batch in _batches(job, files):
@@ -68,7 +68,7 @@ def _load(job: IndexingJob, file: SourceFile) -> LoadedFile | None:
     except InputFileError as error:
         job.report.failed.append(str(error))
         return None
-    if job.known.is_whole(file.source, fingerprint):  # changed, and changed back since it was looked at
+    if job.known.is_whole(file.source, fingerprint):  # changed back since it was listed
         job.report.unchanged += 1
         return None
     state = IndexedFile(file.source, fingerprint, size)
@@ -81,28 +81,28 @@ def _write(job: IndexingJob, batch: Sequence[LoadedFile]) -> None:
     job.indexed_files.begin([file.state for file in batch])
     try:
         written = job.pipeline.write_files([file.stream for file in batch])
-        is_clear = written.is_exact or len(batch) == 1
+        is_attributable = written.is_exact or len(batch) == 1
     except InputFileError as error:
         if len(batch) == 1:
-            _give_up(job, batch, str(error))
+            _report_failed(job, batch, str(error))
             return
-        is_clear = False
-    if not is_clear:  # which of the files it was shows when each is alone
+        is_attributable = False
+    if not is_attributable:  # one file at a time, to find out which one failed or how many passages each has
         for file in batch:
             _write(job, [file])
         return
     job.report.passages += len(written.passages)
     counts = {file.source: written.of(file.source) if written.is_exact else written.written for file in batch}
-    _give_up(
+    _report_failed(
         job,
         [file for file in batch if not counts[file.source]],
-        "holds no text that could be read: check the file, or leave it out",
+        "has no readable text: check the file, or leave it out",
     )
     job.finish({source: count for source, count in counts.items() if count})
 
 
-def _give_up(job: IndexingJob, files: Sequence[LoadedFile], reason: str) -> None:
-    """Leave files that could not be indexed as they were: their older passages stay, and are known."""
+def _report_failed(job: IndexingJob, files: Sequence[LoadedFile], reason: str) -> None:
+    """Report files that could not be indexed, and restore their records: their older passages stay."""
     job.report.failed += [f"{file.source} {reason}" for file in files]
     before = {file.source: job.known.files.get(file.source) for file in files}
     job.indexed_files.put([state for state in before.values() if state is not None])

@@ -1,4 +1,4 @@
-"""What the parts of one indexing run share: where passages go, what was indexed before, and what has been done so far."""
+"""The shared state of an indexing run: its pipeline, the files indexed before it, and its report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 @dataclass
 class IndexReport:
     """
-    What a run did.
+    The result of a run.
 
-    :param files: Files that were indexed, or indexed to their end after an interruption.
-    :param unchanged: Files that were left alone.
-    :param pruned: Files whose passages were dropped, as they are gone.
-    :param passages: Passages written.
-    :param repaired: Texts (files; of a corpus titles and passages) whose encoding was repaired.
-    :param failed: For each file or folder that could not be indexed, why.
-    :param skipped: For each thing that was passed over because it is no regular file or a link to elsewhere, what it is.
+    :param files: Number of files that were indexed completely, including resumed ones.
+    :param unchanged: Number of files that have not changed.
+    :param pruned: Number of deleted files whose passages were dropped.
+    :param passages: Number of passages written.
+    :param repaired: Number of texts (files; in a corpus, titles and passages) whose encoding was repaired.
+    :param failed: Each file or folder that could not be indexed, with the reason.
+    :param skipped: Each path that was skipped, as it is not a regular file or is a link out of the folder, with the reason.
     """
 
     files: int = 0
@@ -40,11 +40,11 @@ class IndexingJob:
     """
     The state of one run.
 
-    :param pipeline: What converts and writes.
-    :param known: What was indexed before this run.
-    :param report: What has been done so far.
-    :param on_progress: Told how far the run is.
-    :param repair: Repairs texts, if that was asked for.
+    :param pipeline: The pipeline that converts and writes.
+    :param known: The files indexed before this run.
+    :param report: The result so far.
+    :param on_progress: Called with the units done and the units in total.
+    :param repair: Repairs texts; `None` if texts are not to be repaired.
     """
 
     pipeline: IndexingPipeline
@@ -62,7 +62,7 @@ class IndexingJob:
 
     def is_unchanged(self, file: SourceFile) -> bool:
         """
-        Tell whether a file was indexed to its end as it is now. One whose size has changed is not read for that.
+        Return whether a file was indexed completely in its current state. A file whose size has changed is not read.
 
         :param file: The file.
         :raises InputFileError: If it cannot be read.
@@ -74,17 +74,17 @@ class IndexingJob:
 
     def expect(self, units: int) -> None:
         """
-        Add to the units in all.
+        Add to the total number of units.
 
-        :param units: How many more there are.
+        :param units: Number of additional units.
         """
         self._total += units
 
     def advance(self, units: int) -> None:
         """
-        Add to the units done, and report them.
+        Add to the units done, and report progress.
 
-        :param units: How many more are done.
+        :param units: Number of units completed.
         """
         self._done += units
         if self.on_progress:
@@ -92,23 +92,23 @@ class IndexingJob:
 
     def finish(self, passages: Mapping[str, int]) -> None:
         """
-        Complete files that were written to their end, or report that passages of them are missing.
+        Mark files as complete whose passages were all written, or report that some are missing.
 
-        :param passages: For each file how many it has.
+        :param passages: For each file its number of passages.
         """
-        for source, standing in self.indexed_files.finish(passages).items():
-            if standing == passages[source]:
+        for source, stored in self.indexed_files.finish(passages).items():
+            if stored == passages[source]:
                 self.report.files += 1
             else:
                 self.report.failed.append(
-                    f"{source}: {standing} of {passages[source]} passages stand in the index, as something else deleted or "
-                    "wrote passages of this file meanwhile: index it again"
+                    f"{source}: {stored} of {passages[source]} passages are in the index, as another process deleted or "
+                    "wrote passages of this file: index it again"
                 )
 
 
 def source_meta(state: IndexedFile) -> dict[str, Any]:
     """
-    Return the meta that ties a passage to its file.
+    Return the meta that links a passage to its file.
 
     :param state: The file.
     """

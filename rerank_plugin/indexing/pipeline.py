@@ -1,4 +1,4 @@
-"""An indexing pipeline as a run feeds it: files and passages go in, what was written comes out."""
+"""The indexing pipeline: converts, splits, embeds and writes files, and returns the written passages."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 ROUTER, PASSAGES, WRITER = "router", "passages", "writer"
 
-# Part of every fingerprint: raised when this package reads files in another way, so that they are indexed again.
-_READING = 2
+# Part of every fingerprint: incremented when this package changes how it reads files, so that they are indexed again.
+_READER_VERSION = 2
 
 
 @dataclass(frozen=True)
 class WrittenPassages:
     """
-    What one run of the pipeline wrote.
+    The passages that one run of the pipeline wrote.
 
-    :param passages: What the component `passages` passed on.
-    :param written: What the component `writer` wrote.
+    :param passages: The output of the component `passages`.
+    :param written: The number of documents that the component `writer` wrote.
     """
 
     passages: Sequence[Document]
@@ -37,7 +37,7 @@ class WrittenPassages:
 
     def of(self, source: str) -> int:
         """
-        Return the number of passages of a file that stand in the store now.
+        Return the number of distinct passages of a file.
 
         :param source: The file.
         """
@@ -45,16 +45,16 @@ class WrittenPassages:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every passage was written: nothing between `passages` and `writer` left any out or split it."""
+        """Whether exactly these passages were written: no component after `passages` dropped or split any."""
         return self.written == len(self.passages)
 
 
 class IndexingPipeline:
     """
-    A pipeline YAML whose components `router`, `passages` and `writer` are known.
+    A pipeline YAML with the components `router`, `passages` and `writer`.
 
-    The components are made, and the models loaded, when the first file has to be converted: finding out that nothing has
-    changed needs the store alone.
+    Components are created, and models loaded, when the first file is converted: detecting that nothing has changed needs
+    only the store.
 
     :param source: Name or path of the pipeline.
     :param index: Folder of the index.
@@ -78,13 +78,13 @@ class IndexingPipeline:
         self._pipeline: Pipeline | None = None
         self.store = self._make_store()
         text = self._file.read_text(encoding="utf-8")
-        how = f"{_READING}\0{embedding_model}\0{text}" + ("\0repaired" if repair else "")
-        # How files are indexed: another way means that they have to be indexed again.
-        self.salt = hashlib.sha256(how.encode()).hexdigest()
+        configuration = f"{_READER_VERSION}\0{embedding_model}\0{text}" + ("\0repaired" if repair else "")
+        # Part of every fingerprint: with another configuration, files are indexed again.
+        self.salt = hashlib.sha256(configuration.encode()).hexdigest()
 
     def write_documents(self, documents: Sequence[Document]) -> WrittenPassages:
         """
-        Write the documents of a corpus; each is a passage and stays whole.
+        Write the documents of a corpus; each is one passage and is not split.
 
         :param documents: The documents.
         :raises RerankError: If a component fails.
@@ -96,13 +96,13 @@ class IndexingPipeline:
         Convert, split and write files.
 
         :param files: Their content, with `source` in the meta.
-        :raises InputFileError: If a file cannot be converted. Which one is not known unless there is one file only.
+        :raises InputFileError: If a file cannot be converted. With several files, the error does not say which one.
         :raises RerankError: If another component fails.
         """
         return self._run({ROUTER: {"sources": list(files)}})
 
     def close(self) -> None:
-        """Complete the indexes on disk, so that the first search need not, and close the files."""
+        """Bring the indexes on disk up to date, so that the first search need not, and close the files."""
         if self._pipeline is not None:
             self._pipeline.get_component(WRITER).document_store.close()  # type: ignore[attr-defined]
         self.store.close()
@@ -117,7 +117,7 @@ class IndexingPipeline:
         passages: list[Document] = result.get(PASSAGES, {}).get("documents", [])
         if any("source" not in passage.meta for passage in passages):
             raise PipelineConfigError(
-                f"{self._file} cannot index: a component drops meta['source'], which says what file a passage is from"
+                f"{self._file} cannot index: a component drops meta['source'], which names the file of a passage"
             )
         return WrittenPassages(passages, result.get(WRITER, {}).get("documents_written", len(passages)))
 
@@ -133,7 +133,7 @@ class IndexingPipeline:
         return pipeline
 
     def _explained(self, error: PipelineRuntimeError) -> RerankError:
-        """Return our own error behind a failure of the pipeline, or one that says which component failed."""
+        """Return the RerankError that caused a failure of the pipeline, or an error that names the failed component."""
         cause = error.__cause__
         if isinstance(cause, RerankError):
             return cause
@@ -168,8 +168,8 @@ class IndexingPipeline:
         store = parameters.get("document_store") if isinstance(parameters, dict) else None
         if not isinstance(store, dict) or store.get("type") != STORE_TYPE:
             raise PipelineConfigError(
-                f"{self._file} cannot index: its writer has no document_store of type {STORE_TYPE}, which records what was "
-                "indexed"
+                f"{self._file} cannot index: its writer has no document_store of type {STORE_TYPE}, which records the "
+                "indexed files"
             )
         try:
             return HybridDocumentStore.from_dict(store)

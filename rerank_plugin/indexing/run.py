@@ -1,4 +1,4 @@
-"""Index files: find what is new, convert, split, embed and store it, and record how far it got."""
+"""An indexing run: find new and changed files, convert, split, embed and store them, and record the progress."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.progress import CountCallback
 from rerank_plugin.store.indexing_lock import indexing_lock
 
-# How long a run waits for another one on the same index, unless it is told otherwise.
+# How long a run waits by default for another run on the same index.
 WAIT_SECONDS = 600.0
 
-# Until format 3 the indexed files stood in a database of their own.
+# Before format 3 the indexed files were recorded in a separate database.
 _OLD_MANIFEST = "manifest.sqlite"
 
 
-def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
+def index_paths(  # noqa: PLR0913 - options, each with a default
     paths: Iterable[Path],
     index: Path,
     *,
@@ -38,24 +38,24 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
     """
     Index files and folders.
 
-    Files that were indexed before and have not changed are skipped; of changed ones the passages are replaced. An
-    interrupted run is taken up where it broke off. A file that cannot be read is reported, and the others are indexed.
+    Files that were indexed before and have not changed are skipped; the passages of changed files are replaced. An
+    interrupted run is resumed. A file that cannot be read is reported, and the others are indexed.
 
-    One run at a time works on an index; searches and other writes go on meanwhile.
+    Only one run at a time may index files into an index; searches and other writes are not blocked.
 
     :param paths: Files and folders; see `find_sources`.
-    :param index: Folder of the index; made where it is missing.
+    :param index: Folder of the index; created if it does not exist.
     :param pipeline: Name or path of the indexing pipeline.
-    :param language: Language of the keyword index; `None` means as the index says, else English.
+    :param language: Language of the keyword index; `None`: that of the existing index, English for a new one.
     :param embedding_model: Replaces the embedding model of the pipeline.
-    :param prune: Drop the passages of files that were indexed from under `paths` and are no longer there.
-    :param repair: Repair mojibake (`â€¦` for an ellipsis) in texts; PDF files are left as they are.
-    :param progress: Called with units done and units in all; a unit is a passage of a corpus, or another file.
-    :param wait: Seconds to wait for another run on the same index to end; 0 for not at all.
-    :param on_report: Told, in a sentence, what the run waits for.
-    :returns: What was done.
+    :param prune: Drop the passages of files below `paths` that were indexed and no longer exist.
+    :param repair: Repair mojibake (`â€¦` for an ellipsis) in texts; PDF files are not changed.
+    :param progress: Called with the units done and in total; a unit is a passage of a corpus, or any other file.
+    :param wait: Seconds to wait for another run on the same index to end; 0 to fail at once.
+    :param on_report: Called with a message if the run has to wait.
+    :returns: The result of the run.
     :raises InputFileError: If one of `paths` does not exist.
-    :raises InvalidValueError: If `wait` is no number of at least 0.
+    :raises InvalidValueError: If `wait` is not a number of at least 0.
     :raises PipelineConfigError: If the pipeline cannot be loaded or lacks a component that indexing needs.
     :raises StoreError: If the index cannot be written, or was built with other settings, such as another language.
     :raises BusyError: If another run still works on the index when the time is up.
@@ -66,7 +66,7 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
     given, index = [path.expanduser() for path in paths], index.expanduser()
     indexing = IndexingPipeline(pipeline, index=index, language=language, embedding_model=embedding_model, repair=repair)
     try:
-        indexing.store.settings()  # refuses a folder that is no index, and settings that contradict it
+        indexing.store.settings()  # raises if the folder is not an index, or was built with other settings
         gone = _gone(indexing, given) if prune else []
         listing = find_sources([path for path in given if path not in gone])
         listing.roots += [absolute(path) for path in gone]
@@ -74,7 +74,7 @@ def index_paths(  # noqa: PLR0913 - what may be chosen, each with a default
         if not listing.files and not prune:
             return report
         with indexing_lock(index, wait=wait, on_report=on_report):
-            known = indexing.store.indexed_files.snapshot()  # as the run before this one has left it
+            known = indexing.store.indexed_files.snapshot()  # under the lock, so that no other run changes it
             job = IndexingJob(indexing, known, report, progress, repairer)
             _index(job, listing.files)
             if prune:
@@ -96,7 +96,7 @@ def is_up_to_date(
     repair: bool = False,
 ) -> bool:
     """
-    Tell whether `index_paths` would find nothing to do, without loading a model.
+    Return whether `index_paths` would have nothing to do, without loading a model.
 
     :param paths: See `index_paths`.
     :param index: See `index_paths`.
@@ -121,7 +121,7 @@ def is_up_to_date(
 
 
 def _index(job: IndexingJob, files: Iterable[SourceFile]) -> None:
-    """Find out what has to be done, for corpora line by line, and do it."""
+    """Plan the run, validating corpora line by line, and carry it out."""
     corpora: list[CorpusPlan] = []
     others: list[SourceFile] = []
     for file in files:
@@ -145,7 +145,7 @@ def _index(job: IndexingJob, files: Iterable[SourceFile]) -> None:
 
 
 def _gone(indexing: IndexingPipeline, paths: Sequence[Path]) -> list[Path]:
-    """Return paths that were indexed and are gone. One that was never there is a slip of the hand, with `prune`, too."""
+    """Return paths that were indexed and no longer exist. With `prune`, too, a path that was never indexed is an error."""
     missing = [path for path in paths if not path.exists()]
     sources = [Path(source) for source in indexing.store.indexed_files.snapshot().sources] if missing else []
     return [path for path in missing if any(source.is_relative_to(absolute(path)) for source in sources)]

@@ -1,4 +1,4 @@
-"""Which files there are to index: folders are walked, links and whatever is no regular file are looked at closely."""
+"""Finding the files to index: walks folders, and decides about links and files that are not regular."""
 
 import logging
 import os
@@ -18,11 +18,11 @@ class SourceListing:
     """
     The files below some paths.
 
-    :param roots: The paths themselves, without links.
+    :param roots: The paths themselves, with links resolved.
     :param files: Files to index, each once, in a fixed order.
-    :param skipped: For each thing that was passed over, although it might have been meant, why.
-    :param failed: For each file or folder that cannot be looked at, why.
-    :param unlisted: Folders that cannot be listed: what is in them is not known.
+    :param skipped: Each path that was skipped although the user may have meant it, with the reason.
+    :param failed: Each file or folder that cannot be read, with the reason.
+    :param unlisted: Folders that cannot be listed, so that their content is unknown.
     """
 
     roots: list[Path] = field(default_factory=list)
@@ -33,15 +33,15 @@ class SourceListing:
 
     def lost(self, sources: Iterable[str]) -> list[str]:
         """
-        Return those files that lay below the roots and are surely no longer there.
+        Return the files below the roots that certainly no longer exist.
 
         :param sources: Paths of files that were indexed.
         """
-        there = {file.source for file in self.files}
+        present = {file.source for file in self.files}
         return [
             source
             for source in sources
-            if source not in there
+            if source not in present
             and any(Path(source).is_relative_to(root) for root in self.roots)
             and not any(Path(source).is_relative_to(folder) for folder in self.unlisted)
         ]
@@ -51,12 +51,12 @@ def find_sources(paths: Iterable[Path]) -> SourceListing:
     """
     Find the files to index.
 
-    Of a folder in BEIR layout it is the corpus alone; other folders are walked, and hidden files and files of other types
-    are passed over. A link to a file is followed if the file lies below one of the paths too, or if the link itself was
-    named: a folder must not bring in what lies elsewhere. Links to folders are not followed.
+    A folder in BEIR layout gives only its corpus; other folders are walked, ignoring hidden files and files of other types.
+    A link to a file is followed if the file is also below one of the paths, or if the link itself was given: a folder must
+    not include files from outside it. Links to folders are not followed.
 
     :param paths: Files and folders.
-    :returns: The files, and what was passed over or cannot be read.
+    :returns: The files, and the paths that were skipped or cannot be read.
     :raises InputFileError: If a path does not exist, or is a file of a type that cannot be indexed.
     """
     given = [path.expanduser() for path in paths]
@@ -68,7 +68,7 @@ def find_sources(paths: Iterable[Path]) -> SourceListing:
 
 def absolute(path: Path) -> Path:
     """
-    Return the absolute path without links, but for a link to a file, which keeps its own name.
+    Return the absolute path with links resolved, except that a link to a file keeps its own name.
 
     :param path: The path.
     """
@@ -76,19 +76,19 @@ def absolute(path: Path) -> Path:
 
 
 class _Walk:
-    """One search for files. A file with several names is taken once, by a name that is no link if there is one."""
+    """A search for files. A file with several names is listed once, under a name that is not a link if there is one."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self._listing = SourceListing(roots=list(roots))
-        self._found: dict[Path, Path] = {}
+        self._names: dict[Path, Path] = {}  # the file with links resolved -> the name under which it is listed
 
     def listing(self) -> SourceListing:
         """Return the files of all paths that were visited."""
-        self._listing.files = [SourceFile(path) for path in self._found.values()]
+        self._listing.files = [SourceFile(path) for path in self._names.values()]
         return self._listing
 
     def visit(self, given: Path) -> None:
-        """Take a path that was named."""
+        """Add a path given by the caller."""
         try:
             mode = given.stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -102,17 +102,17 @@ class _Walk:
         if kind:
             raise InputFileError(f"{given} is {kind}: only regular files can be indexed")
         if given.suffix.lower() not in MIME_TYPES:
-            raise InputFileError(f"{given} has a type that cannot be indexed: give one of {', '.join(MIME_TYPES)}")
-        self._take(absolute(given))
+            raise InputFileError(f"{given} has a type that cannot be indexed: pass one of {', '.join(MIME_TYPES)}")
+        self._add(absolute(given))
 
     def _walk(self, root: Path) -> None:
-        # A list, and no recursion: a tree may be nested more deeply than Python's calls may be.
+        # A stack instead of recursion: folders may be nested more deeply than Python's recursion limit.
         folders = [root]
         while folders:
             folder = folders.pop()
             try:
                 if is_beir_folder(folder):
-                    self._look_at(BeirDataset(folder).corpus_file)
+                    self._visit_entry(BeirDataset(folder).corpus_file)
                     continue
                 with os.scandir(folder) as entries:
                     ordered = sorted(entries, key=lambda entry: entry.name)
@@ -127,11 +127,11 @@ class _Walk:
                 elif entry.is_dir(follow_symlinks=False):
                     subfolders.append(folder / entry.name)
                 else:
-                    self._look_at(folder / entry.name)
+                    self._visit_entry(folder / entry.name)
             folders.extend(reversed(subfolders))
 
-    def _look_at(self, path: Path) -> None:
-        """Take a file of a folder, or say why not."""
+    def _visit_entry(self, path: Path) -> None:
+        """Add an entry of a folder, or record why it is skipped."""
         try:
             status = path.stat()
         except OSError as error:
@@ -140,17 +140,17 @@ class _Walk:
             return
         kind = irregular_kind(status.st_mode)
         if path.is_symlink() and not self._is_inside(path.resolve()):
-            what = "a folder elsewhere" if path.is_dir() else "a file outside the folder"
+            target = "a folder elsewhere" if path.is_dir() else "a file outside the folder"
             if path.is_dir() or path.suffix.lower() in MIME_TYPES:
-                self._skip(path, f"a link to {what}; name it on the command line to index it")
+                self._skip(path, f"a link to {target}; name it on the command line to index it")
         elif kind and not path.is_dir():
             self._skip(path, f"{kind}; only regular files are indexed")
         elif kind is None and path.suffix.lower() in MIME_TYPES:
-            self._take(path)
+            self._add(path)
         elif kind is None:
             logger.info("Passed over %s: a type that cannot be indexed", path)
 
-    def _take(self, path: Path) -> None:
+    def _add(self, path: Path) -> None:
         try:
             os.fspath(path).encode("utf-8")
         except UnicodeEncodeError:
@@ -158,8 +158,8 @@ class _Walk:
             self._listing.failed.append(f"{shown} has a name that is not UTF-8: rename the file")
             return
         real = path.resolve()
-        if real not in self._found or self._found[real] != real:
-            self._found[real] = real if path == real else self._found.get(real, path)
+        if real not in self._names or self._names[real] != real:
+            self._names[real] = real if path == real else self._names.get(real, path)
 
     def _is_inside(self, path: Path) -> bool:
         return any(path.is_relative_to(root) for root in self._listing.roots)

@@ -1,12 +1,12 @@
-"""Repair mojibake: text that was decoded with the wrong encoding somewhere, such as `â€¦` for an ellipsis."""
+"""Repair of mojibake: text that was once decoded with the wrong encoding, such as `â€¦` for an ellipsis."""
 
 from rerank_plugin.errors import MissingDependencyError
 
 
 class TextRepair:
     """
-    Repairs texts with ftfy, and counts how many it changed. Only the encoding is mended: quotation marks, ligatures,
-    widths and control characters stay as they are.
+    Repairs texts with ftfy, and counts how many it changed. Only the encoding is repaired: quotation marks, ligatures,
+    widths and control characters are not changed.
 
     :raises MissingDependencyError: If ftfy is not installed.
     """
@@ -34,7 +34,7 @@ class TextRepair:
         Repair a text.
 
         :param text: The text.
-        :returns: The repaired text, or the same.
+        :returns: The repaired text, or the text itself if it is correct.
         """
         fixed = self._fix(text, self._config)
         self.changed += fixed != text

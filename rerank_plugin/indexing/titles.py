@@ -1,13 +1,13 @@
-"""The title of a file: what its own markup calls it, or else its name."""
+"""The title in the markup of a file."""
 
 import codecs
 from itertools import pairwise
 
 from rerank_plugin.collections.lines import UTF8_BOM
 
-# A title stands at the top. Looking no further keeps the time that a file takes in proportion to what is indexed of it.
+# A title is at the top. Reading no further bounds the time spent on a large file.
 _HEAD_BYTES = 1 << 18
-_LONGEST_TITLE = 1000
+_MAX_TITLE_LENGTH = 1000
 
 
 def markdown_title(data: bytes) -> str:
@@ -19,13 +19,13 @@ def markdown_title(data: bytes) -> str:
     """
     from markdown_it import MarkdownIt
 
-    # Blocks alone first: parsing all of the text's links and emphasis would take most of the time.
+    # Parse blocks only: parsing all links and emphasis of the text would take most of the time.
     parser = MarkdownIt("commonmark").disable("inline")
     tokens = parser.parse(_head(data).decode("utf-8", errors="ignore"))
     for opening, inline in pairwise(tokens):
         if opening.type == "heading_open" and opening.tag == "h1" and opening.level == 0:
-            children = MarkdownIt("commonmark").parseInline(inline.content[:_LONGEST_TITLE])[0].children or []
-            title = _one_line(" ".join(part.content if part.type != "softbreak" else " " for part in children))
+            children = MarkdownIt("commonmark").parseInline(inline.content[:_MAX_TITLE_LENGTH])[0].children or []
+            title = _one_line(" ".join(child.content if child.type != "softbreak" else " " for child in children))
             if title:
                 return title
     return ""
@@ -47,9 +47,9 @@ def html_title(data: bytes) -> str:
         root = html.document_fromstring(head, parser=html.HTMLParser(encoding=_utf8(head)))
     except (etree.LxmlError, ValueError):
         return ""
-    # `*` in front: a <title> inside an <svg> names a picture.
+    # A <title> inside an <svg> is the title of an image.
     titles = root.xpath("//title[not(ancestor::svg)]")
-    return _one_line("".join(titles[0].itertext())[:_LONGEST_TITLE]) if titles else ""
+    return _one_line("".join(titles[0].itertext())[:_MAX_TITLE_LENGTH]) if titles else ""
 
 
 def _head(data: bytes) -> bytes:
@@ -57,9 +57,9 @@ def _head(data: bytes) -> bytes:
 
 
 def _utf8(head: bytes) -> str | None:
-    """Return the name of the encoding if the text is UTF-8; `None`: it is as the file declares."""
+    """Return "utf-8" if the text is valid UTF-8; `None` to use the encoding that the file declares."""
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # the cut may have fallen into a character
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # accepts a character that is cut off at the end
     except UnicodeDecodeError:
         return None
     return "utf-8"

@@ -1,4 +1,4 @@
-"""Pipelines: find a YAML file, check it and make the pipeline; and measure how long its components take (`timing`)."""
+"""Pipelines: finding, checking and building them from YAML files, and timing their components (`timing`)."""
 
 from rerank_plugin.pipelines.loading import (
     PACKAGED_MODEL,

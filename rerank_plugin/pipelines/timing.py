@@ -1,4 +1,4 @@
-"""How long each component of a pipeline takes, through Haystack's own tracing and without disturbing anybody else's."""
+"""Timing the components of a pipeline through Haystack's tracing, without interfering with a user's tracer."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ class Stopwatch:
     """
     Adds up the wall-clock time of each component.
 
-    :ivar milliseconds: Of the runs so far, by the name of the component.
+    :ivar milliseconds: Total time of the runs so far, by the name of the component.
     """
 
     def __init__(self) -> None:
@@ -29,8 +29,8 @@ class Stopwatch:
         self.milliseconds[name] = self.milliseconds.get(name, 0.0) + milliseconds
 
 
-# A context is a thread, or an asyncio task: each call times its own pipeline, whatever runs beside it. Haystack hands the
-# context on to the threads in which it runs components.
+# The context is that of a thread or an asyncio task, so that concurrent calls time only their own pipelines. Haystack
+# copies the context to the threads in which it runs components.
 _running: ContextVar[Stopwatch | None] = ContextVar("running", default=None)
 _lock = threading.Lock()
 _users = 0
@@ -38,9 +38,9 @@ _users = 0
 
 class TimingTracer(Tracer):
     """
-    Times components for the stopwatch of the current context, and hands everything on to the tracer that was there.
+    Times components for the stopwatch of the current context, and delegates to the original tracer.
 
-    :param inner: The user's tracer, or Haystack's empty one.
+    :param inner: The user's tracer, or Haystack's null tracer.
     """
 
     def __init__(self, inner: Tracer) -> None:
@@ -50,7 +50,7 @@ class TimingTracer(Tracer):
     def trace(
         self, operation_name: str, tags: dict[str, Any] | None = None, parent_span: Span | None = None
     ) -> Iterator[Span]:
-        """Trace with the inner tracer; time the span where it is the run of a component."""
+        """Trace with the inner tracer; time the span if it is the run of a component."""
         watch = _running.get() if operation_name == COMPONENT_RUN else None
         with self.inner.trace(operation_name, tags=tags, parent_span=parent_span) as span:
             began = time.perf_counter()
@@ -68,10 +68,10 @@ class TimingTracer(Tracer):
 @contextmanager
 def stopwatch() -> Iterator[Stopwatch]:
     """
-    Time the components of the pipelines that run inside the `with`, in this thread or asyncio task.
+    Time the components of the pipelines that run inside the `with` block, in this thread or asyncio task.
 
-    While any stopwatch runs, Haystack's tracer is wrapped: whoever traces goes on tracing, also with a tracer that is
-    enabled meanwhile. The last stopwatch to end takes the wrapping off.
+    While any stopwatch runs, Haystack's tracer is wrapped: existing tracing continues, and a tracer enabled meanwhile stays
+    enabled. The last stopwatch to end removes the wrapper.
 
     :returns: The stopwatch; read its `milliseconds` afterwards.
     """

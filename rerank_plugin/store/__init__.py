@@ -1,4 +1,4 @@
-"""HybridDocumentStore: SQLite holds the documents, FAISS and a keyword index are derived from it."""
+"""HybridDocumentStore: documents in SQLite, with a FAISS index and a keyword index derived from them."""
 
 from rerank_plugin.store.document_store import HybridDocumentStore
 

@@ -1,4 +1,4 @@
-"""What the indexes that are derived from the database have in common."""
+"""The interface and the errors shared by the indexes derived from the database."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -19,29 +19,29 @@ class Hit(NamedTuple):
 
 
 class DamagedIndexError(StoreError):
-    """The library behind a derived index failed on the index; a fresh one has to be built."""
+    """The library behind a derived index failed on its files; the index must be rebuilt."""
 
 
 class DerivedIndex(Protocol):
-    """An index that can be built again from the database at any time."""
+    """An index that can be rebuilt from the database at any time."""
 
     def sync(self, database: Database) -> None:
         """
-        Replay what was written since the last call.
+        Replay the changes made since the last call.
 
-        :param database: The source of truth.
-        :raises StoreError: If the files of the index cannot be read or written at the moment.
+        :param database: The source-of-truth database.
+        :raises StoreError: If the files of the index cannot currently be read or written.
         """
 
     def reset(self) -> None:
-        """Forget everything, also what is on disk; the next `sync` starts from nothing."""
+        """Discard the index, in memory and on disk; the next `sync` rebuilds it."""
 
     def search(self, query: Any, limit: int, allowed: Rows | None) -> list[Hit]:
         """
         Return the best rows.
 
-        :param query: A text, or a vector.
-        :param limit: How many; fewer come back only if no more match.
+        :param query: A keyword query, or a vector.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned, in ascending order; None for all.
         :returns: Hits, best first.
         :raises DamagedIndexError: If the index is damaged.

@@ -1,9 +1,9 @@
 """
-The files of a derived index: where they stand, which of them count, and whether they are still as they were written.
+The files of a derived index: where they are, which generation is current, and whether they are intact.
 
-A folder holds `state.json` and subfolders, the generations. A generation is filled first; then the state is replaced in one
-step and names it, so that a crash in between leaves the generation before. Every generation carries a marker, and only
-what carries one, or is named by a state of ours, is ever deleted.
+A folder holds `state.json` and one subfolder per generation. A new generation is written completely before `state.json`,
+replaced atomically, names it; a crash in between leaves the previous generation current. Every generation contains a
+marker file, and only folders with a marker, or named by one of our states, are ever deleted.
 """
 
 import json
@@ -40,7 +40,7 @@ class DerivedFiles:
 
     def __init__(self, folder: Path, what: str, format_version: int) -> None:
         """
-        Name a folder; nothing is read or made.
+        Nothing is read or created yet.
 
         :param folder: The folder.
         :param what: What it holds, for messages: "the keyword index".
@@ -53,7 +53,7 @@ class DerivedFiles:
 
     @property
     def can_be_written(self) -> bool:
-        """Whether files can be made in the folder, or the folder itself where it is missing."""
+        """Whether files can be created in the folder, or the folder itself if it does not exist."""
         place = self.folder
         while not place.exists() and place != place.parent:
             place = place.parent
@@ -61,11 +61,11 @@ class DerivedFiles:
 
     def read_state(self) -> dict[str, Any] | None:
         """
-        Return the state that `publish` wrote last; None if there is none, or one of an earlier format.
+        Return the state last written by `publish`; None if there is none, or only one of an earlier format.
 
         :raises IndexFormatError: If a newer version wrote it.
-        :raises DamagedIndexError: If it is not what was written.
-        :raises StoreError: If it cannot be read at the moment.
+        :raises DamagedIndexError: If it is damaged.
+        :raises StoreError: If it cannot currently be read.
         """
         path = self.folder / STATE
         try:
@@ -85,15 +85,15 @@ class DerivedFiles:
             return None
         checksum = state.pop("checksum", None)
         if checksum != _checksum(state):
-            raise DamagedIndexError(f"{path} is not as it was written")
+            raise DamagedIndexError(f"{path} is damaged: its checksum differs")
         return dict(state)
 
     def usable_state(self, database: Database) -> dict[str, Any] | None:
         """
-        Return the state, if what it names was derived from this database and can be replayed from.
+        Return the state, if its generation was derived from this database and can be brought up to date by a replay.
 
-        :param database: The source of truth.
-        :returns: None if there is nothing to go on from: another index, or a change of another history.
+        :param database: The source-of-truth database.
+        :returns: None if the index must be rebuilt: it belongs to another index, or its change is not in the changelog.
         :raises StoreError: As `read_state`.
         """
         state = self.read_state()
@@ -103,26 +103,26 @@ class DerivedFiles:
 
     def verify(self, files: Mapping[Path, int]) -> None:
         """
-        Check that files hold what was written. A file is read once, and again only after it has changed.
+        Check the checksums of files. A file is read once, and again only after it has changed.
 
-        It costs about a second for each gigabyte: 0.1 s for the keywords of a million passages.
+        This takes about a second per gigabyte: 0.1 s for the keyword index of a million passages.
 
         :param files: Paths, and the CRC-32 of their contents.
-        :raises DamagedIndexError: If a file is missing or holds something else.
-        :raises StoreError: If one cannot be read at the moment.
+        :raises DamagedIndexError: If a file is missing or its checksum differs.
+        :raises StoreError: If a file cannot currently be read.
         """
         for path, expected in files.items():
             if self.checksum_of(path) != expected:
-                raise DamagedIndexError(f"{path} is not as it was written")
+                raise DamagedIndexError(f"{path} is damaged: its checksum differs")
 
     def checksum_of(self, path: Path, *, without: int = 0) -> int:
         """
         Return the CRC-32 of a file.
 
         :param path: The file.
-        :param without: So many bytes at the end are left out.
+        :param without: Number of bytes at the end to leave out.
         :raises DamagedIndexError: If the file is missing or cannot be read.
-        :raises StoreError: If it cannot be read at the moment.
+        :raises StoreError: If it cannot currently be read, for a reason outside the index.
         """
         try:
             stat = path.stat()
@@ -136,19 +136,19 @@ class DerivedFiles:
         return known[1]
 
     def distrust(self) -> None:
-        """Read every file again at the next `verify`."""
+        """Forget all verified checksums, so that the next `verify` reads every file again."""
         self._verified.clear()
 
     def refuse_environment(self, error: BaseException) -> None:
         """
-        Raise what an error means, if it says something about the machine and nothing about the files.
+        Raise a StoreError if an error was caused by the environment and not by the files; otherwise return.
 
-        :param error: What a library raised.
-        :raises StoreError: If there are too many open files, no room, or no permission: the index is left as it is.
+        :param error: The error raised by a library.
+        :raises StoreError: On too many open files, a full disk or missing permission; the index is left unchanged.
         """
         remedy = environment_failure(error)
         if remedy is not None:
-            raise StoreError(f"{self.what} in {self.folder} cannot be used now ({error}): {remedy}") from error
+            raise StoreError(f"{self.what} in {self.folder} cannot currently be used ({error}): {remedy}") from error
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -178,9 +178,9 @@ class DerivedFiles:
 
     def new_generation(self, database: Database) -> Path:
         """
-        Make an empty generation with its marker; belongs into `building`.
+        Create an empty generation with its marker. Call inside `building`.
 
-        :param database: What it will be derived from.
+        :param database: The database it will be derived from.
         """
         folder = self.folder / f"{_GENERATION}{uuid.uuid4().hex[:12]}"
         folder.mkdir()
@@ -190,12 +190,12 @@ class DerivedFiles:
 
     def publish(self, generation: str, database: Database, counter: int, state: Mapping[str, Any]) -> None:
         """
-        Make a generation the present one, or say that it has got further.
+        Make a generation the current one, or update the change counter of the current one.
 
         :param generation: Its name.
         :param database: The database that it was derived from.
         :param counter: Number of the change up to which it is complete.
-        :param state: What else has to be known about it.
+        :param state: Further values to store with it.
         """
         derived_from = {"index_id": database.settings.index_id, "counter": counter}
         content = {"format": self._format, "generation": generation, **derived_from, **state}
@@ -204,11 +204,11 @@ class DerivedFiles:
 
     def remove_others(self, generation: str | None) -> None:
         """
-        Delete the generations but one; belongs into `building`.
+        Delete all generations but one. Call inside `building`.
 
-        What another process still has open stays where the system forbids deleting it; the next run does it.
+        Where the system forbids deleting files that another process has open, they stay until the next run.
 
-        :param generation: The one that stays.
+        :param generation: The generation to keep.
         """
         for folder in self._generations():
             if folder.name != generation:
@@ -216,9 +216,9 @@ class DerivedFiles:
 
     def discard(self, generation: str | None) -> None:
         """
-        Delete a damaged generation, unless another one has taken its place; the next opening builds a new one.
+        Delete a damaged generation, unless another one has replaced it; the next `sync` builds a new one.
 
-        :param generation: What `named` returned before the damage was found.
+        :param generation: What `named` returned before the damage was detected.
         """
         with suppress(OSError, StoreError), self.building():
             if self.named() == generation:
@@ -237,7 +237,7 @@ class DerivedFiles:
         return None
 
     def _generations(self) -> list[Path]:
-        """Return the subfolders that are ours."""
+        """Return the subfolders that this package created."""
         if not self.folder.is_dir():
             return []
         named = self.named()
@@ -246,14 +246,14 @@ class DerivedFiles:
 
     def _check_ours(self) -> None:
         """
-        Check that the folder is empty, or that we made it.
+        Check that the folder is empty, or was created by this package.
 
-        :raises StoreError: If it holds something else: nothing in it is touched.
+        :raises StoreError: If it holds other files; none of them is touched.
         """
         try:
             names = sorted(entry.name for entry in self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
-            return  # what is wrong with a file of that name is said when the folder is made
+            return  # a file of that name is reported when the folder is created
         except OSError as error:
             self.refuse_environment(error)
             raise StoreError(f"{self.folder} cannot be read: {error}") from error
@@ -267,7 +267,7 @@ class DerivedFiles:
             )
 
     def _is_empty_generation(self, name: str) -> bool:
-        """Whether it is what a process left that was killed before it could write the marker."""
+        """Whether a subfolder was left by a process that was killed before it wrote the marker."""
         folder = self.folder / name
         return name.startswith(_GENERATION) and folder.is_dir() and all(e.name == MARKER for e in folder.iterdir())
 

@@ -1,4 +1,4 @@
-"""HybridDocumentStore: the Haystack face of an index."""
+"""HybridDocumentStore: an index as a Haystack document store."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,34 +35,36 @@ class HybridDocumentStore(IndexState, MetadataQueries):
     """
     Documents, a keyword index and a vector index in one folder, or in memory.
 
-    SQLite holds the documents; a write is on the disk when `write_documents` returns. FAISS (vectors) and tantivy or
-    rank-bm25 (keywords) are derived from it, and are caught up before a search. Filters are exact and come before the
-    search. Several stores, threads and processes may use one folder at a time; writers wait for each other.
+    SQLite holds the documents; a write is durable when `write_documents` returns. The vector index (FAISS) and the keyword
+    index (tantivy or rank-bm25) are derived from it and brought up to date before each search. Filters are exact and are
+    applied before the search. Several stores, threads and processes may share one folder; writers wait for each other.
 
     Close a store when it is no longer used, or use it in a `with` block; a later call opens it again. A process may fork
-    between two calls: both processes can go on with the store. A fork waits for calls that other threads have begun.
+    between two calls, and parent and child can both continue to use the store. A fork waits for calls in other threads.
 
-    Every method that reads or writes documents has an async twin, with `_async` behind its name.
+    Every method that reads or writes documents has an async version, whose name ends in `_async`.
 
-    Meta is kept as JSON: tuples come back as lists. Embeddings come back as they were given, whatever the similarity.
+    Meta is stored as JSON, so tuples are returned as lists. Embeddings are returned as given, whatever the similarity.
 
-    :param path: Folder of the index; made by the first write. Reading a folder that does not exist shows no documents.
+    :param path: Folder of the index; created by the first write. A folder that does not exist reads as an empty index.
         `None`: in memory.
     :param embedding_dim: Length of the vectors. `None`: that of the first vector written.
-    :param similarity: `cosine`, `dot_product` or `l2`. `None`: as the index says, `cosine` for a new one.
-    :param vector_index: `flat` compares every vector. `hnsw` and `ivf` look at likely ones, with `_sq8` at a quarter of the
-        memory; the scores are exact all the same. `auto`: flat up to 100,000 vectors, `ivf_sq8` beyond.
-    :param keyword_engine: `tantivy` (incremental, on disk) or `rank_bm25` (plain Python, in memory). `None`: as the
-        index says, `tantivy` for a new one.
+    :param similarity: `cosine`, `dot_product` or `l2`. `None`: that of the existing index, `cosine` for a new one.
+    :param vector_index: `flat` compares every vector. `hnsw` and `ivf` are approximate and compare only candidates, with
+        `_sq8` in a quarter of the memory; scores are exact in every case. `auto`: `flat` up to 100,000 vectors, `ivf_sq8`
+        beyond.
+    :param keyword_engine: `tantivy` (incremental, on disk) or `rank_bm25` (pure Python, in memory). `None`: that of the
+        existing index, `tantivy` for a new one.
     :param language: Language of the texts, for stemming: `en`, `ru`, `de` or another with a Snowball stemmer
-        (`analysis.STEMMERS`), or `simple` for none. `None`: as the index says, `en` for a new one.
-    :param search_fields: What keyword search looks at, with weights: `{"title": 3, "authors": 2, "content": 1}`. A word in a
-        field of weight 3 counts as three (BM25F). `None`: as the index says, `{"title": 1, "content": 1}` for a new one.
-    :param bm25_parameters: `{"k1": 1.2, "b": 0.75}` or other values; only the engine `rank_bm25` can compute with others.
-    :param stop_words: Leave function words out of the keyword index; only `en` and `ru` have them. `None`: as the index
-        says, `False` for a new one.
-    :raises InvalidValueError: If a value is none of these. If an existing index was built with another `embedding_dim`,
-        `similarity`, `language`, `stop_words` or `search_fields` than was asked for, its first use raises StoreError.
+        (`analysis.STEMMERS`), or `simple` for none. `None`: that of the existing index, `en` for a new one.
+    :param search_fields: The fields that keyword search covers, with weights: `{"title": 3, "authors": 2, "content": 1}`. A
+        word in a field of weight 3 counts as three (BM25F). `None`: those of the existing index, or for a new one
+        `{"title": 1, "content": 1}`.
+    :param bm25_parameters: `{"k1": 1.2, "b": 0.75}` or other values; other values need the engine `rank_bm25`.
+    :param stop_words: Leave function words out of the keyword index; available for `en` and `ru` only. `None`: as in the
+        existing index, `False` for a new one.
+    :raises InvalidValueError: If a value is not one of these. If an existing index was built with another `embedding_dim`,
+        `similarity`, `language`, `stop_words` or `search_fields` than requested, its first use raises StoreError.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an index, each with a default
@@ -93,7 +95,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         self._session = Session(path, asked, vector_index, BM25Parameters.of(bm25_parameters))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the store as a dictionary, as a pipeline's YAML keeps it."""
+        """Return the store as a dictionary, for pipeline YAML."""
         return default_to_dict(
             self,
             path=None if self.path is None else str(self.path),
@@ -123,23 +125,23 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
     def filter_documents(self, filters: Filters | None = None) -> list[Document]:
         """
-        Return the documents that match, with their embeddings, in the order in which they were first written.
+        Return the matching documents, with their embeddings, in the order in which they were first written.
 
         :param filters: Haystack filters; `None` or empty for all documents.
-        :raises FilterError: If the filters are malformed, or compare what cannot be compared.
+        :raises FilterError: If the filters are malformed, or compare values that cannot be compared.
         """
         with self._session.reading() as handle, handle.database.snapshot():
             return [document for _, document in handle.database.documents.read(_rows(handle, filters))]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """
-        Write documents: all of them or, if one is refused, none.
+        Write documents: all of them or, if one is invalid, none.
 
-        :param documents: The documents; those without content or without embedding are fine.
-        :param policy: What to do with a document whose id exists. `NONE` is `FAIL`.
-        :returns: How many were written; with `OVERWRITE` always the number of documents given.
-        :raises InvalidValueError: If they are no Documents, an embedding has another length than those in the index or
-            holds NaN or infinity, or meta is no JSON.
+        :param documents: The documents; content and embedding are optional.
+        :param policy: What to do with a document whose id already exists. `NONE` means `FAIL`.
+        :returns: Number of documents written; with `OVERWRITE` always the number of documents given.
+        :raises InvalidValueError: If an item is not a Document, an embedding differs in length from those in the index or
+            contains NaN or infinity, or meta is not JSON-serialisable.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         :raises StoreError: If the index is damaged or cannot be written.
         """
@@ -151,20 +153,20 @@ class HybridDocumentStore(IndexState, MetadataQueries):
             fields = _search_fields(handle)
         batch = Batch(given, self.embedding_dim, fields)
         with self._session.writing(create=True) as handle:
-            # Another process may have made the index meanwhile, and set it to others.
+            # Another process may meanwhile have created the index with other search fields.
             if _search_fields(handle) != batch.search_fields:
                 batch = Batch(given, self.embedding_dim, _search_fields(handle))
             return batch.store(handle.database, policy)
 
     def delete_documents(self, document_ids: list[str]) -> None:
         """
-        Delete documents; ids that do not exist are passed over.
+        Delete documents; ids that do not exist are ignored.
 
         :param document_ids: Their ids.
-        :raises InvalidValueError: If it is a text: a single id belongs into a list, too.
+        :raises InvalidValueError: If it is a string: a single id must be in a list, too.
         """
         if isinstance(document_ids, str):
-            raise InvalidValueError(f"document_ids must be a list of ids, got the text {document_ids!r}")
+            raise InvalidValueError(f"document_ids must be a list of ids, got the string {document_ids!r}")
         with self._session.writing() as handle:
             documents = handle.database.documents
             documents.delete(list(documents.rows_of(list(document_ids)).values()))
@@ -176,13 +178,13 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
     def delete_by_filter(self, filters: Filters) -> int:
         """
-        Delete the documents that match.
+        Delete the matching documents.
 
         :param filters: Haystack filters.
-        :returns: How many were deleted.
+        :returns: Number of deleted documents.
         :raises FilterError: If the filters are malformed or empty.
         """
-        _refuse_empty(filters, "delete_all_documents() deletes every document")
+        _refuse_empty(filters, "use delete_all_documents() to delete every document")
         with self._session.writing() as handle:
             rows = _rows(handle, filters) or []
             handle.database.documents.delete(rows)
@@ -190,16 +192,16 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
     def update_by_filter(self, filters: Filters, meta: dict[str, Any]) -> int:
         """
-        Merge values into the meta of the documents that match.
+        Merge values into the meta of the matching documents.
 
         :param filters: Haystack filters.
-        :param meta: The values; fields that are not named stay as they are.
-        :returns: How many documents were changed.
+        :param meta: The values; other fields stay unchanged.
+        :returns: Number of updated documents.
         :raises FilterError: If the filters are malformed or empty.
-        :raises InvalidValueError: If meta is no JSON.
+        :raises InvalidValueError: If meta is not JSON-serialisable.
         """
-        _refuse_empty(filters, "name the documents to change")
-        encode_meta(meta, "(all that match)")
+        _refuse_empty(filters, "filter for the documents to update")
+        encode_meta(meta, "(every match)")
         with self._session.writing() as handle:
             documents, fields = handle.database.documents, _search_fields(handle)
             matching = documents.read(_rows(handle, filters), embeddings=False)
@@ -210,7 +212,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
     def count_documents_by_filter(self, filters: Filters) -> int:
         """
-        Return how many documents match.
+        Return the number of matching documents.
 
         :param filters: Haystack filters; empty for all documents.
         """
@@ -229,17 +231,17 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         scale_score: bool = False,
     ) -> list[Document]:
         """
-        Return the documents that suit the words of a query best, by BM25 over the `search_fields`: title and content.
+        Return the documents that match the words of a query best, by BM25 over the `search_fields` (title and content).
 
         :param query: Any text; no character in it has a special meaning, unless `operators` is set.
-        :param filters: Only documents that match come back.
-        :param top_k: How many; as many come back if so many match and hold a word of the query.
-        :param operators: Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded. No text is an
-            error.
-        :param highlights: Write into `meta["highlights"]` where the words of the query stand in the content, as a list of
-            `[first position, position after the last]`.
-        :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
-        :returns: New documents without embeddings, best first, equal scores by id.
+        :param filters: Only matching documents are returned.
+        :param top_k: Number of documents; fewer only if fewer match the filters and contain a word of the query.
+        :param operators: Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded. Every text is
+            a valid query.
+        :param highlights: Store the positions of the query's words in the content in `meta["highlights"]`, as a list of
+            `[start, end]` (end exclusive).
+        :param scale_score: Scale the scores to between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
+        :returns: New documents without embeddings, best first; equal scores are ordered by id.
         :raises InvalidValueError: If the query is empty or `top_k` is less than 1.
         """
         check_count("top_k", top_k)
@@ -270,13 +272,13 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         Return the documents with the most similar embeddings.
 
         :param query_embedding: The embedding of the query.
-        :param filters: Only documents that match come back.
-        :param top_k: How many; as many come back if so many match and have an embedding.
-        :param scale_score: Bring the scores between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
-        :param return_embedding: Whether the documents come with their embeddings.
-        :returns: New documents, best first, equal scores by id. The score is the cosine, the dot product, or
+        :param filters: Only matching documents are returned.
+        :param top_k: Number of documents; fewer only if fewer match the filters and have an embedding.
+        :param scale_score: Scale the scores to between 0 and 1, as Haystack's InMemoryDocumentStore does (see `scaling`).
+        :param return_embedding: Whether to return the documents with their embeddings.
+        :returns: New documents, best first; equal scores are ordered by id. The score is the cosine, the dot product, or
             1 / (1 + squared distance) with similarity `l2`.
-        :raises InvalidValueError: If the embedding has another length than those in the index or holds NaN or infinity,
+        :raises InvalidValueError: If the embedding differs in length from those in the index or contains NaN or infinity,
             or `top_k` is less than 1.
         """
         check_count("top_k", top_k)
@@ -309,7 +311,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
 
 
 def _rows(handle: Handle, filters: Filters | None) -> list[int] | None:
-    """Return the rows that match, None for all."""
+    """Return the matching rows, None for all."""
     return None if filters is None or filters == {} else handle.database.documents.matching(RowFilter(filters)).tolist()
 
 

@@ -17,8 +17,8 @@ _REMEDIES = {
         (errno.EMFILE, errno.ENFILE),
         "this process has too many open files: raise its limit (`ulimit -n`), or close stores that are not in use",
     ),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on the disk"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "give this user the right to read and write the folder and its files"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free disk space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give this user permission to read and write the folder and its files"),
     errno.EROFS: "the file system is read-only: open the index once where it can be written",
     errno.EFBIG: "files may not grow further: raise the limit (`ulimit -f`)",
     errno.ENOMEM: "there is not enough memory: close other programs",
@@ -46,7 +46,7 @@ def environment_failure(error: BaseException) -> str | None:
 
 def explain(error: sqlite3.Error | OSError) -> str:
     """
-    Return the end of a sentence that begins with the index.
+    Return the explanation of an error, as the end of a sentence whose subject is the index.
 
     :param error: What SQLite or the system raised for the database.
     """

@@ -1,13 +1,13 @@
 """
-Nothing that is open crosses a fork.
+Closes open files before a fork, so that no child process inherits them.
 
-SQLite keeps the locks that a process holds in the memory of that process. A forked child would inherit this memory but not
-the locks: it would write without any, and another process would delete the write-ahead log under it. So the files are
-closed before a fork, and parent and child open them again when they next need them. A fork waits for calls that are under
-way in other threads, so that a child never inherits a lock which a thread of its parent holds.
+SQLite records the locks of a process in that process's memory. A forked child would inherit this memory but not the locks:
+it would write without holding any, and another process would delete the write-ahead log in use. Therefore the files are
+closed before a fork, and parent and child reopen them when they next need them. A fork waits for running calls in other
+threads, so that a child never inherits a lock held by a thread of its parent.
 
-`subprocess` and `os.posix_spawn` start another program at once, for which SQLite's files are closed anyway: they do not
-come by here.
+`subprocess` and `os.posix_spawn` execute another program, in which SQLite's files are closed anyway; they do not run these
+fork handlers.
 """
 
 import os
@@ -28,34 +28,34 @@ _PATIENCE_SECONDS = 30.0
 
 
 class Forkable(Protocol):
-    """Something with open files; whoever uses it holds `lock`."""
+    """An object with open files; every use holds its `lock`."""
 
     lock: "threading.RLock"
-    # How many uses are under way in the thread that holds the lock.
+    # Number of nested uses by the thread that holds the lock.
     uses: int
 
     def suspend(self) -> None:
-        """Close the files, until the next use."""
+        """Close the files until the next use."""
 
     def abandon(self) -> None:
-        """In a child process: never touch what the parent has open."""
+        """Called in a child process: give up the parent's open files without closing them."""
 
 
 class _Fork(threading.local):
-    """What this thread did before it forks."""
+    """The locks and objects that this thread secured for the fork in progress."""
 
     held: "Sequence[threading.Lock | threading.RLock]" = ()
     at_rest: Sequence[Forkable] = ()
 
 
 class Forks:
-    """What has to be at rest when this process forks."""
+    """The objects that must not be in use when this process forks."""
 
     def __init__(self) -> None:
-        """Begin without anything."""
-        # Whoever opens or gives back an index holds `guard`. Nobody waits for it who holds the lock of a Forkable.
+        """Register the fork handlers."""
+        # Held while an index is opened or released. Lock order: never wait for it while holding the lock of a Forkable.
         self.guard = threading.RLock()
-        # Locks are not fair: without a turnstile, busy threads could keep a fork waiting for ever.
+        # Locks are not fair: without a turnstile, busy threads could starve a fork.
         self._turnstile = threading.Lock()
         self._members: weakref.WeakSet[Forkable] = weakref.WeakSet()
         self._fork = _Fork()
@@ -64,22 +64,22 @@ class Forks:
 
     def add(self, member: Forkable) -> None:
         """
-        Let a fork wait for the uses of something.
+        Make forks wait for the uses of an object.
 
-        :param member: The thing; forgotten when nobody else has it any longer.
+        :param member: The object; held by a weak reference.
         """
         self._members.add(member)
 
     @contextmanager
     def use(self, member: Forkable) -> Iterator[None]:
         """
-        Have something for this thread alone.
+        Hold the exclusive use of an object.
 
-        :param member: What was added before.
+        :param member: An object passed to `add`.
         """
         with self._turnstile:
-            pass  # a fork that is waiting goes first
-        lock = member.lock  # a child gets another
+            pass  # a waiting fork goes first
+        lock = member.lock  # replaced in a child process
         with lock:
             member.uses += 1
             try:
@@ -104,7 +104,7 @@ class Forks:
         for member in list(self._members):
             # A signal handler that forks may have interrupted a use by its own thread.
             if take(member.lock) and not member.uses:
-                # What cannot be closed is abandoned by the child; the fork itself cannot be called off.
+                # An object that cannot be closed is abandoned by the child: a fork handler cannot cancel the fork.
                 with suppress(Exception):
                     member.suspend()
                     at_rest.append(member)
@@ -115,14 +115,14 @@ class Forks:
         self._fork.held = self._fork.at_rest = ()
 
     def _in_child(self) -> None:
-        # Not even the locks cross: where other threads wait for one, the state of its copy is not defined.
+        # Replace the locks as well: the copy of a lock that other threads wait for is in an undefined state.
         self.guard, self._turnstile = threading.RLock(), threading.Lock()
         for member in list(self._members):
             member.lock = threading.RLock()
             if not any(member is each for each in self._fork.at_rest):
                 member.abandon()
         self._fork.held = self._fork.at_rest = ()
-        # The threads of OpenMP do not cross either, and whoever started them would wait for them for ever.
+        # OpenMP's threads do not exist in the child, and a parallel region would wait for them for ever.
         set_threads = getattr(sys.modules.get("faiss"), "omp_set_num_threads", None)
         if set_threads is not None:
             set_threads(1)

@@ -1,4 +1,4 @@
-"""Open indexes, shared inside a process: two retrievers in one pipeline make two stores on one folder."""
+"""Open indexes, shared within a process: two retrievers in one pipeline create two stores on one folder."""
 
 import threading
 from collections import deque
@@ -22,7 +22,7 @@ class Handle:
 
     def __init__(self, folder: Path | None, settings: Settings) -> None:
         """
-        Open an index, and make it if there is none.
+        Open an index, creating it if there is none.
 
         :param folder: Its folder, which exists; None for an index in memory.
         :param settings: Settings for a new index.
@@ -80,9 +80,9 @@ class Handle:
     @contextmanager
     def use(self) -> Iterator[bool]:
         """
-        Have the handle for this thread alone.
+        Hold the exclusive use of the handle.
 
-        :returns: Whether the index can be used: it was not closed by another thread meanwhile, nor replaced.
+        :returns: Whether the index is usable: another thread has not closed it meanwhile, nor was it replaced.
         """
         try:
             with FORKS.use(self):
@@ -92,11 +92,11 @@ class Handle:
                 _registry.close_unused(wait=False)
 
     def suspend(self) -> None:
-        """Close the files, until the next use."""
+        """Close the files until the next use."""
         self.database.suspend()
 
     def abandon(self) -> None:
-        """In a child process: never touch what the parent has open."""
+        """Called in a child process: give up the parent's open files without closing them."""
         self.database.connection.abandon()
 
     def close(self) -> None:
@@ -111,13 +111,13 @@ class _Registry:
     def __init__(self) -> None:
         self._handles: dict[Path, Handle] = {}
         self._unused: deque[Handle] = deque()
-        # Given back by the garbage collector, which may run in the middle of anything: it must neither wait nor interfere.
+        # Released by the garbage collector, which may interrupt any code: a finaliser must neither wait nor change state.
         self._dropped: deque[Handle] = deque()
         self._is_open = False
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Keep other threads from opening indexes and giving them back; belongs around `get` and `release`."""
+        """Keep other threads from opening or releasing indexes. Required around `get` and `release`."""
         with FORKS.guard:
             was_open, self._is_open = self._is_open, True
             try:
@@ -148,7 +148,7 @@ class _Registry:
         self._dropped.append(handle)
         guard = FORKS.guard
         if not guard.acquire(blocking=False):
-            return  # whoever has it releases what was dropped
+            return  # the holder of the guard releases the dropped handles
         try:
             if not self._is_open:
                 self._release_dropped()
@@ -165,7 +165,7 @@ class _Registry:
             try:
                 handle = self._unused.popleft()
             except IndexError:
-                return  # another thread was faster
+                return  # another thread closed it
             lock = handle.lock
             if not lock.acquire(blocking=wait):
                 self._unused.append(handle)
@@ -185,30 +185,30 @@ opening = _registry.open
 
 def acquire(folder: Path, settings: Settings, *, create: bool) -> Handle | None:
     """
-    Return the handle of a folder; every call needs a `release` or a `drop`. Belongs into `opening`.
+    Return the handle of a folder; every call needs a `release` or a `drop`. Call inside `opening`.
 
     :param folder: The folder.
     :param settings: Settings for a new index.
-    :param create: Whether to make the index if there is none.
-    :returns: None if there is no index and none was asked for.
-    :raises StoreError: If the folder cannot hold an index, or holds something else.
+    :param create: Whether to create the index if there is none.
+    :returns: None if there is no index and `create` is False.
+    :raises StoreError: If the folder cannot hold an index, or holds other files.
     """
     return _registry.get(folder, settings) if find_index(folder, create=create) else None
 
 
 def release(handle: Handle) -> None:
     """
-    Give a handle back; the last one to do so closes it. Belongs into `opening`.
+    Release a handle; the last release closes it. Call inside `opening`.
 
-    :param handle: What `acquire` returned.
+    :param handle: The handle that `acquire` returned.
     """
     _registry.release(handle)
 
 
 def drop(handle: Handle) -> None:
     """
-    Give a handle back from the garbage collector: the same as `release`, without waiting.
+    Release a handle from the garbage collector: like `release`, but without waiting.
 
-    :param handle: What `acquire` returned.
+    :param handle: The handle that `acquire` returned.
     """
     _registry.drop(handle)

@@ -1,4 +1,4 @@
-"""What a store can tell and do about its index as a whole: settings, revision, backup, compaction, closing."""
+"""The methods of a store that concern its index as a whole: settings, revision, backup, compaction, closing."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -12,13 +12,13 @@ from rerank_plugin.store.session import Session
 
 
 class IndexState:
-    """The methods of a store that are about its index, and not about documents."""
+    """The methods of a store that concern its index rather than single documents."""
 
     _session: Session
 
     def warm_up(self, *, keywords: bool = True, vectors: bool = True) -> None:
         """
-        Catch the derived indexes up now rather than at the first query; cheap if nothing was written since.
+        Bring the derived indexes up to date now rather than at the first query; cheap if nothing has changed.
 
         :param keywords: Whether keyword search will be used.
         :param vectors: Whether vector search will be used.
@@ -30,7 +30,7 @@ class IndexState:
                 self._session.vectors(handle).sync(handle.database)
 
     def settings(self) -> dict[str, Any]:
-        """Return what the index is set to, by the names of this class's parameters."""
+        """Return the settings of the index, under the names of this class's parameters."""
         with self._session.reading() as handle:
             stored = handle.database.settings.read()
             return {**asdict(stored), "search_fields": stored.search_fields and dict(stored.search_fields.weights)}
@@ -47,10 +47,10 @@ class IndexState:
 
     def describe_vectors(self) -> dict[str, Any]:
         """
-        Say how vectors are searched.
+        Describe how vectors are searched.
 
-        :returns: `kind` of the vector index and the `reason` for it, number of `vectors`, and how many of them are in the
-            `trained` index (the rest is compared one by one until there are enough of them).
+        :returns: The `kind` of vector index and the `reason` for it, the number of `vectors`, and how many of them are in
+            the `trained` index (the others are compared one by one until there are enough to extend it).
         """
         with self._session.reading() as handle:
             vectors = self._session.vectors(handle)
@@ -59,11 +59,11 @@ class IndexState:
 
     def recall(self, top_k: int = 10, queries: int = 100) -> float | None:
         """
-        Measure how many of the truly nearest vectors a search finds, for a sample of the stored vectors.
+        Measure the recall@k of vector search against exact search, with stored vectors as queries.
 
-        :param top_k: Hits that are compared.
-        :param queries: Size of the sample.
-        :returns: A share from 0 to 1, 1 for an exact index; None if there are no vectors.
+        :param top_k: Number of nearest neighbours per query.
+        :param queries: Number of stored vectors to sample.
+        :returns: The recall from 0 to 1, 1 for an exact index; None if there are no vectors.
         :raises InvalidValueError: If `top_k` is less than 1.
         """
         check_count("top_k", top_k)
@@ -75,34 +75,34 @@ class IndexState:
 
     @property
     def indexed_files(self) -> IndexedFiles:
-        """Which files `rerank index` has read into this store, and how far."""
+        """The files that `rerank index` has read into this store, and how far it got in each."""
         return IndexedFiles(self._session)
 
     def backup(self, path: str | Path) -> None:
         """
-        Copy the index into another folder, as it is at this moment; others may go on reading and writing.
+        Copy the index as of this moment into another folder; other users may keep reading and writing.
 
         The copy holds the documents and settings. Its keyword and vector index are built when it is first searched.
 
         :param path: A folder that does not exist, or is empty.
-        :raises StoreError: If the folder holds something, or cannot be written.
+        :raises StoreError: If the folder is not empty, or cannot be written.
         """
         with self._session.reading() as handle:
             backup(handle.database, Path(path).expanduser(), DATABASE)
 
     def compact(self) -> None:
         """
-        Give the room of deleted and replaced documents back to the disk; all documents stay.
+        Reclaim the disk space of deleted and replaced documents.
 
-        It rewrites the whole index: for after large deletions, not for after every write. Needs as much free disk as the
-        index takes.
+        This rewrites the whole index, so run it after large deletions, not after every write. It needs as much free disk
+        space as the index occupies.
         """
         with self._session.reading() as handle:
             vectors = self._session.vectors(handle)
             compact(handle.database, [self._session.keywords(handle), vectors])
 
     def __enter__(self) -> Self:
-        """Return the store itself; the end of the `with` block closes it."""
+        """Return the store; it is closed at the end of the `with` block."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -111,8 +111,8 @@ class IndexState:
 
     def close(self) -> None:
         """
-        Complete the keyword index on disk and close the files. Closing twice is fine; a later call opens them again.
+        Bring the derived indexes on disk up to date and close the files. Closing twice is fine; a later call reopens them.
 
-        An index in memory keeps its documents as long as the store exists.
+        An index in memory keeps its documents for as long as the store exists.
         """
         self._session.close()

@@ -1,4 +1,4 @@
-"""What a store knows about the files that were indexed into it. Used by one indexing run at a time; see `indexing_lock`."""
+"""The files that were indexed into a store. Used by one indexing run at a time; see `indexing_lock`."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 @dataclass(frozen=True)
 class IndexedFilesSnapshot:
     """
-    The indexed files at one moment.
+    The indexed files at one point in time.
 
-    :param files: What was recorded of each file, by source.
-    :param passages: How many passages really stand in the store: source -> fingerprint -> count.
+    :param files: The record of each file, by source.
+    :param passages: Number of passages actually in the store: source -> fingerprint -> count.
     """
 
     files: Mapping[str, IndexedFile]
@@ -26,10 +26,10 @@ class IndexedFilesSnapshot:
 
     def is_whole(self, source: str, fingerprint: str) -> bool:
         """
-        Tell whether a file was indexed to its end in just this state, and all of its passages, and no others, are there.
+        Return whether a file was indexed completely in this state, and exactly its passages are in the store.
 
         :param source: The file.
-        :param fingerprint: Its state.
+        :param fingerprint: Its fingerprint.
         """
         file = self.files.get(source)
         if file is None or not file.complete or file.fingerprint != fingerprint:
@@ -38,23 +38,23 @@ class IndexedFilesSnapshot:
 
     def resumable(self, source: str, fingerprint: str) -> IndexedFile | None:
         """
-        Return the record of an interrupted run that read the file in just this state, if all that it wrote is there.
+        Return the record of an interrupted run that read the file in this state, if all passages it wrote are in the store.
 
         :param source: The file.
-        :param fingerprint: Its state.
+        :param fingerprint: Its fingerprint.
         """
         file = self.files.get(source)
         if file is None or file.complete or file.fingerprint != fingerprint:
             return None
-        standing = self.passages.get(source, {}).get(fingerprint, 0)
-        return file if standing >= file.passages else None
+        stored = self.passages.get(source, {}).get(fingerprint, 0)
+        return file if stored >= file.passages else None
 
 
 class IndexedFiles:
     """
     The table of indexed files of a store.
 
-    :param session: The store's hold on its index.
+    :param session: The store's session.
     """
 
     def __init__(self, session: Session) -> None:
@@ -62,7 +62,7 @@ class IndexedFiles:
 
     def snapshot(self) -> IndexedFilesSnapshot:
         """
-        Return what is recorded, and what stands in the store, at one moment.
+        Return the records, and the passages in the store, as of one transaction.
 
         :raises StoreError: If the index cannot be read, or was built with other settings than the store's.
         """
@@ -72,10 +72,10 @@ class IndexedFiles:
 
     def begin(self, files: Iterable[IndexedFile]) -> list[IndexedFile]:
         """
-        Record that files are being indexed from their start, before their first passage is written.
+        Record that files are being indexed from the beginning, before their first passage is written.
 
         :param files: The files; `since` is set here.
-        :returns: The files as they were recorded.
+        :returns: The files as recorded.
         :raises StoreError: If the index cannot be written.
         """
         with self._session.writing(create=True) as handle:
@@ -87,7 +87,7 @@ class IndexedFiles:
         """
         Record how far files have been indexed.
 
-        :param files: The files as they are now.
+        :param files: The updated records.
         :raises StoreError: If the index cannot be written.
         """
         with self._session.writing() as handle:
@@ -109,24 +109,25 @@ class IndexedFiles:
 
     def finish(self, sources: Mapping[str, int]) -> dict[str, int]:
         """
-        Delete the older passages of files that were read to their end, count what stands, and record them as complete if
-        that is all. One transaction: no search sees a file half replaced, and no crash leaves it so.
+        Delete the older passages of files that were read completely, count the passages that remain, and record the file
+        as complete if the count is as expected. All in one transaction: neither a search nor a crash can leave a file half
+        replaced.
 
         :param sources: For each file the number of its passages.
-        :returns: For each file the number of passages that stand; one with fewer or more is not complete, and will be
-            indexed from its start.
+        :returns: For each file the number of passages in the store. A file with fewer or more than expected is not recorded
+            as complete, and will be indexed again from the beginning.
         :raises StoreError: If the index cannot be written.
         """
-        standing: dict[str, int] = {}
+        stored: dict[str, int] = {}
         with self._session.writing() as handle:
             table = handle.database.indexed_files
             for source, expected in sources.items():
                 file = table.get(source)
-                if file is None:  # somebody deleted all documents meanwhile
-                    standing[source] = 0
+                if file is None:  # all documents were deleted meanwhile
+                    stored[source] = 0
                     continue
                 handle.database.documents.delete(table.stale_rows(file))
-                standing[source] = len(table.rows(source))
-                complete = standing[source] == expected
+                stored[source] = len(table.rows(source))
+                complete = stored[source] == expected
                 table.put([replace(file, documents=0, passages=expected if complete else 0, complete=complete)])
-        return standing
+        return stored

@@ -1,4 +1,4 @@
-"""Backups of an index, and compaction: the room of deleted documents is given back."""
+"""Backup and compaction of an index."""
 
 import math
 import shutil
@@ -12,28 +12,28 @@ from rerank_plugin.locks import HeldLock, LocksUnavailableError, acquire_lock
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.sqlite.database import Database
 
-# A hidden name beside the folder of a backup, until the backup is whole.
+# A hidden name beside the folder of a backup, until the backup is complete.
 _PARTIAL = ".rerank-backup-"
 _LOCK = ".lock"
 
 
 def backup(database: Database, folder: Path, file_name: str) -> None:
     """
-    Copy a database as it is at this moment; others may go on reading and writing meanwhile.
+    Copy a database as of this moment; other users may keep reading and writing.
 
-    The derived indexes are not copied: they are built from the copy when it is first searched. What a process that was
-    killed in a backup has left beside the folder is removed.
+    The derived indexes are not copied: they are built when the copy is first searched. Partial backups beside the folder,
+    left by a process that was killed, are removed.
 
-    :param database: What is copied.
-    :param folder: New folder for the copy, or an empty one.
-    :param file_name: Name of the database in it.
-    :raises StoreError: If the folder holds something.
+    :param database: The database to copy.
+    :param folder: A new or empty folder for the copy.
+    :param file_name: Name of the database file in it.
+    :raises StoreError: If the folder is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise StoreError(f"{folder} exists and is not empty: name a new folder for the backup")
+        raise StoreError(f"{folder} exists and is not empty: choose a new folder for the backup")
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder.parent)
-    # Under another name until it is whole, so that a copy that broke off cannot be taken for an index.
+    # Under another name until it is complete, so that an interrupted copy cannot be mistaken for an index.
     with _partial_folder(folder.parent) as partial:
         database.copy_to(partial / file_name)
         if folder.exists():
@@ -73,10 +73,10 @@ def _lock(file: Path, *, wait: float) -> HeldLock | None:
 
 def compact(database: Database, derived: list[DerivedIndex]) -> None:
     """
-    Give the room of deleted and replaced documents back to the disk.
+    Reclaim the disk space of deleted and replaced documents.
 
-    :param database: What is compacted.
-    :param derived: Indexes that are brought up to date first: older ones have to be built again afterwards.
+    :param database: The database to compact.
+    :param derived: Indexes to bring up to date first; an index that is behind must be rebuilt afterwards.
     """
     for index in derived:
         index.sync(database)

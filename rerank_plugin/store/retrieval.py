@@ -1,4 +1,4 @@
-"""From a query to documents: filter first, search among what it allows, read the documents."""
+"""From a query to documents: apply the filter, search the rows it allows, read the documents."""
 
 import logging
 from collections import OrderedDict
@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _KEPT_FILTERS = 16
-# Hits beyond `top_k` that are looked at for ties: so many at first, and so many at most.
-_SPARE = 16
-_MOST_TIED = 1_000
-# Larger numbers would not fit into what the engines count with.
-_MOST_HITS = 2**31
+# Hits beyond `top_k` that are fetched to resolve ties: at first, and at most.
+_SPARE_HITS = 16
+_MAX_TIED_HITS = 1_000
+# Larger limits overflow the integer types of the engines.
+_MAX_HITS = 2**31
 
 
 class FilterCache:
-    """The rows that the last filters allow: both retrievers of a pipeline, and most queries, ask with the same ones."""
+    """The rows that recent filters allow: both retrievers of a pipeline, and most queries, use the same filters."""
 
     def __init__(self) -> None:
         """Make an empty cache."""
@@ -33,9 +33,9 @@ class FilterCache:
 
     def rows(self, database: Database, filters: dict[str, Any] | None) -> Rows | None:
         """
-        Return the rows that match, None for all.
+        Return the matching rows, None for all.
 
-        :param database: Where to look.
+        :param database: The source-of-truth database.
         :param filters: Haystack filters; None or empty for none.
         :raises FilterError: If the filters are malformed.
         """
@@ -44,7 +44,7 @@ class FilterCache:
         if database.changes.counter != self._counter:
             self._rows.clear()
             self._counter = database.changes.counter
-        check_filters(filters)  # before `repr`, which fails on what is nested too deeply
+        check_filters(filters)  # before `repr`, which fails on deeply nested filters
         key = repr(filters)
         if key not in self._rows:
             self._rows[key] = database.documents.matching(RowFilter(filters))
@@ -67,17 +67,17 @@ def retrieve(
     """
     Return the best documents for a query.
 
-    :param database: The source of truth.
-    :param index: What is asked.
-    :param cache: Rows of earlier filters.
-    :param query: A text or a vector, as the index wants it.
-    :param filters: Only documents that match come back.
-    :param top_k: How many; as many come back if so many match.
-    :param embeddings: Whether the documents come with their embeddings.
-    :returns: New documents, best first, equal scores by id. Where more than 1,000 documents beyond `top_k` share the score
-        of the last one, those of them that the index names first are taken.
-    :raises FilterError: If the filters are malformed, or compare what cannot be compared.
-    :raises StoreError: If the index cannot be read, also after it was built again.
+    :param database: The source-of-truth database.
+    :param index: The index to search.
+    :param cache: Rows of recent filters.
+    :param query: A keyword query or a vector, whichever the index takes.
+    :param filters: Only matching documents are returned.
+    :param top_k: Number of documents; fewer only if fewer match.
+    :param embeddings: Whether to return the documents with their embeddings.
+    :returns: New documents, best first; equal scores are ordered by id. If more than 1,000 documents beyond `top_k` share
+        the score of the last one, the order of the index decides which of them are included.
+    :raises FilterError: If the filters are malformed, or compare values that cannot be compared.
+    :raises StoreError: If the index cannot be read, even after it was rebuilt.
     """
     documents: list[Document] = []
     for attempt in range(1, _ATTEMPTS + 1):
@@ -85,7 +85,7 @@ def retrieve(
             index.sync(database)
             with database.snapshot():
                 allowed = cache.rows(database, filters)
-                documents = _search(database, index, query, allowed, min(top_k, _MOST_HITS), embeddings=embeddings)
+                documents = _search(database, index, query, allowed, min(top_k, _MAX_HITS), embeddings=embeddings)
         except DamagedIndexError as error:
             if attempt == _ATTEMPTS:
                 raise
@@ -105,10 +105,10 @@ def _search(
         hits = _best(database, index, query, allowed, wanted)
         documents = _read(database, hits, embeddings=embeddings)
         gone = len(hits) - len(documents)
-        if not gone or len(documents) >= top_k or len(hits) < wanted or wanted == _MOST_HITS:
+        if not gone or len(documents) >= top_k or len(hits) < wanted or wanted == _MAX_HITS:
             documents.sort(key=lambda document: (-(document.score or 0.0), document.id))
             return documents[:top_k]
-        wanted = min(_MOST_HITS, wanted * 2 + gone)
+        wanted = min(_MAX_HITS, wanted * 2 + gone)
 
 
 def _read(database: Database, hits: list[Hit], *, embeddings: bool) -> list[Document]:
@@ -120,17 +120,17 @@ def _read(database: Database, hits: list[Hit], *, embeddings: bool) -> list[Docu
 
 def _best(database: Database, index: DerivedIndex, query: Any, allowed: Rows | None, top_k: int) -> list[Hit]:
     """
-    Return the best hits; which of several equal ones make it is decided by their ids, not by the index.
+    Return the best hits; ties for the last places are broken by id, not by the order of the index.
 
-    To know the ids of all that share the last score, the index is asked for more hits, but not for all that there are: a
-    query vector of zeros is equally near to every document.
+    To collect all hits that share the last score, the index is asked for more of them, up to a bound: a query vector of
+    zeros is equally near to every document.
     """
     if allowed is not None and not allowed.size:
         return []
-    limit, most = top_k + _SPARE, top_k + _MOST_TIED
+    limit, max_limit = top_k + _SPARE_HITS, top_k + _MAX_TIED_HITS
     hits = index.search(query, limit, allowed)
-    while len(hits) == limit < most and hits[-1].score == hits[top_k - 1].score:
-        limit = min(most, limit * 8)
+    while len(hits) == limit < max_limit and hits[-1].score == hits[top_k - 1].score:
+        limit = min(max_limit, limit * 8)
         hits = index.search(query, limit, allowed)
     if len(hits) <= top_k:
         return hits

@@ -1,4 +1,4 @@
-"""A store's hold on an index: opened by the first use, given back by `close`, opened again when needed."""
+"""A store's access to its index: opened on first use, released by `close`, reopened when needed."""
 
 import sqlite3
 import weakref
@@ -16,14 +16,14 @@ from rerank_plugin.store.vectors import VectorIndex
 
 
 class Session:
-    """What one store uses: a shared handle on a folder, or a database in memory of its own."""
+    """The index that one store uses: a shared handle on a folder, or a private database in memory."""
 
     def __init__(self, path: str | Path | None, asked: Settings, vector_index: str, bm25: BM25Parameters) -> None:
         """
-        Prepare; nothing is opened.
+        Nothing is opened yet.
 
         :param path: Folder of the index, None for one in memory.
-        :param asked: What the store was set to.
+        :param asked: The settings requested by the caller.
         :param vector_index: One of `settings.VECTOR_INDEXES`.
         :param bm25: The parameters of BM25.
         """
@@ -32,7 +32,7 @@ class Session:
         self._vector_index = vector_index
         self._folder = None if path is None else Path(path).expanduser()
         self._asked = asked
-        # In memory: the index itself. On a folder: an empty index, for as long as there is none to read.
+        # Without a folder: the index itself. With a folder: an empty index to read, until one exists in the folder.
         self._memory: Handle | None = None
         self._shared: Handle | None = None
         self._drop: weakref.finalize[..., Session] | None = None
@@ -42,7 +42,7 @@ class Session:
     @contextmanager
     def reading(self) -> Iterator[Handle]:
         """
-        Borrow the index, for this thread alone; an empty one if there is none.
+        Hold the exclusive use of the index; of an empty one if there is none.
 
         :raises StoreError: If the index cannot be opened or read.
         """
@@ -52,9 +52,9 @@ class Session:
     @contextmanager
     def writing(self, *, create: bool = False) -> Iterator[Handle]:
         """
-        Borrow the index, for this thread alone, with a transaction around everything that is done with it.
+        Hold the exclusive use of the index, inside a transaction.
 
-        :param create: Whether to make the index if there is none; otherwise an empty one is borrowed.
+        :param create: Whether to create the index if there is none; otherwise an empty one is used.
         :raises StoreError: If the index cannot be opened or written.
         """
         with self._borrow(create=create) as handle, handle.database.transaction():
@@ -65,7 +65,7 @@ class Session:
         """
         Return the keyword index of the engine that this store uses.
 
-        :param handle: A borrowed handle.
+        :param handle: The handle from `reading` or `writing`.
         """
         return handle.keywords(self._engine, self._bm25)
 
@@ -73,14 +73,14 @@ class Session:
         """
         Return the vector index that this store uses.
 
-        :param handle: A borrowed handle.
+        :param handle: The handle from `reading` or `writing`.
         """
         return handle.vectors(self._vector_index)
 
     def close(self) -> None:
-        """Complete the derived indexes on disk and give the files back; a later use opens them again."""
+        """Bring the derived indexes on disk up to date and release the files; a later use reopens them."""
         try:
-            # What was moved, or belongs to the process that forked this one, cannot be completed here.
+            # An index that was moved, or was inherited from the parent of a fork, cannot be completed here.
             shared = self._shared
             if self._is_behind and shared is not None and shared.is_current and not shared.database.connection.is_inherited:
                 with self._borrow(create=False) as handle:
@@ -124,7 +124,7 @@ class Session:
                 if self._shared is not None:
                     raise StoreError(
                         f"{self._folder} is gone: it was moved or deleted while it was open; put it back, or close the "
-                        "store to begin a new index there"
+                        "store to create a new index there"
                     )
                 return self._empty()
             self._detach()
@@ -144,7 +144,7 @@ class Session:
             self._memory.users = 1
             weakref.finalize(self, handles.drop, self._memory)
         self._engine = self._memory.settings.keyword_engine or ""
-        if self._folder is None:  # otherwise the index that is still to come says which engine it is
+        if self._folder is None:  # otherwise the engine is known only when the folder has an index
             self._bm25.check_engine(self._engine)
         return self._memory
 

@@ -1,4 +1,4 @@
-"""What a store is set to: the values that a user may choose, and how they are resolved against an existing index."""
+"""The settings of a store: their valid values, and how they are resolved against an existing index."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -19,14 +19,14 @@ VECTOR_INDEXES = ("auto", "flat", "hnsw", "hnsw_sq8", "ivf", "ivf_sq8")
 @dataclass(frozen=True)
 class Settings:
     """
-    The settings that are kept inside an index. `None` means "as the index says", and the default for a new index.
+    The settings stored in an index. `None` means the setting of an existing index, or the default for a new one.
 
     :param similarity: How two vectors are compared.
-    :param keyword_engine: What answers keyword queries.
-    :param language: Language of the texts: chooses stemmer and stop words; `simple` for neither.
+    :param keyword_engine: The engine of keyword search.
+    :param language: Language of the texts, which selects stemmer and stop words; `simple` for neither.
     :param stop_words: Whether frequent function words are left out of the keyword index.
     :param embedding_dim: Length of the vectors; `None` until the first vector is written.
-    :param search_fields: What keyword search looks at.
+    :param search_fields: The fields that keyword search covers, with their weights.
     """
 
     similarity: str | None = None
@@ -37,7 +37,7 @@ class Settings:
     search_fields: SearchFields | None = None
 
     def __post_init__(self) -> None:
-        """Reject values that no index can have."""
+        """Check the values."""
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in choices:
@@ -49,41 +49,41 @@ class Settings:
             raise InvalidValueError(f"embedding_dim must be a whole number of at least 1, got {dim!r}")
 
     def with_defaults(self) -> "Settings":
-        """Return the settings of a new index: every choice that was left open gets its default, the first one."""
-        open_choices: dict[str, Any] = {n: c[0] for n, c in CHOICES.items() if getattr(self, n) is None}
-        return replace(self, **open_choices, search_fields=self.search_fields or SearchFields())
+        """Return the settings of a new index: `None` is replaced by the default, the first of the choices."""
+        defaults: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items() if getattr(self, name) is None}
+        return replace(self, **defaults, search_fields=self.search_fields or SearchFields())
 
     def resolve_against(self, stored: "Settings", place: str) -> "Settings":
         """
-        Return what a store with these settings uses on an index that was built with `stored`.
+        Return the settings that a store with these settings uses on an index that was built with `stored`.
 
-        Only the keyword engine may differ: it does not change what is found. With another similarity or language the same
-        query would silently find other documents, so a contradiction is an error.
+        Only the keyword engine may differ, as both engines return the same documents. With another similarity or language
+        the same query would silently return other documents, so a conflict is an error.
 
-        :param stored: The settings inside the index.
+        :param stored: The settings stored in the index.
         :param place: The index, for the message.
-        :raises StoreError: If a setting was given and the index was built with another.
+        :raises StoreError: If a setting was given and the index was built with another value.
         """
         for name in ("similarity", "language", "stop_words", "embedding_dim", "search_fields"):
-            asked, built = getattr(self, name), getattr(stored, name)
-            if asked is not None and built is not None and asked != built:
+            requested, built = getattr(self, name), getattr(stored, name)
+            if requested is not None and built is not None and requested != built:
                 raise StoreError(
-                    f"{place} was built with {name}={built!r}, but {name}={asked!r} was asked for: leave {name} out, "
+                    f"{place} was built with {name}={built!r}, but {name}={requested!r} was requested: omit {name}, "
                     "or index the documents into a new folder"
                 )
         return replace(stored, keyword_engine=self.keyword_engine or stored.keyword_engine)
 
     def to_rows(self) -> dict[str, Any]:
-        """Return the settings as names and values that SQLite can hold."""
+        """Return the settings as names and values that SQLite can store."""
         rows = {field.name: getattr(self, field.name) for field in fields(self)}
         return {**rows, "search_fields": self.search_fields and self.search_fields.to_json()}
 
     @classmethod
     def from_rows(cls, rows: dict[str, Any]) -> "Settings":
         """
-        Return the settings that `to_rows` gave.
+        Return the settings stored by `to_rows`.
 
-        :param rows: Names and values; other names are ignored.
+        :param rows: Names and values; unknown names are ignored.
         """
         known = {field.name: rows.get(field.name) for field in fields(cls)}
         known["stop_words"] = bool(known["stop_words"])
@@ -93,10 +93,10 @@ class Settings:
 
 def check_vector_index(vector_index: str) -> None:
     """
-    Check the name of a vector index.
+    Check the kind of a vector index.
 
-    :param vector_index: The name.
-    :raises InvalidValueError: If there is no such index.
+    :param vector_index: The kind.
+    :raises InvalidValueError: If it is not one of `VECTOR_INDEXES`.
     """
     if vector_index not in VECTOR_INDEXES:
         raise InvalidValueError(f"unknown vector_index {vector_index!r}; choose one of {list(VECTOR_INDEXES)}")

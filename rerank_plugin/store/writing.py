@@ -1,4 +1,4 @@
-"""Writing a batch of documents: everything is checked, then everything is stored in one transaction, or nothing."""
+"""Writing a batch of documents: all are checked first, then all are stored in one transaction, or none."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ from rerank_plugin.store.sqlite.records import check_dimension, encode, encode_v
 
 def check_policy(policy: DuplicatePolicy) -> None:
     """
-    Check what to do with documents whose id exists.
+    Check a duplicate policy.
 
     :param policy: The policy.
-    :raises InvalidValueError: If it is none.
+    :raises InvalidValueError: If it is not a DuplicatePolicy.
     """
     if not isinstance(policy, DuplicatePolicy):
         raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
 
 
 class Batch:
-    """Documents that are encoded for an index."""
+    """Documents encoded as rows."""
 
     def __init__(self, documents: Sequence[Document], embedding_dim: int | None, search_fields: SearchFields) -> None:
         """
         Check and encode the documents.
 
         :param documents: The documents.
-        :param embedding_dim: Length of the vectors, if the store was told.
-        :param search_fields: What keyword search looks at in the index.
+        :param embedding_dim: Length of the vectors, if the store was given one.
+        :param search_fields: The fields that keyword search covers in the index.
         :raises InvalidValueError: If a document cannot be stored.
         """
         self.search_fields = search_fields
@@ -45,13 +45,13 @@ class Batch:
 
     def store(self, database: Database, policy: DuplicatePolicy) -> int:
         """
-        Store the documents; belongs into a transaction.
+        Store the documents. Call inside a transaction.
 
-        :param database: Where.
-        :param policy: What to do with documents whose id exists, in the index or in the batch; `NONE` is `FAIL`.
-        :returns: The number of documents written, as the protocol of Haystack counts them.
+        :param database: The database to write to.
+        :param policy: What to do with an id that already exists, in the index or in the batch; `NONE` means `FAIL`.
+        :returns: The number of documents written, as Haystack's DocumentStore protocol defines it.
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
-        :raises InvalidValueError: If the vectors have another length than those of the index.
+        :raises InvalidValueError: If the vectors differ in length from those of the index.
         """
         entries = self._resolve(database.documents.rows_of([record.id for record in self._records]), policy)
         self._set_dimension(database)
@@ -60,7 +60,7 @@ class Batch:
         return len(self._records) if policy == DuplicatePolicy.OVERWRITE else len(entries)
 
     def _resolve(self, existing: dict[str, int], policy: DuplicatePolicy) -> list[Entry]:
-        """Return what the policy leaves to write: one entry per id."""
+        """Return the entries to write under the policy, one per id."""
         if policy == DuplicatePolicy.OVERWRITE:
             last = {record.id: (record, vector) for record, vector in zip(self._records, self._vectors, strict=True)}
             return [(existing.get(name), record, vector) for name, (record, vector) in last.items()]
@@ -70,10 +70,10 @@ class Batch:
                 if record.id not in existing:
                     first.setdefault(record.id, (None, record, vector))
             return list(first.values())
-        twice = [name for name, count in Counter(record.id for record in self._records).items() if count > 1]
+        repeated = [name for name, count in Counter(record.id for record in self._records).items() if count > 1]
         for name, place in [
             *((name, "in the index") for name in existing),
-            *((name, "in the batch") for name in twice),
+            *((name, "in the batch") for name in repeated),
         ]:
             raise DuplicateDocumentError(
                 f"ID '{name}' already exists {place}: nothing was written; use DuplicatePolicy.SKIP or OVERWRITE"
@@ -81,7 +81,7 @@ class Batch:
         return [(None, record, vector) for record, vector in zip(self._records, self._vectors, strict=True)]
 
     def _set_dimension(self, database: Database) -> None:
-        """Check the length of the vectors against the index, or make it that of the index if these are the first."""
+        """Check the length of the vectors against the index, or store it if these are the first vectors."""
         if self._embedding_dim is None or all(vector is None for vector in self._vectors):
             return
         known = database.settings.embedding_dim

@@ -1,4 +1,4 @@
-"""The command line as a user meets it."""
+"""The command line, run as a user does."""
 
 import json
 import sqlite3
@@ -70,7 +70,7 @@ def test_doctor_says_what_is_there(rerank, index, tmp_path):
 
 
 def newer(index: Path) -> None:
-    """Make an index look as if a later version had written it."""
+    """Make an index look as if a newer version had written it."""
     connection = sqlite3.connect(index / "documents.sqlite")
     connection.execute("UPDATE settings SET value = 99 WHERE name = 'format'")
     connection.commit()

@@ -1,4 +1,4 @@
-"""What reaches the terminal, and how commands end."""
+"""Terminal output, and how commands end."""
 
 import ast
 import errno
@@ -109,7 +109,7 @@ def test_s1_tables_take_no_markup_and_no_controls(capsys):
 
 
 def test_s1_commands_print_through_one_module():
-    """Whoever prints past `printing` would have to think of control characters again."""
+    """Output that bypasses `printing` would not be stripped of control characters."""
     folder = Path(terminal.__file__).parent
     past = {
         f"{file.name}:{node.lineno}"
@@ -202,7 +202,7 @@ def test_no_arguments_show_the_help(rerank):
             "error: PermissionError: [Errno 13] Permission denied: 'x",
             1,
         ),
-        (KeyboardInterrupt(), "error: interrupted; what was written stays", 130),
+        (KeyboardInterrupt(), "error: interrupted; completed work is kept", 130),
         (ValueError("two\nlines\x1b[2J"), "error: ValueError: two lines[2J  (run `rerank --debug", 1),
     ],
 )
@@ -224,7 +224,7 @@ WORDS = ["search", "doctor", "fox", "", " ", "--index", "{index}", "--pipeline",
 
 
 def fuzz_command_lines(count, index, *, seed=1):
-    """Run random command lines in this process; each must end with a result, or with one line that says why not."""
+    """Run random command lines in this process; each must end with a result, or with an error on one line."""
     rng, statuses = random.Random(seed), []
     for _ in range(count):
         command = rng.choice(["search", "search", "search", "doctor", rng.choice(WORDS)])
@@ -245,7 +245,7 @@ def fuzz_command_lines(count, index, *, seed=1):
         if end.value.code:
             *warnings, line = error.splitlines()
             assert line.startswith("error: "), arguments
-            assert "Error:" not in line, (arguments, line)  # the class of an exception means that nobody thought of it
+            assert "Error:" not in line, (arguments, line)  # an exception name: an unexpected error
             assert all(warning.startswith("warning: ") for warning in warnings), arguments
             assert not (CONTROLS - {"\n"}) & set(error), arguments
     return statuses

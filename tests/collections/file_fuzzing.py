@@ -1,4 +1,4 @@
-"""Mutated input files: only our own errors, which name the file, and never a silent misreading. For tests and `tests/soak`."""
+"""Mutated input files: only RerankErrors, which name the file, and no silent misreading. For tests and `tests/soak`."""
 
 import json
 import math
@@ -27,7 +27,7 @@ JSONL = "\n".join(
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nq2\td 3\t1\n"
 TREC_QRELS = "q1 0 d1 2\nq1 0 d2 -1\nq2 0 d1 1\n"
 RUN = "q1 Q0 d1 1 3.5 bm25\nq1 Q0 d2 2 -1e-3 bm25\nq2 Q0 d1 1 7 bm25\n"
-# What a mutation puts in: what parsers are known to stumble over.
+# Inserted by mutations: text on which parsers are known to fail.
 PIECES = [
     b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\xff", b"\r", b"\n", b"\n\n", b"\t", b" ", b"\xc2\xa0", b"\xe2\x80\xa8", b'"', b"\\",
     b'"\\ud800"', b"\\udfff", b"\\u0000", b"NaN", b"-Infinity", b"1e999", b"9" * 30, b"9" * 5000, b"0." + b"1" * 5000, b"1_0",
@@ -118,7 +118,7 @@ def lines_of(data: bytes) -> list[str]:
 
 
 def strict(line: str) -> dict:
-    """Parse JSON in another way than the package: by Python's own parser, with a second look at what it let through."""
+    """Parse JSON independently of the package: with Python's parser, and further checks of what it accepts."""
 
     def unique(pairs: list) -> dict:
         assert len({key for key, _ in pairs}) == len(pairs), "doubled key"
@@ -130,7 +130,7 @@ def strict(line: str) -> dict:
 
 
 def check_corpus(data: bytes, entries: list) -> str:
-    """Compare what was read with the lines of the file; return what is wrong."""
+    """Compare the records read with the lines of the file; return a description of the first difference."""
     records = [strict(line) for line in lines_of(data)]
     expected = [
         (str(record["_id"]), record["text"] or "", record.get("title") or "", record.get("metadata") or {})

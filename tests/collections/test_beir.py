@@ -36,7 +36,7 @@ def test_reads_documents_queries_and_judgements(tmp_path):
         ('{"text": "no id"}', "needs '_id'"),
         ('{"_id": "", "text": "empty id"}', "needs '_id'"),
         ('{"_id": "d2"}', "has no 'text'"),
-        ('{"_id": "d2", "text": 5}', "'text' must be a text, got 5"),
+        ('{"_id": "d2", "text": 5}', "'text' must be a string, got 5"),
         ('{"_id": "d2", "text": "x", "metadata": "y"}', "'metadata' must be an object"),
         ('{"_id": "d1", "text": "again"}', "'d1' occurs twice"),
     ],
@@ -76,7 +76,7 @@ def test_a_malformed_judgement_names_file_and_line(tmp_path, line):
 
 
 def test_a_folder_without_a_corpus_is_named(tmp_path):
-    with pytest.raises(InputFileError, match="no BEIR collection"):
+    with pytest.raises(InputFileError, match="not a BEIR collection"):
         list(BeirDataset(tmp_path).documents())
 
 

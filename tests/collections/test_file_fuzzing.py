@@ -1,4 +1,4 @@
-"""Mutated files by the hundred; `tests/soak` reads thousands. What once fell has a test of its own here."""
+"""Hundreds of mutated files; `tests/soak` reads thousands. Each input that once failed has its own test here."""
 
 import json
 from itertools import pairwise
@@ -23,24 +23,24 @@ def test_mutated_files_are_read_rightly_or_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"_id": "2", "text": "x", "metadata": {"n": NaN}}', "NaN is no number that JSON knows"),
-        ('{"_id": "2", "text": "x", "metadata": {"n": -Infinity}}', "-Infinity is no number"),
+        ('{"_id": "2", "text": "x", "metadata": {"n": NaN}}', "NaN is not a JSON number"),
+        ('{"_id": "2", "text": "x", "metadata": {"n": -Infinity}}', "-Infinity is not a JSON number"),
         ('{"_id": "2", "text": "x", "metadata": {"n": 1e999}}', "the number 1e999 is too large"),
         ('{"_id": "2", "text": "x", "metadata": {"n": ' + "9" * 5000 + "}}", "(5000 characters) is too large"),
         ('{"_id": "2", "text": "x", "metadata": {"n": 0.' + "1" * 5000 + "}}", "(5002 characters) is too large"),
-        ('{"_id": "2", "text": "half \\ud800 a pair"}', "half of a surrogate pair"),
-        ('{"_id": "2", "text": "x", "metadata": {"\\udfff": 1}}', "half of a surrogate pair"),
+        ('{"_id": "2", "text": "half \\ud800 a pair"}', "a lone surrogate"),
+        ('{"_id": "2", "text": "x", "metadata": {"\\udfff": 1}}', "a lone surrogate"),
         ('{"_id": "2", "_id": "3", "text": "x"}', "the key '_id' occurs twice"),
         ('{"_id": "2", "text": "x", "metadata": {"a": 1, "a": 2}}', "the key 'a' occurs twice"),
         ('{"_id": "2", "text": "x", "metadata": ' + '{"a":' * 150 + "1" + "}" * 151, "nested deeper than 100 levels"),
         ("[" * 100_000, "nested deeper than 100 levels"),
-        ('{"_id": "2", "text": "x\0y"}', "holds a NUL byte"),
-        ('{"_id": 2.5, "text": "x"}', "needs '_id', a text that is not empty, got 2.5"),
+        ('{"_id": "2", "text": "x\0y"}', "contains a NUL byte"),
+        ('{"_id": 2.5, "text": "x"}', "needs '_id', a non-empty string, got 2.5"),
         ('{"_id": true, "text": "x"}', "needs '_id'"),
         ('{"_id": ["2"], "text": "x"}', "needs '_id'"),
-        ('{"_id": "2", "text": ["x"]}', "'text' must be a text"),
-        ('{"_id": "2", "title": 5, "text": "x"}', "'title' must be a text, got 5"),
-        ('{"_id": "2", "text": ' + json.dumps(["x" * 100_000]) + "}", "'text' must be a text, got"),
+        ('{"_id": "2", "text": ["x"]}', "'text' must be a string"),
+        ('{"_id": "2", "title": 5, "text": "x"}', "'title' must be a string, got 5"),
+        ('{"_id": "2", "text": ' + json.dumps(["x" * 100_000]) + "}", "'text' must be a string, got"),
     ],
 )
 @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
@@ -114,9 +114,9 @@ def test_ids_with_blanks_come_back_as_they_were_written(tmp_path):
 def test_an_id_that_no_line_can_hold_is_refused_and_the_file_stays(tmp_path, id_):
     for path in (tmp_path / "a.run", tmp_path / "q.txt"):
         path.write_text("old")
-    with pytest.raises(InvalidValueError, match="cannot stand in a file for trec_eval"):
+    with pytest.raises(InvalidValueError, match="cannot be written in trec_eval's format"):
         write_run(tmp_path / "a.run", {"q": {id_: 1.0}}, tag="x")
-    with pytest.raises(InvalidValueError, match="cannot stand in a file for trec_eval"):
+    with pytest.raises(InvalidValueError, match="cannot be written in trec_eval's format"):
         write_qrels(tmp_path / "q.txt", {"q": {id_: 1}})
     assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
 

@@ -1,4 +1,4 @@
-"""Runs and judgements in files: what is written is read by pytrec_eval and by us, and what is wrong is named by line."""
+"""Run and judgement files: pytrec_eval and this package read the written files, and errors name the line."""
 
 import pytest
 import pytrec_eval
@@ -54,7 +54,7 @@ def test_a_query_whose_lines_do_not_stand_together_is_one(tmp_path):
         ("q1 Q0 d1 1 nan x\n", r"a\.run, line 1: expected query, Q0"),
         ("q1 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", r"a\.run, line 2: document 'd1' occurs twice for query 'q1'"),
         ("q1 Q0 d1 1 2 x\nq2 Q0 d1 1 2 x\nq1 Q0 d1 2 1 x\n", r"a\.run, line 3: document 'd1' occurs twice for query 'q1'"),
-        ("\n", "holds no run"),
+        ("\n", "contains no run"),
     ],
 )
 def test_a_bad_run_is_named_by_file_and_line(tmp_path, text, message):
@@ -70,7 +70,7 @@ def test_a_bad_run_is_named_by_file_and_line(tmp_path, text, message):
         ("q1 0 d1\n", r"q\.txt, line 1: expected"),
         ("q1 0 d1 1 5\n", r"q\.txt, line 1: expected"),
         ("q1 0 d1 1\nq1 0 d1 2\n", r"q\.txt, line 2: document 'd1' has grade 2 for query 'q1', and 1 before"),
-        ("", "holds no judgements"),
+        ("", "contains no judgements"),
     ],
 )
 def test_bad_judgements_are_named_by_file_and_line(tmp_path, text, message):

@@ -115,7 +115,7 @@ def test_a_lang_that_is_not_text_is_named(own, broken):
     rows = [json.loads(line) for line in (own / "queries.jsonl").read_text().splitlines()]
     rows[1]["metadata"] = {"lang": ["en"]}
     (own / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(InputFileError, match=r"query 'q2' .* 'lang' must be a text"):
+    with pytest.raises(InputFileError, match=r"query 'q2' .* 'lang' must be a string"):
         run_evaluation(EvalRequest(str(own), pipelines=[broken]))
 
 

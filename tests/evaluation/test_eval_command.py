@@ -135,7 +135,7 @@ def test_a_failing_pipeline_is_reported_and_the_status_is_1(rerank, collection, 
     out = tmp_path / "out"
     done = rerank("eval", collection, "--pipeline", "bm25", "--pipeline", tmp_path / "bad.yaml", "--output", out)
     assert done.returncode == 1
-    assert "4 queries failed and count 0; the first: bad, q1:" in done.stderr
+    assert "4 queries failed and count as 0; the first: bad, q1:" in done.stderr
     assert "bad failed on 4 queries, which count 0" in (out / "report.md").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Mutated text, Markdown, HTML, PDF and JSONL files through the whole of indexing. For tests and `tests/soak`."""
+"""Indexing of mutated text, Markdown, HTML, PDF and JSONL files. For tests and `tests/soak`."""
 
 import json
 import random

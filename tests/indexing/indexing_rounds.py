@@ -53,7 +53,7 @@ class RoundsReport:
 
 
 def command(*arguments: object, output: Path) -> BaseProcess:
-    """Start a `rerank` command in a process of its own; what it prints goes into a file."""
+    """Start a `rerank` command in a separate process; its output goes to a file."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run, args=([str(argument) for argument in arguments], str(output)), daemon=True)
@@ -72,7 +72,7 @@ def _run(arguments: list[str], output: str) -> None:
 
 
 def contents(index: Path) -> dict[str, str]:
-    """Everything that a search could show of an index, vectors included, by id."""
+    """Return all documents of an index, including vectors, by id."""
     from rerank_plugin import HybridDocumentStore
 
     store = HybridDocumentStore(index)

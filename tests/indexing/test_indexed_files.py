@@ -1,4 +1,4 @@
-"""What is recorded about indexed files is part of the store itself, and never believed against what stands there (L1, L4)."""
+"""The records of indexed files are part of the store, and are checked against its passages (L1, L4)."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def test_l4_a_database_that_is_gone_is_filled_again(files, tmp_path, damage):
         is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
     with pytest.raises(StoreError, match="is damaged") as error:
         index(files)
-    # What the message says to do.
+    # Follow the remedy in the message.
     assert "delete this one" in str(error.value) or "delete everything else" in str(error.value)
     for path in (tmp_path / "index").iterdir():
         if damage == "deleted" or path != database:
@@ -82,7 +82,7 @@ def test_l4_an_older_backup_is_brought_up_to_date(files, tmp_path, how):
     index(files)
     after = contents(tmp_path / "index")
     shutil.copy(tmp_path / "old.sqlite", tmp_path / "index" / "documents.sqlite")
-    if how == "the file":  # of this very index; a backup is an index of its own
+    if how == "the file":  # of this index; a backup is a separate index
         with pytest.raises(StoreError, match=r"an older copy was put in its place.*delete everything else in the folder"):
             index(files)
         for path in (tmp_path / "index").iterdir():
@@ -149,7 +149,7 @@ def test_an_interrupted_run_is_taken_up_only_where_all_that_it_wrote_still_stand
 
 
 def test_l1_passages_that_vanish_during_the_run_are_not_called_complete(files, tmp_path):
-    """As a run of an earlier version, which takes no lock, could do it."""
+    """As an earlier version could do, which takes no lock."""
     store = HybridDocumentStore(tmp_path / "index")
 
     def destroy(done: int, total: int) -> None:
@@ -159,13 +159,13 @@ def test_l1_passages_that_vanish_during_the_run_are_not_called_complete(files, t
     report = index(files, progress=destroy)
     store.close()
     assert report.files == 1
-    assert "599 of 600 passages stand in the index" in report.failed[0]
+    assert "599 of 600 passages are in the index" in report.failed[0]
     assert index(files).unchanged == 1
     assert len(contents(tmp_path / "index")) == 601
 
 
 def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files, tmp_path):
-    """As version 0.x left it: a manifest beside the database, which says that everything is complete, and stale passages."""
+    """As left by version 0.x: a manifest beside the database that says everything is complete, and stale passages."""
     index(files)
     expected = {json.loads(row)[0] for row in contents(tmp_path / "index").values()}
     store = HybridDocumentStore(tmp_path / "index")
@@ -219,7 +219,7 @@ def make_format_2(index: Path) -> None:
 
 
 def test_meta_that_sqlite_cannot_take_apart_can_be_written(tmp_path):
-    """The index on the source must not refuse what the store has always taken."""
+    """The index on the source must not reject documents that the store has always accepted."""
     nested: list = []
     for _ in range(900):
         nested = [nested]

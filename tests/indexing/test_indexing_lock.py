@@ -13,7 +13,7 @@ from rerank_plugin.store.indexing_lock import indexing_lock
 
 
 class Holder:
-    """Another process that holds the lock on an index until it is told to end."""
+    """Another process that holds the lock on an index until its input is closed."""
 
     def __init__(self, index: Path) -> None:
         held, self._end = os.pipe(), os.pipe()

@@ -168,9 +168,9 @@ def test_of_a_beir_folder_only_the_corpus_is_indexed(repository, tmp_path):
     [
         ("binary.txt", b"abc\0def", "binary file"),
         ("latin.txt", "caf\u00e9".encode("latin-1"), "not UTF-8 text (byte 3)"),
-        ("no.pdf", b"not a pdf", "no PDF file"),
-        ("damaged.pdf", b"%PDF-1.4\nnothing", "no text that could be read"),
-        ("empty.txt", b"", "no text that could be read"),
+        ("no.pdf", b"not a pdf", "not a PDF file"),
+        ("damaged.pdf", b"%PDF-1.4\nnothing", "has no readable text"),
+        ("empty.txt", b"", "has no readable text"),
         ("bad.jsonl", b'{"_id": "1", "text": "x"}\n{"_id": "2"', "bad.jsonl, line 2: not valid JSON"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_file_that_went_bad_keeps_its_old_passages(folder, tmp_path):
 
 
 def test_an_unreadable_file_is_reported(folder, tmp_path):
-    # A link to nowhere: root, too, fails to read it, unlike a file without permissions.
+    # A broken link: even root cannot read it, unlike a file without permissions.
     (folder / "broken.txt").symlink_to(folder / "gone.txt")
     report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     assert report.files == 5
@@ -213,7 +213,7 @@ def test_l11_links_out_of_the_folder_bring_nothing_in_and_named_ones_go_with_pru
     assert "A secret." not in texts(tmp_path / "index")
     assert index_paths([link], tmp_path / "index", pipeline=KEYWORD).files == 1
     assert "A secret." in texts(tmp_path / "index")
-    link.unlink()  # what it pointed to is still there
+    link.unlink()  # its target still exists
     assert index_paths([link], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
     assert "A secret." not in texts(tmp_path / "index")
 
@@ -231,7 +231,7 @@ def test_l11_a_link_that_was_indexed_from_within_the_folder_goes_with_prune(fold
 def test_l14_another_language_is_an_error_although_no_file_has_changed(folder, tmp_path):
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en")
     before = contents(tmp_path / "index")
-    with pytest.raises(StoreError, match="was built with language='en', but language='ru' was asked for"):
+    with pytest.raises(StoreError, match="was built with language='en', but language='ru' was requested"):
         index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="ru")
     assert contents(tmp_path / "index") == before
     assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD, language="en").unchanged == 5
@@ -254,7 +254,7 @@ def test_the_command_names_what_it_passed_over_and_is_no_failure(rerank, folder,
 
 def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder, tmp_path):
     with (folder / "huge.txt").open("wb") as file:
-        file.truncate((128 << 20) + 1)  # sparse: takes no room
+        file.truncate((128 << 20) + 1)  # sparse: takes no disk space
     report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     assert (report.files, len(report.failed)) == (5, 1)
     assert "huge.txt is larger than 128 MiB: split it" in report.failed[0]
@@ -277,7 +277,7 @@ def test_an_unchanged_run_loads_no_model_and_no_converter(folder, tmp_path):
 
 def test_a_file_that_a_converter_cannot_take_does_not_stop_the_others(folder, tmp_path):
     yaml = tmp_path / "pipeline.yaml"
-    # A converter that fails on the pages of this folder: it wants an encoding that does not exist.
+    # A converter that fails on HTML files: its encoding does not exist.
     text = "text_converter:\n    type: haystack.components.converters.txt.TextFileToDocument\n"
     broken = text.replace("txt.TextFileToDocument", "html.HTMLToDocument").replace("text_converter", "html_converter")
     changed = broken + "    init_parameters:\n      extraction_kwargs: {no_such_option: 1}\n"
@@ -345,7 +345,7 @@ def test_a_link_to_a_folder_above_does_not_lead_round_in_circles(folder, tmp_pat
 
 
 def test_a_type_that_cannot_be_indexed_is_an_error_when_it_is_named(folder, tmp_path):
-    with pytest.raises(InputFileError, match=r"image\.png has a type that cannot be indexed: give one of \.txt"):
+    with pytest.raises(InputFileError, match=r"image\.png has a type that cannot be indexed: pass one of \.txt"):
         index_paths([folder / "image.png"], tmp_path / "index", pipeline=KEYWORD)
 
 

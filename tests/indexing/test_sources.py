@@ -1,4 +1,4 @@
-"""Which files are found: links, pipes, folders that cannot be read. What is passed over is named."""
+"""Finding files: links, pipes, unreadable folders. Skipped paths are reported."""
 
 import os
 import socket
@@ -122,7 +122,7 @@ def describe(listing, *, lost: Path) -> tuple:
 
 
 def without_privileges(ask) -> str:
-    """What a function returns to a user who is not root, in words."""
+    """Return the repr of a function's result when it is not run as root."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -157,7 +157,7 @@ def test_a_tree_deeper_than_calls_may_be_nested_is_walked(tmp_path):
     file = folders[-1] / "deep.txt"
     file.write_text("x")
     assert names(find_sources([tmp_path])) == ["deep.txt"]
-    file.unlink()  # pytest's own clearing up would not get so deep
+    file.unlink()  # too deep for pytest's own clean-up
     for folder in reversed(folders[1:]):
         folder.rmdir()
 

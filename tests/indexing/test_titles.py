@@ -1,4 +1,4 @@
-"""Titles come from parsers, in time that grows with the file and not with its square (T3)."""
+"""Titles come from parsers, in linear time (T3)."""
 
 import pytest
 
@@ -71,5 +71,5 @@ def test_a_cut_inside_a_character_does_not_change_the_encoding():
     ],
 )
 def test_t3_no_text_makes_finding_its_title_slow(find_title, head):
-    """The regular expressions of old took minutes to years for these: the suite would never end."""
+    """The former regular expressions took minutes to years for these inputs."""
     assert isinstance(find_title(head.encode()), str)

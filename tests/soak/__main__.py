@@ -21,7 +21,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from soak.report import Report, Size
 
-# Each has a `run(size, folder)` that returns a Report. Those that want a quiet machine stand last.
+# Each has a `run(size, folder)` that returns a Report. Those that need a quiet machine come last.
 SUBJECTS = {
     "kills": "soak.kills",
     "crowds": "soak.crowds",
@@ -37,7 +37,7 @@ SUBJECTS = {
 
 
 def attack(name: str, size: Size) -> Report:
-    """Run one of the subjects in a folder of its own, which is deleted afterwards."""
+    """Run one of the subjects in a temporary folder."""
     run: Callable[[Size, Path], Report] = importlib.import_module(SUBJECTS[name]).run
     folder = Path(tempfile.mkdtemp(prefix="rerank-soak-"))
     try:
@@ -51,7 +51,7 @@ def attack(name: str, size: Size) -> Report:
 
 
 def show(reports: dict[str, tuple[Report, float]]) -> None:
-    """Print a line for each subject, then what the figures and tables say, then what fell."""
+    """Print a line for each subject, then figures and tables, then the failures."""
     print(f"\n{'subject':14}{'tried':>9}  {'':15}{'fell':>6}{'seconds':>9}")
     for name, (report, seconds) in reports.items():
         print(f"{name:14}{report.tried:>9,}  {report.unit:15}{len(report.failures):>6}{seconds:>9,.0f}")
@@ -70,12 +70,14 @@ def show(reports: dict[str, tuple[Report, float]]) -> None:
 
 
 def main() -> int:
-    """Run what was asked for. Returns the exit status: 1 if anything fell."""
+    """Run the selected subjects. Returns the exit status: 1 if anything failed."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full numbers (1)")
     parser.add_argument("--seed", type=int, default=0, help="where the random choices start (0)")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="for each subject; what is begun is ended")
-    parser.add_argument("--only", action="append", choices=SUBJECTS, help="this subject; repeat it for several")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="time limit for each subject; a case in progress is completed"
+    )
+    parser.add_argument("--only", action="append", choices=SUBJECTS, help="run only this subject; repeatable")
     parser.add_argument("--json", type=Path, help="write the reports to this file too")
     options = parser.parse_args()
     reports: dict[str, tuple[Report, float]] = {}

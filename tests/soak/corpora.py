@@ -43,13 +43,13 @@ def write_file(folder: Path, number: int, chance: random.Random) -> None:
 
 
 def write_corpus(path: Path, chance: random.Random, lines: int) -> None:
-    """Write a corpus in BEIR form."""
+    """Write a corpus in BEIR format."""
     rows = [{"_id": f"d{i}", "title": f"Title {i}", "text": f"line{i} {paragraph(chance, 3)}"} for i in range(lines)]
     replace(path, "\n".join(map(json.dumps, rows)))
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file in one step, as an editor does: nobody reads half of it."""
+    """Replace a file atomically, as an editor does."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
@@ -78,7 +78,7 @@ def ranker_model(folder: Path) -> Path:
 
 
 def contents(index: Path) -> dict[str, Any]:
-    """Return what an index holds by id: text, meta and vector of each passage."""
+    """Return the content of an index by id: text, meta and vector of each passage."""
     from rerank_plugin import HybridDocumentStore
 
     store = HybridDocumentStore(index)
@@ -98,7 +98,7 @@ def contents(index: Path) -> dict[str, Any]:
 
 
 def difference(expected: dict[str, Any], got: dict[str, Any]) -> str | None:
-    """Say how two indexes differ; vectors may differ by what another order of adding numbers makes."""
+    """Describe how two indexes differ; vectors may differ by rounding."""
     if expected.keys() != got.keys():
         lost, more = len(expected.keys() - got.keys()), len(got.keys() - expected.keys())
         return f"{lost} of {len(expected)} passages are missing, {more} are there that should not be"

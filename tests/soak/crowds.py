@@ -1,4 +1,4 @@
-"""Many that read and write one index at the same time, and many that make it at the same time."""
+"""Many threads and processes that read, write and create one index at the same time."""
 
 import hashlib
 import random
@@ -15,7 +15,7 @@ from rerank_plugin.store import HybridDocumentStore
 
 
 def signed(writer: int, batch: int, number: int) -> Document:
-    """A document that shows whether it is whole."""
+    """A document whose fields are consistent, so that partial writes are detected."""
     content = f"fox {writer} {batch} {number}"
     seal = hashlib.sha256(content.encode()).hexdigest()
     vector = [1.0, *(byte / 255 for byte in hashlib.sha256(content.encode()).digest()[:7])]
@@ -24,7 +24,7 @@ def signed(writer: int, batch: int, number: int) -> Document:
 
 
 def check_whole(document: Document) -> None:
-    """The parts of a document belong together."""
+    """Assert that the fields of a document belong together."""
     expected = signed(*map(int, document.id.split("-")))
     assert (document.content, document.meta) == (expected.content, expected.meta), document.id
 
@@ -44,7 +44,7 @@ def write(folder: Path, writer: int, seconds: float, log: Path) -> None:
 
 
 def read(folder: Path, seed: int, done: threading.Event, counts: list[int]) -> None:
-    """Read in every way until it is enough."""
+    """Read in every way until stopped."""
     chance, store = random.Random(seed), HybridDocumentStore(folder)
     while not done.is_set():
         top_k = chance.choice([1, 10, 100])
@@ -114,7 +114,7 @@ def create(folder: Path, number: int, together: Any) -> None:
 
 
 def create_together(folder: Path, processes: int = 6) -> None:
-    """Let processes make one and the same index at the same moment."""
+    """Let several processes create the same index at the same time."""
     together = PROCESSES.Barrier(processes)
     made = [PROCESSES.Process(target=create, args=(folder, number, together)) for number in range(processes)]
     for process in made:

@@ -1,4 +1,4 @@
-"""The same again and again: open files stay as many, and memory stays as large."""
+"""Repeated operations: the number of open files and the memory do not grow."""
 
 import gc
 import os
@@ -28,7 +28,7 @@ def _handles() -> int:
 
 
 def _measured(cycle: Callable[[int], object], cycles: int) -> dict[str, float]:
-    """Repeat; what was there after a fifth of the cycles is compared with what is there at the end."""
+    """Repeat; the resources in use after a fifth of the cycles are compared with those at the end."""
     warm_up = max(10, cycles // 5)
     for number in range(warm_up):
         cycle(number)
@@ -45,7 +45,7 @@ def opened_and_closed(folder: str, cycles: int) -> dict[str, float]:
 
     def cycle(number: int) -> None:
         store = HybridDocumentStore(folder)
-        # The same twenty documents, over and over: the index does not grow.
+        # The same twenty documents each time, so that the index does not grow.
         documents = [Document(id=f"{number % 20}", content=f"fox {number}", embedding=[1.0, number / 7, 0.5])]
         store.write_documents(documents, policy=_OVERWRITE)
         store.bm25_retrieval("fox")
@@ -69,7 +69,7 @@ def ranked(model: str, cycles: int) -> dict[str, float]:
 
 
 def retrieved(folder: str, cycles: int) -> dict[str, float]:
-    """Search one open index with ever new queries and filters: what is kept of them is bounded."""
+    """Search one open index with new queries and filters each time: the caches are bounded."""
     store = HybridDocumentStore(folder)
     store.write_documents([Document(id=f"{i}", content=f"fox {i}", meta={"n": i}) for i in range(300)], policy=_OVERWRITE)
     retriever = BM25Retriever(document_store=store)
@@ -136,6 +136,6 @@ def _judge(report: Report, name: str, cycles: int, outcome: Outcome) -> None:
     report.figures[f"{name}: files open"] = f"{measured['handles before']} then {measured['handles after']}"
     if measured["handles after"] > measured["handles before"]:
         report.fail(name, f"{measured['handles before']} files were open, then {measured['handles after']}")
-    # Of a few cycles the growth says nothing: the allocator still takes what it will keep.
+    # Growth over a few cycles is not significant: the allocator is still reserving memory.
     if cycles >= 500 and growth > _GROWTH:
         report.fail(name, f"memory grew by {growth:.1%}")

@@ -29,7 +29,7 @@ GOOD = ("same", "rebuilt", "error")
 
 
 def documents(first: int, count: int) -> list[Document]:
-    """Documents whose vectors lie in clear groups, so that an approximate index finds what an exact one finds."""
+    """Documents with clearly clustered vectors, so that an approximate index finds the same as an exact one."""
     return [
         Document(
             id=f"{i:05}",
@@ -42,7 +42,7 @@ def documents(first: int, count: int) -> list[Document]:
 
 
 def answers(index: str) -> dict[str, Any]:
-    """Ask an index everything; also what was logged about damage."""
+    """Read an index in every way; also return the log messages about damage."""
     logged: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
@@ -79,7 +79,7 @@ def _make_store(folder: str, kind: str, first: int, count: int) -> None:
 
 
 def _crash_while_open(folder: str, kind: str, pipe: Any) -> None:
-    """Write on, and wait to be killed: the write-ahead log stays behind."""
+    """Write, and wait to be killed, so that a write-ahead log is left."""
     store = HybridDocumentStore(folder, vector_index=kind)
     store.write_documents(documents(10_000, 30))
     store.delete_documents(["00003", "00004"])
@@ -88,7 +88,7 @@ def _crash_while_open(folder: str, kind: str, pipe: Any) -> None:
 
 
 def _kinds(folder: Path, size: Size) -> Iterator[tuple[str, Path, Path]]:
-    """Make indexes: name, folder, and the folder as it was some writes ago (its backup)."""
+    """Create indexes: name, folder, and a copy of the folder from before the last writes (the backup)."""
     count = 60 if size.scale < 0.5 else 2_100  # an approximate index is trained from 2,000 vectors on
     for kind in ("flat",) if size.scale < 0.5 else ("flat", "ivf_sq8", "hnsw"):
         index, backup = folder / kind, folder / f"{kind}-backup"
@@ -135,7 +135,7 @@ def _from_the_future(path: Path) -> bool:
 
 
 def _backup_of(path: Path, index: Path, backup: Path) -> Path | None:
-    """Find the file that stood in for this one in the backup; names of generations differ from one to the next."""
+    """Find the corresponding file in the backup; the names of generations differ."""
     exact = backup / path.relative_to(index)
     if exact.is_file():
         return exact
@@ -144,7 +144,7 @@ def _backup_of(path: Path, index: Path, backup: Path) -> Path | None:
 
 
 def _damages(path: Path, index: Path, backup: Path) -> Iterator[tuple[str, Callable[[Path], object]]]:
-    """Name the ways to damage a file, each with what does it to a copy of it."""
+    """Return the ways to damage a file: name -> function that damages a copy."""
     name = str(path.relative_to(index))
     yield "deleted", Path.unlink
     if path.stat().st_size:
@@ -182,7 +182,7 @@ def _judge(index: Path, expected: dict[str, Any]) -> tuple[str, str]:
 
 def _other(name: str, said: Any, expected: Any, *, rebuilt: bool) -> bool:
     if name == "bm25" and rebuilt:
-        # One built anew no longer counts deleted documents in the frequency of a word: the same hits, slightly other scores.
+        # A rebuilt index no longer counts deleted documents in document frequencies: the same hits, slightly different scores.
         said, expected = ([sorted(hit[0] for hit in hits) for hits in answer] for answer in (said, expected))
     return bool(said != expected)
 
@@ -233,7 +233,7 @@ def _matrix(
 
 
 def _command_line(report: Report, verdicts: dict[str, int], folder: Path, size: Size) -> None:
-    """An index of `rerank index`: the next run puts right what is wrong, or says so. It never takes a loss for unchanged."""
+    """An index of `rerank index`: the next run repairs damage or reports it, and never treats lost passages as unchanged."""
     files = write_files(folder / "files", size.seed, files=6, lines=40)
     pipeline, index, backup = embedding_pipeline(folder, _REPOSITORY), folder / "indexed", folder / "indexed-backup"
     ended = folder / "ended"

@@ -16,7 +16,7 @@ from soak.report import Report, Size
 
 from rerank_plugin.store import HybridDocumentStore
 
-# SQLite waits a minute for a lock: a child that has not written its first batch by then waits for what nobody gives back.
+# SQLite waits a minute for a lock: a child without a first batch by then waits for a lock that is never released.
 _SECONDS = 30.0
 _BATCHES = 12
 
@@ -35,12 +35,12 @@ def _write_batches(store: HybridDocumentStore, who: str, log: Path, batches: int
         if batch % 4 == 0:
             store.bm25_retrieval("fox")
             store.embedding_retrieval([1.0, 0.0, 0.0])
-        time.sleep(0.002)  # gives the processes occasion to come between one another
+        time.sleep(0.002)  # lets the processes interleave
     os.close(acknowledged)
 
 
 def _child(work: Callable[[], None]) -> int:
-    """Fork; the child works and ends without whatever the parent would do on its way out."""
+    """Fork; the child runs the work and exits without the parent's exit handlers."""
     pid = os.fork()
     if pid:
         return pid
@@ -106,7 +106,7 @@ def parent_closes(folder: Path, log: Path) -> None:
 
 
 def parent_exits(folder: Path, log: Path) -> None:
-    """The parent is gone at once, as when a service daemonises itself."""
+    """The parent exits at once, as when a service daemonises itself."""
     store = _opened(folder, log)
     _child(lambda: _write_batches(store, "child", log, batches=4 * _BATCHES))
     os._exit(0)
@@ -155,7 +155,7 @@ def _lines(log: Path) -> list[str]:
 
 
 def round_of(scene: str, folder: Path) -> int:
-    """Let a family of processes work, and check what is left. Returns the batches acknowledged."""
+    """Run a family of processes, and check the resulting index. Returns the acknowledged batches."""
     folder.mkdir()
     index, log = folder / "index", folder / "log"
     last = set(SCENES[scene][1])
@@ -167,7 +167,7 @@ def round_of(scene: str, folder: Path) -> int:
         nonlocal looks
         looks += 1
         if looks % 10 == 0 and index.exists():
-            # What a search from the command line does meanwhile. The last one to close a database deletes its log.
+            # As a search from the command line does. The last connection to close a database deletes its write-ahead log.
             other = HybridDocumentStore(index)
             other.count_documents()
             other.close()

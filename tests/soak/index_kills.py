@@ -1,4 +1,4 @@
-"""`rerank index`, killed at any moment and started again: the same documents and vectors as of a run that was let be."""
+"""`rerank index`, killed at any moment and restarted: the same documents and vectors as after an undisturbed run."""
 
 import random
 import shutil
@@ -16,7 +16,7 @@ _REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class _Way:
-    """A pipeline, and how long a run with it takes here."""
+    """A pipeline, and the duration of a run with it on this machine."""
 
     pipeline: str
     seconds: float
@@ -59,7 +59,7 @@ def _whole(folder: Path, files: Path, pipeline: str, name: str) -> None:
 
 
 def _measure(folder: Path, files: Path, pipeline: str) -> _Way:
-    _whole(folder, files, pipeline, "first")  # what is loaded for the first time takes longer
+    _whole(folder, files, pipeline, "first")  # loading for the first time takes longer
     shutil.rmtree(folder / "first")
     began = time.perf_counter()
     _whole(folder, files, pipeline, "first")
@@ -87,7 +87,7 @@ def _kill_and_resume(folder: Path, files: Path, way: _Way, seed: int) -> bool:
 
 
 def _expected(folder: Path, files: Path, pipeline: str) -> dict[str, object]:
-    """What a run that was let be writes of the files as they are now; kept for as long as they stay so."""
+    """Return the result of an undisturbed run over the files, cached until they change."""
     state = "".join(f"{path.name}{path.stat().st_mtime_ns}" for path in sorted(files.iterdir()))
     name = f"whole-{Path(pipeline).stem}"
     if _SEEN.get(name) != (str(folder), state):

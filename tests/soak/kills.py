@@ -54,7 +54,7 @@ def next_step(chance: random.Random, state: State, store: HybridDocumentStore | 
         if store:
             store.delete_documents([f"{n:06}" for n in chosen])
     elif kind == "update":
-        # The meta of these documents says so ever after; their contents stay.
+        # The update stays in the meta of these documents; their contents do not change.
         bound = chance.randint(0, max(state, default=0))
         if store:
             store.update_by_filter({"field": "n", "operator": "<=", "value": bound}, {"seen": True})
@@ -72,7 +72,7 @@ def search(store: HybridDocumentStore) -> None:
 
 
 def work(folder: Path, kind: str, seed: int, state: State, log: Path) -> None:
-    """Take steps until somebody kills this process; a line in the log acknowledges a step."""
+    """Execute steps until this process is killed; a line in the log acknowledges a step."""
     kinds.TRAINED_FROM = _TRAINED_FROM
     chance, store = random.Random(seed), HybridDocumentStore(folder, vector_index=kind)
     acknowledged = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -99,7 +99,7 @@ def check(folder: Path, kind: str, possible: list[State]) -> State:
 
 
 def kill(folder: Path, kind: str, seed: int, state: State, longest: float) -> tuple[State, int]:
-    """Let a process work, kill it at some moment, and check what is left. Returns the state, and the steps acknowledged."""
+    """Run a process, kill it at a random moment, and check the index. Returns its state, and the acknowledged steps."""
     log = folder.with_suffix(f".{seed}.log")
     process = PROCESSES.Process(target=work, args=(folder, kind, seed, state, log))
     process.start()
@@ -111,12 +111,12 @@ def kill(folder: Path, kind: str, seed: int, state: State, longest: float) -> tu
     chance, steps = random.Random(seed), log.stat().st_size
     for _ in range(steps):
         state = next_step(chance, state, None)
-    # What was acknowledged is there; the step that was cut short is there whole or not at all.
+    # Acknowledged steps are complete; the interrupted step is either complete or absent.
     return check(folder, kind, [state, next_step(chance, state, None)]), steps
 
 
 def run(size: Size, folder: Path) -> Report:
-    """Kill processes on a few indexes, each of which goes on with what the last one left."""
+    """Kill processes on a few indexes; each process continues with the state that the last one left."""
     report, steps, longest = Report("kills", "kills"), 0, 0.7
     kinds.TRAINED_FROM, before = _TRAINED_FROM, kinds.TRAINED_FROM
     try:

@@ -24,7 +24,7 @@ _SECRET = "hf_NobodyMaySeeThisToken0123456789"
 
 
 class SkippedError(Exception):
-    """A circumstance that cannot be made here."""
+    """A circumstance that cannot be reproduced on this machine."""
 
 
 def _documents(first: int, count: int) -> list[Document]:
@@ -56,7 +56,7 @@ def _write_on(folder: str, log: str, seconds: float) -> None:
 
 
 def copied_while_written(folder: Path, rounds: int) -> str:
-    """A copy made with `cp -r` in the middle of writing opens and is whole, or says what is wrong."""
+    """A copy made with `cp -r` during a write opens and is complete, or gives a clear error."""
     opened = refused = 0
     for number in range(rounds):
         index, log, copy = folder / f"index{number}", folder / f"log{number}", folder / f"copy{number}"
@@ -64,7 +64,7 @@ def copied_while_written(folder: Path, rounds: int) -> str:
         process.start()
         wait_until(log.exists, 30)
         time.sleep(number % 7 * 0.1)
-        with contextlib.suppress(shutil.Error):  # a file that goes while it is copied, as with `cp -r`
+        with contextlib.suppress(shutil.Error):  # a file that is deleted while it is copied, as with `cp -r`
             shutil.copytree(index, copy)
         outcome = attempt(_whole, str(copy))
         process.join()
@@ -97,7 +97,7 @@ def _move(index: str, moved: str) -> int:
 
 
 def moved_while_open(folder: Path, rounds: int) -> str:
-    """An index is moved while a store has it open: what is acknowledged is in one of the two places."""
+    """An index is moved while a store has it open: acknowledged changes are in one of the two places."""
     outcome = attempt(_move, str(folder / "index"), str(folder / "moved"))
     _judge(outcome, "the store that was open")
     there = {
@@ -124,7 +124,7 @@ def _set_clock_back(index: str) -> None:
 
 
 def clock_set_back(folder: Path, rounds: int) -> str:
-    """The clock, and so the dates of all files, go back a year; nothing may be decided by them."""
+    """The clock, and so the dates of all files, go back a year; no result may depend on them."""
     store = HybridDocumentStore(folder / "index")
     store.write_documents(_documents(0, 20))
     store.close()
@@ -142,8 +142,8 @@ def _read_only(index: str, user: int) -> None:
 
 
 def read_only(folder: Path, rounds: int) -> str:
-    """An index in a folder that cannot be written is searched; a write is refused in words."""
-    user = os.getuid() or 65_534  # to the superuser nothing is read-only
+    """An index in a read-only folder can be searched; a write gives a clear error."""
+    user = os.getuid() or 65_534  # root can write to read-only folders
     store = HybridDocumentStore(folder / "index")
     store.write_documents(_documents(0, 20))
     store.bm25_retrieval("fox")
@@ -184,7 +184,7 @@ def used_after_close(folder: Path, rounds: int) -> str:
 def _load(model: str) -> None:
     import resource
 
-    size = 16 << 30  # what a header claims must not be asked of the system
+    size = 16 << 30  # memory claimed by a header must not be allocated
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     CrossEncoderRanker(model=model).run(query="red fox", documents=[Document(content="fox")])
 
@@ -250,7 +250,7 @@ def _rank_with(model: str, cache: str, converted: str, number: int) -> list[Any]
 
 
 def shared_caches(folder: Path, rounds: int) -> str:
-    """Several processes convert one model at the same moment and share a file of scores; all get the same scores."""
+    """Several processes convert one model at the same time and share a score cache; all get the same scores."""
     import concurrent.futures
 
     model, processes = str(ranker_model(folder)), 4
@@ -273,7 +273,7 @@ def shared_caches(folder: Path, rounds: int) -> str:
 
 
 def secrets(folder: Path, rounds: int) -> str:
-    """A token never shows: not in logs down to DEBUG, errors, representations, nor in what is saved."""
+    """A token never appears in logs (down to DEBUG), errors, representations or saved files."""
     said: list[str] = []
     handler, root = logging.Handler(logging.DEBUG), logging.getLogger()
     handler.emit = lambda record: said.append(handler.format(record))  # type: ignore[method-assign]
@@ -329,7 +329,7 @@ CIRCUMSTANCES: dict[str, Callable[[Path, int], str]] = {
 
 
 def run(size: Size, folder: Path) -> Report:
-    """Make each circumstance, those that depend on chance ten times."""
+    """Run each circumstance, those that depend on chance ten times."""
     report = Report("odd", "circumstances")
     for name, circumstance in CIRCUMSTANCES.items():
         place = folder / name

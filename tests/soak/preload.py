@@ -1,4 +1,4 @@
-"""What the process imports from which the others fork: everything that takes long and starts no thread."""
+"""Imports of the fork server: modules that are slow to import and start no threads."""
 
 import importlib
 import os

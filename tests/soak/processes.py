@@ -45,7 +45,7 @@ class Outcome:
 
 
 def is_project_error(error: BaseException) -> bool:
-    """Whether an error is one that callers are told to expect."""
+    """Whether an error is one of the documented errors."""
     from haystack.document_stores.errors import DuplicateDocumentError, MissingDocumentError
     from haystack.errors import FilterError
 
@@ -55,7 +55,7 @@ def is_project_error(error: BaseException) -> bool:
 
 
 def _call(file: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    if "SOAK_VERBOSE" not in os.environ:  # what libraries print about damage that was done on purpose
+    if "SOAK_VERBOSE" not in os.environ:  # output of libraries about deliberate damage
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     answer = os.open(file, os.O_WRONLY)  # opened now: the function may become a user who cannot write it
     try:
@@ -101,7 +101,7 @@ def attempt(function: Callable[..., Any], *arguments: Any, seconds: float = 60.0
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit status and what it printed."""
+    """The result of a command: exit status and output."""
 
     status: int
     stdout: str
@@ -109,7 +109,7 @@ class Ended:
 
     @property
     def is_orderly(self) -> bool:
-        """Whether it succeeded, or said in its own words what was wrong: no traceback and no raw error."""
+        """Whether it succeeded, or ended with a project error: no traceback and no raw error."""
         if self.status == 0:
             return True
         raw = "--debug" in self.stderr or "Traceback" in self.stderr
@@ -134,7 +134,7 @@ def command(*arguments: object) -> Ended:
 
 
 def run_command(file: str, *arguments: str) -> None:
-    """Run a command line in a process that was started for it; a file says how it ended."""
+    """Run a command line in its own process; the result is written to a file."""
     ended = command(*arguments)
     temporary = Path(file).with_suffix(".part")
     temporary.write_text(json.dumps(vars(ended)), encoding="utf-8")
@@ -155,7 +155,7 @@ class Running:
         self.process.start()
 
     def kill(self) -> bool:
-        """End it at once, as `kill -9` does. Returns whether it was still at work."""
+        """Kill it, as `kill -9` does. Returns whether it was still running."""
         was_alive = self.process.is_alive()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
@@ -178,7 +178,7 @@ class Running:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for something that another process does. Returns whether it happened in time."""
+    """Wait for a condition that another process fulfils. Returns whether it was fulfilled in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""What an attack reports, and how large it is."""
+"""The report of an attack, and its size."""
 
 import time
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def held(self) -> bool:
-        """Whether something was tried and nothing fell."""
+        """Whether at least one case was tried and none failed."""
         return self.tried > 0 and not self.failures
 
 
@@ -66,11 +66,11 @@ class Size:
     began: float = field(default_factory=time.monotonic)
 
     def of(self, full: int, least: int = 1) -> int:
-        """Return this share of a number, and at least `least`."""
+        """Return a number scaled by the size of the attack, at least `least`."""
         return max(least, round(full * self.scale))
 
     def seeds(self, full: int, least: int = 1) -> Iterator[int]:
-        """Yield as many seeds as the scale asks for, and no more once the time is up."""
+        """Yield the number of seeds that the scale determines, stopping when the time is up."""
         for number in range(self.of(full, least)):
             if number >= least and time.monotonic() - self.began > self.seconds:
                 return

@@ -25,13 +25,13 @@ _BUDGETS = (100, 200, 500, 1_000, 2_000)
 _CALLERS = (1, 2, 4, 8, 16)
 # Words of a document, and documents of that length in a call: from ten words to about a megabyte.
 _SHAPES = ((10, 1_000), (100, 500), (1_000, 200), (10_000, 20), (180_000, 2))
-# What the harness itself, thread switches and the clock may add.
+# Allowance for the harness, thread switches and the clock.
 _ALLOWANCE_MS = 50.0
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One call and how it went, in milliseconds."""
+    """The outcome of one call; times in milliseconds."""
 
     budget: float
     callers: int
@@ -47,7 +47,7 @@ class _Call:
 
 def _documents(chance: random.Random, words: int, count: int) -> list[Document]:
     text = paragraph(chance, max(1, words // 9))
-    # Different beginnings, so that no two texts are the same; the rest may be.
+    # Different beginnings, so that no two texts are equal.
     return [Document(id=f"{i:05}", content=f"{sentence(chance, 5)} {text}", score=1 / (i + 1)) for i in range(count)]
 
 
@@ -113,7 +113,7 @@ def run(size: Size, folder: Path) -> Report:
 
 
 def _full_again(report: Report, ranker: CrossEncoderRanker, chance: random.Random, budget: float, batch: float) -> None:
-    """After all these calls that ran out of time, one that has time enough is answered in full."""
+    """After all the calls that ran out of time, a call with enough time is answered completely."""
     if 8 * batch > budget:
         return
     (call,) = _call(ranker, _documents(chance, 10, 4), 1, 10)
@@ -127,7 +127,7 @@ def _judge(report: Report, warm: list[_Call], cold: list[_Call], batch: float) -
         which = f"budget {call.budget:g} ms, {call.callers} callers, {call.words} words"
         if call.scored < 1:
             report.fail(which, f"nothing was scored in a warm call ({call.state}, {call.took:.0f} ms)")
-        # Callers share the processors: while one has a batch at work, the others wait for theirs.
+        # Callers share the processors: while one scores a batch, the others wait.
         allowed = batch * call.callers + _ALLOWANCE_MS
         if call.overrun > allowed:
             report.fail(which, f"overrun {call.overrun:.0f} ms, allowed {allowed:.0f} (one batch takes {batch:.0f})")
@@ -153,7 +153,7 @@ def _serve(model: str, pipe: Any) -> None:
 
 
 def _stopped(report: Report, size: Size, model: str) -> None:
-    """A process is stopped for ten seconds in the middle of a call; the next call is answered in full."""
+    """A process is stopped for ten seconds during a call; the next call is answered completely."""
     mine, theirs = PROCESSES.Pipe()
     process = PROCESSES.Process(target=_serve, args=(model, theirs))
     process.start()

@@ -12,7 +12,7 @@ from soak.report import Report, Size
 
 _SECONDS = 120.0
 _REPOSITORY = Path(__file__).parents[2]
-# How a run may decline to work beside another one: it says who is at work, or that somebody is.
+# The messages with which a run may refuse to work beside another one.
 _DECLINED = re.compile(r"another|other run|process \d+|pid|in use|holds|is being indexed|at work", re.IGNORECASE)
 
 

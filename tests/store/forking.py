@@ -29,7 +29,7 @@ _PRELUDE = """
             store.write_documents(
                 [Document(id=f"{writer}-{batch}-{i}", content="fox", embedding=[1.0, i, batch]) for i in range(5)]
             )
-            os.write(1, f"{writer}-{batch}\\n".encode())  # in one piece, also beside other processes
+            os.write(1, f"{writer}-{batch}\\n".encode())  # one write, so that lines of several processes do not mix
 
     def work(name):
         signal.alarm(300)
@@ -110,12 +110,12 @@ SITUATIONS = {
 
 
 def run(situation: str, folder: Path) -> int:
-    """Let a program fork while this process opens and closes the index. Returns the batches acknowledged."""
+    """Run a program that forks while this process opens and closes the index. Returns the acknowledged batches."""
     code = textwrap.dedent(_PRELUDE) + textwrap.dedent(SITUATIONS[situation])
     command = [sys.executable, "-c", code, str(folder)]
     batches = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:  # to its end, when the last child is gone
+        for line in process.stdout:  # until the last child has exited
             batches.append(line.strip())
             with HybridDocumentStore(folder) as visitor:
                 visitor.count_documents()
@@ -130,7 +130,7 @@ def run(situation: str, folder: Path) -> int:
 
 
 def main() -> None:
-    """Run every situation, again and again."""
+    """Run every situation repeatedly."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=50)
     rounds = parser.parse_args().rounds

@@ -1,4 +1,4 @@
-"""Foxes by number, for the tests of indexes on disk."""
+"""Numbered documents about foxes, for tests of indexes on disk."""
 
 import functools
 import textwrap
@@ -22,7 +22,7 @@ def ids(documents):
 
 
 def check_whole(store, expected):
-    """The documents are these, and both derived indexes hold exactly them."""
+    """Assert that the store and both derived indexes contain exactly these documents."""
     assert ids(store.filter_documents()) == expected
     assert ids(store.bm25_retrieval("fox", top_k=10_000)) == expected
     assert ids(store.embedding_retrieval([1.0, 0.0, 0.0], top_k=10_000)) == expected

@@ -1,4 +1,4 @@
-"""The async twins: Haystack's own tests, and that the event loop goes on meanwhile."""
+"""The async methods: Haystack's own tests, and that the event loop is not blocked."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An index that several threads and processes use, one of which may be killed."""
+"""An index used by several threads and processes, one of which may be killed."""
 
 import os
 import random
@@ -43,7 +43,7 @@ def test_what_another_process_writes_is_seen_at_once(index):
             document = Document(id=f"{number:05}", content=f"fox number {number}", embedding=[1.0, 0.0, 0.0])
             store.write_documents([document])
             store.update_by_filter({"field": "id", "operator": "==", "value": "00005"}, {"title": f"badger{number}"})
-            if number == 78:  # this time the other process brings the keyword index up to date itself
+            if number == 78:  # here the other process updates the keyword index
                 assert len(store.bm25_retrieval("badger78")) == 1
             print(number, flush=True)
             sys.stdin.readline()
@@ -53,7 +53,7 @@ def test_what_another_process_writes_is_seen_at_once(index):
     check_whole(store, sorted(expected))
     with run_python(code, index) as writer:
         for number in (77, 78):
-            assert int(writer.stdout.readline()) == number  # and the other process still has the index open
+            assert int(writer.stdout.readline()) == number  # the other process still has the index open
             expected = expected - {f"{number - 75:05}"} | {f"{number:05}"}
             check_whole(store, sorted(expected))
             assert ids(store.bm25_retrieval(f"badger{number}")) == ["00005"]
@@ -66,7 +66,7 @@ def test_what_another_process_writes_is_seen_at_once(index):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_kill_9_costs_no_acknowledged_document(folder, seed):
-    """A process that writes, overwrites, deletes and searches is killed; what it had acknowledged is there, and whole."""
+    """A process that writes, overwrites, deletes and searches is killed; all acknowledged changes are intact."""
     code = """
         import sys
         from haystack import Document
@@ -171,7 +171,7 @@ def test_a_writer_waits_for_another_writer(index):
 
 
 def test_an_index_is_made_after_whoever_is_at_work_on_the_file(folder):
-    """SQLite does not wait by itself when the mode of a file is changed while another process writes to it."""
+    """SQLite's busy timeout does not cover changing the journal mode while another process writes."""
     folder.mkdir(parents=True)
     connection = sqlite3.connect(folder / "documents.sqlite", isolation_level=None, check_same_thread=False)
     connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Damage to the source-of-truth database: every answer is whole, or there is one error that says what to do."""
+"""Damage to the source-of-truth database: every result is complete, or there is one error with its remedy."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ WRITER = """
 
 @pytest.fixture
 def killed(index):
-    """The same index after a process that wrote into it was killed: its last writes stand in the write-ahead log."""
+    """The same index after a writing process was killed: its last writes are in the write-ahead log."""
     with run_python(WRITER, index) as writer:
         writer.communicate()
     assert writer.returncode == -signal.SIGKILL
@@ -68,7 +68,7 @@ def cut(path, older):
 
 
 def flip(path, older):
-    """Flip a bit of a text in a database, and one in the middle of anything else."""
+    """Flip a bit: of a text in a database, in the middle of any other file."""
     data = bytearray(path.read_bytes())
     text = data.find(b"fox number 11")
     data[text if text >= 0 else len(data) // 10] ^= 1
@@ -83,7 +83,7 @@ DAMAGES = [delete, empty, cut, flip, restore]
 
 
 def whole_or_one_error(folder, expected):
-    """Returns the error, if there is one; reads in every way."""
+    """Read the index in every way; return the error, if there is one."""
     uses = {
         "count": HybridDocumentStore.count_documents,
         "documents": HybridDocumentStore.filter_documents,
@@ -99,8 +99,8 @@ def whole_or_one_error(folder, expected):
                 assert use(store) == whole.get(name, expected), name
             except StoreError as error:
                 errors[name] = message = str(error)
-                assert "is damaged" in message or "is no index" in message, message
-                assert "put " in message or "delete" in message or "name an index" in message, message
+                assert "is damaged" in message or "is not an index" in message, message
+                assert "put " in message or "delete" in message or "pass an index" in message, message
     return errors.get("count") or next(iter(errors.values()), None)
 
 
@@ -231,7 +231,7 @@ def test_s3_an_index_that_was_closed_is_not_read_from_end_to_end_again(index, mo
 def test_l4_a_database_that_was_deleted_is_not_begun_anew(index):
     (index / "documents.sqlite").unlink()
     store = HybridDocumentStore(index)
-    with pytest.raises(StoreError, match=r"it is missing, but change 2 was acknowledged.*or delete this one"):
+    with pytest.raises(StoreError, match=r"it is missing, although change 2 was acknowledged.*or delete this one"):
         store.count_documents()
     with pytest.raises(StoreError, match="it is missing"):
         store.write_documents(DOCUMENTS)
@@ -250,7 +250,7 @@ def test_l5_a_folder_of_the_users_with_our_names_in_it_is_no_index(tmp_path, nam
     path.write_text("mine")
     store = HybridDocumentStore(tmp_path)
     for use in (store.count_documents, lambda: store.bm25_retrieval("fox"), lambda: store.write_documents(DOCUMENTS)):
-        with pytest.raises(StoreError, match="is no index: it holds"):
+        with pytest.raises(StoreError, match="is not an index: it holds"):
             use()
     store.close()
     assert path.read_text() == "mine"

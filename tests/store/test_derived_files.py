@@ -1,4 +1,4 @@
-"""Files of derived indexes: damaged, of others, or out of reach for the moment. Never a shorter answer in silence."""
+"""Files of derived indexes: damaged, of other origin, or temporarily inaccessible. Results are never silently shorter."""
 
 import errno
 import json
@@ -167,7 +167,7 @@ def test_every_file_is_read_once_and_again_only_if_it_changes(index, monkeypatch
 
 
 def kill_between_commit_and_state(folder):
-    """A process that is killed after tantivy's commit and before the state is replaced."""
+    """A process is killed after tantivy's commit and before the state is replaced."""
     code = """
         import os, sys
         from haystack import Document
@@ -195,7 +195,7 @@ def test_an_interrupted_update_is_replayed_without_a_rebuild(index, caplog, patc
 
 @pytest.mark.parametrize("where", ["keywords", "vectors/auto"])
 def test_l5_what_others_keep_under_our_names_is_never_deleted(tmp_path, where, patched, caplog):
-    """A folder `keywords/en` of the user's was taken for an index and deleted by the first search."""
+    """A user's folder `keywords/en` was mistaken for an index and deleted by the first search."""
     store = HybridDocumentStore(tmp_path)
     store.write_documents(make_documents(0, 30))
     mine = tmp_path / where / "en" / "list.txt"
@@ -241,7 +241,7 @@ def test_a_file_in_the_place_of_the_keyword_folder_is_an_error(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs resource limits and /proc")
 def test_t14_too_many_open_files_is_no_damage(index, patched):
-    """The index was reset, and the error said that it was damaged."""
+    """Formerly the index was reset, and the error called it damaged."""
     code = """
         import os, resource, sys
         import faiss, tantivy
@@ -278,7 +278,7 @@ def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
     (path,) = (index / "keywords").glob("*/meta.json")
     path.chmod(0)
     store = HybridDocumentStore(index)
-    with pytest.raises(StoreError, match="right to read"):
+    with pytest.raises(StoreError, match="permission to read"):
         store.bm25_retrieval("fox")
     path.chmod(0o644)
     assert len(store.bm25_retrieval("fox", top_k=100)) == 52
@@ -287,8 +287,8 @@ def test_t14_a_file_without_the_right_to_read_it_is_no_damage(index, patched):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "make room"),
-        (PermissionError(errno.EACCES, "Permission denied"), "right to read"),
+        (OSError(errno.ENOSPC, "No space left on device"), "free disk space"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission to read"),
         (ValueError("An IO error occurred: 'Too many open files (os error 24)'"), "ulimit -n"),
         (ValueError('IoError { io_error: Os { code: 24, kind: TooManyOpenFiles, message: "..." } }'), "ulimit -n"),
         (RuntimeError("could not open x.faiss for reading: Too many open files"), "ulimit -n"),
@@ -343,13 +343,13 @@ SLOW_BUILDER = """
 
 
 def test_t8_others_write_while_the_keyword_index_is_built(tmp_path):
-    """A build held the lock on the database: every writer of another process failed after 60 s."""
+    """Formerly a build held the lock on the database, and writers in other processes failed after 60 s."""
     store = HybridDocumentStore(tmp_path)
     store.write_documents(make_documents(0, 20))
     with run_python(SLOW_BUILDER, tmp_path) as builder:
         assert builder.stdout.readline() == "building\n"
         connection = sqlite3.connect(tmp_path / "documents.sqlite", timeout=0, isolation_level=None)
-        connection.execute("BEGIN IMMEDIATE")  # raises at once where somebody holds the lock
+        connection.execute("BEGIN IMMEDIATE")  # raises at once if the lock is held
         connection.execute("ROLLBACK")
         connection.close()
         store.write_documents(make_documents(20, 5))
@@ -391,7 +391,7 @@ def test_a_lock_file_with_something_in_it_is_no_obstacle(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
 def test_a_read_only_index_without_keywords_is_searched_in_memory(tmp_path):
-    """Also where the keyword index is damaged and cannot be replaced."""
+    """Also if the keyword index is damaged and cannot be replaced."""
     code = """
         import os, sys
         import faiss, tantivy, Stemmer
@@ -407,7 +407,7 @@ def test_a_read_only_index_without_keywords_is_searched_in_memory(tmp_path):
     import tempfile
     from pathlib import Path
 
-    root = Path(tempfile.mkdtemp())  # the folders of pytest cannot be entered by others
+    root = Path(tempfile.mkdtemp())  # pytest's folders are not accessible to other users
     try:
         for name in ("none", "damaged"):
             store = HybridDocumentStore(root / name)
@@ -427,7 +427,7 @@ def test_a_read_only_index_without_keywords_is_searched_in_memory(tmp_path):
 
 
 def test_an_index_that_is_ahead_of_the_database_is_built_again(stages, tmp_path, patched):
-    """The database of a backup beside newer files."""
+    """The database of a backup beside newer derived files."""
     folder = shutil.copytree(stages / "index", tmp_path / "index")
     shutil.copy(stages / "older" / "documents.sqlite", folder / "documents.sqlite")
     with pytest.raises(StoreError, match="delete everything else in the folder"):

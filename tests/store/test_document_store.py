@@ -1,4 +1,4 @@
-"""HybridDocumentStore through Haystack's own test mixins, and what they leave open."""
+"""HybridDocumentStore: Haystack's test mixins, and tests of what they do not cover."""
 
 import pytest
 from haystack import Document
@@ -106,8 +106,8 @@ def test_a_duplicate_stops_the_whole_batch(policy, ids):
     ("document", "message"),
     [
         (Document(id="bad", embedding=[1.0, 2.0]), "'bad' has 2 dimensions.* vectors in this index have 3.*embedding model"),
-        (Document(id="bad", embedding=[1.0, float("nan"), 0.0]), "'bad' holds NaN"),
-        (Document(id="bad", embedding=[1.0, float("inf"), 0.0]), "'bad' holds NaN, infinity"),
+        (Document(id="bad", embedding=[1.0, float("nan"), 0.0]), "'bad' contains NaN"),
+        (Document(id="bad", embedding=[1.0, float("inf"), 0.0]), "'bad' contains NaN, infinity"),
         (Document(id="bad", embedding=[1.0, 1e300, 0.0]), "'bad' .* beyond single precision"),
         (Document(id="bad", embedding=[]), "'bad' .* non-empty"),
         (Document(id="bad", embedding=["1", "2", "3"]), "'bad' .* list of numbers"),
@@ -117,8 +117,8 @@ def test_a_duplicate_stops_the_whole_batch(policy, ids):
         (Document(id="bad", meta={"score": float("nan")}), "meta of document 'bad' .* JSON"),
         (Document(id="bad", content="\ud800"), "'bad' .* Unicode"),
         (Document(id="bad", meta={"t": "\ud800"}), "'bad' .* Unicode"),
-        (Document(id=7, content="x"), "id of a document must be a text, got 7"),
-        ("not a document", "holds a str"),
+        (Document(id=7, content="x"), "id of a document must be a string, got 7"),
+        ("not a document", "contains a str"),
     ],
 )
 @pytest.mark.parametrize("index_exists", [True, False])
@@ -162,7 +162,7 @@ def test_deleted_documents_are_not_found():
     store.write_documents([Document(id=i, content="fox", embedding=[1.0, float(n)]) for n, i in enumerate("abcd")])
     assert len(store.bm25_retrieval("fox")) == len(store.embedding_retrieval([1.0, 0.0])) == 4
     store.delete_documents(["b", "unknown"])
-    with pytest.raises(InvalidValueError, match="list of ids, got the text 'ad'"):
+    with pytest.raises(InvalidValueError, match="list of ids, got the string 'ad'"):
         store.delete_documents("ad")
     store.delete_by_filter({"field": "id", "operator": "==", "value": "c"})
     assert [document.id for document in store.bm25_retrieval("fox")] == ["a", "d"]

@@ -1,4 +1,4 @@
-"""A disk that is full, a folder that cannot be written, a file that is damaged: a clear error, and nothing is lost."""
+"""A full disk, a read-only folder, a damaged file: a clear error, and no data loss."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def index(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 @pytest.mark.parametrize("kilobytes", [1, 20, 60, 110, 200, 333, 500])
 def test_files_that_cannot_grow(tmp_path, kilobytes):
-    """Writing breaks off somewhere, in the database or in a derived index: what was acknowledged is there, and whole."""
+    """A write fails at some point, in the database or in a derived index: all acknowledged changes are intact."""
     code = """
         import resource, signal, sys
         from haystack import Document
@@ -51,7 +51,7 @@ def test_files_that_cannot_grow(tmp_path, kilobytes):
                 print(error, flush=True)
                 break
             print(written, flush=True)
-        for again in range(3):  # an error is an error again, and not a crash
+        for again in range(3):  # every attempt gives an error, not a crash
             try:
                 store.write_documents([Document(content=f"fox {again}" * 1000)])
             except StoreError:
@@ -77,13 +77,13 @@ def test_a_full_disk_is_named_and_the_store_stays_as_it_was(index, monkeypatch):
     original = DocumentTable.put
 
     def put(documents, entries):
-        documents._connection.execute("PRAGMA max_page_count = 10")  # what SQLite then does is what it does on a full disk
+        documents._connection.execute("PRAGMA max_page_count = 10")  # SQLite then behaves as on a full disk
         original(documents, entries)
 
     store = HybridDocumentStore(index)
     with monkeypatch.context() as patch:
         patch.setattr(DocumentTable, "put", put)
-        with pytest.raises(StoreError, match=r"full.*: make room on the disk; nothing of this write was stored"):
+        with pytest.raises(StoreError, match=r"full.*: free disk space; nothing of this write was stored"):
             store.write_documents(make_documents(10, 5000))
     check_whole(store, ids(make_documents(0, 10)))
     store.close()
@@ -92,7 +92,7 @@ def test_a_full_disk_is_named_and_the_store_stays_as_it_was(index, monkeypatch):
 
 @contextlib.contextmanager
 def read_only(source):
-    """A copy of an index that a process without rights can read but not write."""
+    """A copy of an index that an unprivileged process can read but not write."""
     folder = Path(tempfile.mkdtemp())
     shutil.copytree(source, folder / "index")
     try:
@@ -112,7 +112,7 @@ READER = """
     from rerank_plugin.errors import StoreError
     from rerank_plugin.store import HybridDocumentStore
     import rerank_plugin.store.keywords.rank_bm25_index, rerank_plugin.store.keywords.tantivy_index, rank_bm25, Stemmer
-    if os.geteuid() == 0:  # who may do everything can write everywhere
+    if os.geteuid() == 0:  # root can write everywhere
         os.setgid(65534)
         os.setuid(65534)
     store = HybridDocumentStore(sys.argv[1])
@@ -145,10 +145,10 @@ def test_a_folder_that_cannot_be_written_can_be_searched(index):
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
 def test_a_folder_that_was_not_closed_and_cannot_be_written(index):
     store = HybridDocumentStore(index)
-    store.write_documents(make_documents(10, 1))  # stands in the log of SQLite until the store is closed
+    store.write_documents(make_documents(10, 1))  # stays in SQLite's write-ahead log until the store is closed
     with read_only(index) as folder, run_python(READER, folder) as reader:
         lines = reader.stdout.read().splitlines()
-        assert "its last writer has not closed it: open it once where it can be written" in lines[0]
+        assert "its last writer has not closed it: open it once where it is writable" in lines[0]
     store.close()
 
 

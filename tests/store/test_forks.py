@@ -1,4 +1,4 @@
-"""L2 and L3: nothing open crosses a fork."""
+"""L2 and L3: no open file is inherited by a forked child."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from rerank_plugin.store import HybridDocumentStore
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-FAST = ("exits", "another thread", "workers")  # each begins with a second or two of imports
+FAST = ("exits", "another thread", "workers")  # a selection, as each begins with a second or two of imports
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ IN_USE = """
 
 
 def test_l2_a_fork_in_the_middle_of_a_call_leaves_the_index_to_the_parent(tmp_path):
-    """As a signal handler can do it."""
+    """As a signal handler can do."""
     code = f"""{IN_USE}
     with store._session.writing() as handle:
         handle.database.documents.delete([1])
@@ -96,7 +96,7 @@ def test_l2_a_fork_in_the_middle_of_a_call_leaves_the_index_to_the_parent(tmp_pa
 
 def test_l3_a_fork_does_not_wait_for_ever_for_another_thread(tmp_path):
     code = f"""{IN_USE}
-    forks._PATIENCE_SECONDS = 0.2
+    forks._TIMEOUT_SECONDS = 0.2
     inside, done = threading.Event(), threading.Event()
 
     def use():
@@ -130,7 +130,7 @@ def test_l2_a_process_forked_past_python_refuses_the_files_of_its_parent(tmp_pat
 
 @pytest.mark.parametrize("kind", ["ivf_sq8", "hnsw"])
 def test_l3_a_child_trains_a_vector_index_after_its_parent_has(tmp_path, kind):
-    """The threads of OpenMP do not cross a fork: FAISS waited for them for ever."""
+    """OpenMP's threads do not exist in a forked child: FAISS waited for them for ever."""
     code = """
         import os, signal, sys
         from haystack import Document
@@ -153,7 +153,7 @@ def test_l3_a_child_trains_a_vector_index_after_its_parent_has(tmp_path, kind):
 
 
 def test_other_programs_are_started_without_closing_anything(tmp_path):
-    """Neither `subprocess` nor `posix_spawn` runs anything of ours in the new process."""
+    """Neither `subprocess` nor `posix_spawn` runs the fork handlers."""
     store = HybridDocumentStore(tmp_path / "index")
     store.write_documents([])
     with store._session.writing(create=True) as handle:

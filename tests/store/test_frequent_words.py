@@ -1,4 +1,4 @@
-"""Words that many documents hold are scored apart; the result is the same as if they were not."""
+"""Frequent terms are scored in a second step; the result is the same as without it."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from rerank_plugin.store.keywords import frequent, tantivy_index, tantivy_search
 from rerank_plugin.store.keywords.frequent import rounded_length
 
 WORDS = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(300)]
-# As in a language: the first words stand nearly everywhere, the last ones hardly anywhere.
+# As in natural language: the first words are in nearly every document, the last ones in hardly any.
 SHARES = [1 / (i + 1) for i in range(300)]
 
 
@@ -35,7 +35,7 @@ def ranking(store, query, **parameters):
 
 
 def check_same(found, expected):
-    """The same scores in the same order; documents may change places only where their scores are equal but for rounding."""
+    """Assert equal scores in the same order; documents may swap places only if their scores differ by rounding."""
     assert [score for _, score in found] == pytest.approx([score for _, score in expected], rel=1e-5)
     scores = dict(expected)
     for key, score in found:
@@ -47,12 +47,12 @@ def check_same(found, expected):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Two stores with the same documents, some of which were written, changed and deleted later; the first keeps frequencies."""
+    """Two stores with the same documents, some written, changed or deleted later; the first has frequency columns."""
     made = []
     with pytest.MonkeyPatch.context() as patch:
         for fewest in (500, 10**9):
-            patch.setattr(frequent, "FEWEST_DOCUMENTS", fewest)
-            patch.setattr(tantivy_index, "FEWEST_DOCUMENTS", fewest)
+            patch.setattr(frequent, "MIN_DOCUMENTS", fewest)
+            patch.setattr(tantivy_index, "MIN_DOCUMENTS", fewest)
             store = HybridDocumentStore(tmp_path_factory.mktemp("index"))
             store.write_documents(make_documents(3000, seed=1))
             store.warm_up()
@@ -86,8 +86,8 @@ def test_the_result_is_the_same(stores, data):
     top_k = data.draw(st.sampled_from([1, 3, 10, 100]))
     filters = data.draw(st.sampled_from([None, {"field": "meta.half", "operator": "==", "value": 1}]))
     with pytest.MonkeyPatch.context() as patch:
-        # Filters are applied to the best hits, or their rows are looked up: both must find the same.
-        patch.setattr(tantivy_search, "_MOST_FILTERED", data.draw(st.sampled_from([0, 10_000])))
+        # Filters are applied to the best hits, or their rows are looked up: both must give the same result.
+        patch.setattr(tantivy_search, "_MAX_POST_FILTERED", data.draw(st.sampled_from([0, 10_000])))
         found, expected = (ranking(store, query, top_k=top_k, filters=filters) for store in stores)
     check_same(found, expected)
 
@@ -99,7 +99,7 @@ def test_the_result_is_the_same_with_operators(stores, query):
 
 
 def test_fewer_documents_are_looked_at(stores, monkeypatch):
-    """The search that finds the documents does not ask for the frequent words."""
+    """The search for the documents does not use the frequent words."""
     asked = []
     original = tantivy_search._any_of
     monkeypatch.setattr(tantivy_search, "_any_of", lambda schema, terms: asked.append(set(terms)) or original(schema, terms))
@@ -108,8 +108,8 @@ def test_fewer_documents_are_looked_at(stores, monkeypatch):
 
 
 def test_they_are_chosen_anew_when_the_collection_has_grown(tmp_path, monkeypatch):
-    monkeypatch.setattr(frequent, "FEWEST_DOCUMENTS", 50)
-    monkeypatch.setattr(tantivy_index, "FEWEST_DOCUMENTS", 50)
+    monkeypatch.setattr(frequent, "MIN_DOCUMENTS", 50)
+    monkeypatch.setattr(tantivy_index, "MIN_DOCUMENTS", 50)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=f"a{i}", content=f"alpha beta number{i}") for i in range(40)])
     assert len(ranking(store, "alpha number7", top_k=50)) == 40
@@ -129,6 +129,6 @@ def test_they_are_chosen_anew_when_the_collection_has_grown(tmp_path, monkeypatc
 
 
 def test_lengths_are_rounded_as_tantivy_does():
-    """The bytes of Lucene's SmallFloat, of which tantivy has the table in its source: all up to 40, then even steps."""
+    """The lengths of Lucene's SmallFloat, which tantivy has as a table: exact up to 40, then in even steps."""
     assert [rounded_length(i) for i in (0, 1, 39, 40, 41, 42, 43, 57, 61, 63)] == [0, 1, 39, 40, 40, 42, 42, 56, 60, 60]
     assert rounded_length(2_013_265_944) == 2_013_265_944

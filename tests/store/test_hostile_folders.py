@@ -1,4 +1,4 @@
-"""Folders that are copied, linked, spelled twice, oddly named, read-only or opened two thousand times."""
+"""Folders that are copied, linked, spelled in two ways, oddly named, read-only or opened two thousand times."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def test_two_thousand_times_opened_and_closed(tmp_path):
 
 
 def test_an_error_that_somebody_keeps_does_not_keep_the_file_open(tmp_path):
-    """The cursor in the traceback of an error would have kept SQLite's connection open, also across a fork."""
+    """The cursor in the traceback of an error kept SQLite's connection open, also across a fork."""
     store = HybridDocumentStore(tmp_path / "index")
     store.write_documents(make_documents(0, 50))
     with store._session.reading() as handle:
@@ -74,7 +74,7 @@ def test_t14_too_many_open_files_are_not_damage(tmp_path):
                 taken.append(os.open(os.devnull, os.O_RDONLY))
         except OSError:
             pass
-        for free in range(3):  # with no file left, with one, with two
+        for free in range(3):  # with no, one and two file descriptors left
             try:
                 print(store.count_documents())
             except StoreError as error:
@@ -128,7 +128,7 @@ def test_a_folder_whose_name_is_no_unicode_is_refused_before_anything_is_written
     """tantivy cannot open such a path."""
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     store = HybridDocumentStore(folder)
-    with pytest.raises(StoreError, match=r"caf\\udce9' is no valid Unicode"):
+    with pytest.raises(StoreError, match=r"caf\\udce9' is not valid Unicode"):
         store.write_documents(make_documents(0, 5))
     store.close()
     assert list(tmp_path.iterdir()) == []
@@ -151,7 +151,7 @@ def test_a_folder_that_is_copied_while_it_is_written_is_whole_or_an_error(tmp_pa
         try:
             shutil.copytree(tmp_path / "index", copy)
         except (shutil.Error, FileNotFoundError):
-            continue  # a file went away meanwhile
+            continue  # the file was removed meanwhile
         copies += 1
         with HybridDocumentStore(copy) as copied:
             try:

@@ -1,4 +1,4 @@
-"""Keyword search: what is a word, how it is scored, and that both engines agree."""
+"""Keyword search: analysis, scoring, and agreement of both engines."""
 
 import math
 import random
@@ -40,7 +40,7 @@ def ranking(store, query, top_k=10, **parameters):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_known_scores(engine):
-    """BM25 by hand: idf = ln(1 + (N - n + 0.5) / (n + 0.5)), k1 = 1.2, b = 0.75."""
+    """BM25 computed by hand: idf = ln(1 + (N - n + 0.5) / (n + 0.5)), k1 = 1.2, b = 0.75."""
     store = make_store({"a": "fox fox fox", "b": "fox", "c": "hen house", "d": ""}, keyword_engine=engine)
     mean = (3 + 1 + 2) / 3
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -150,13 +150,13 @@ def test_chosen_fields_are_searched_and_weighed(engine, tmp_path):
     [
         ({"search_fields": {}}, "search_fields must map names"),
         ({"search_fields": ["title"]}, "search_fields must map names"),
-        ({"search_fields": {"": 1}}, "'' is no name"),
+        ({"search_fields": {"": 1}}, "'' is not the name"),
         ({"search_fields": {"title": 1.5}}, "weight of 'title' must be a whole number from 1 to 20, got 1.5"),
         ({"search_fields": {"title": 21}}, "whole number from 1 to 20, got 21"),
         ({"bm25_parameters": {"k": 1}}, "k1, b or both, got {'k': 1}"),
         ({"bm25_parameters": {"b": 1.1}}, "b must be a number from 0 to 1, got 1.1"),
         ({"bm25_parameters": {"k1": -1}}, "k1 must be a number from 0 to 100, got -1"),
-        ({"bm25_parameters": {"k1": 0.9}, "keyword_engine": "tantivy"}, "tantivy.* cannot change that"),
+        ({"bm25_parameters": {"k1": 0.9}, "keyword_engine": "tantivy"}, "tantivy.* supports only k1"),
     ],
 )
 def test_settings_that_make_no_sense(parameters, message):
@@ -165,7 +165,7 @@ def test_settings_that_make_no_sense(parameters, message):
 
 
 def test_parameters_of_bm25(tmp_path):
-    """By hand: idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean length))."""
+    """Computed by hand: idf * tf * (k1 + 1) / (tf + k1 * (1 - b + b * length / mean length))."""
     texts = {"a": "fox fox fox", "b": "fox", "c": "hen house"}
     store = make_store(texts, path=tmp_path, keyword_engine="rank_bm25", bm25_parameters={"k1": 0.5, "b": 0.0})
     idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
@@ -189,10 +189,10 @@ def test_parameters_of_bm25(tmp_path):
     [
         ("", "query is empty: pass a text"),
         (" \n\t", "query is empty"),
-        (None, "query must be a text, got None"),
-        (5, "query must be a text, got 5"),
-        (b"owl", "query must be a text, got b'owl'"),
-        ("owl " * 250_001, "query has 1,000,004 characters, 1,000,000 are the most"),
+        (None, "query must be a string, got None"),
+        (5, "query must be a string, got 5"),
+        (b"owl", "query must be a string, got b'owl'"),
+        ("owl " * 250_001, "query has 1,000,004 characters, the maximum is 1,000,000"),
         ("owl \ud800", "query is not valid Unicode .character 4.*errors='replace'"),
     ],
 )
@@ -232,13 +232,13 @@ def test_equal_scores_come_by_id_and_the_cut_is_by_id_too(engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("allowed", [0, 3, 60, 400])
 def test_filters_come_before_the_search(engine, allowed):
-    """Whatever share of the documents is allowed, top_k of them come back, in the order of the unfiltered ranking."""
+    """Whatever share of the documents a filter allows, top_k are returned, in the order of the unfiltered ranking."""
     words = ["fox", "hen", "den", "barn", "field"]
     chance = random.Random(1)
     texts = [" ".join(chance.choices(words, weights=[1, 9, 9, 9, 9], k=chance.randint(3, 12))) for _ in range(500)]
     store = HybridDocumentStore(keyword_engine=engine)
     store.write_documents([Document(id=f"{i:03}", content=text, meta={"n": i}) for i, text in enumerate(texts)])
-    # Those that speak most of foxes are the ones that are not allowed.
+    # The documents with the most foxes are the ones that the filter excludes.
     by_fox = ranking(store, "fox hen den barn field", top_k=500)
     assert len(by_fox) == 500
     expected = by_fox[500 - allowed :]
@@ -264,7 +264,7 @@ def test_v_a_word_a_thousand_times_is_weighed_and_looked_up_once(engine):
 
 
 def test_both_engines_rank_a_real_corpus_alike():
-    """The paragraphs of Python's own language reference: some thousand passages of prose, code and tables."""
+    """The paragraphs of Python's language reference: a few thousand passages of prose, code and tables."""
     topics = pytest.importorskip("pydoc_data.topics").topics
     passages = [part for text in topics.values() for part in text.split("\n\n") if len(part) > 80]
     texts = {f"{number:05}": passage for number, passage in enumerate(passages)}
@@ -274,13 +274,13 @@ def test_both_engines_rank_a_real_corpus_alike():
     for query in queries:
         tantivy, rank_bm25 = (store.bm25_retrieval(query, top_k=10) for store in stores)
         overlaps.append(len({document.id for document in tantivy} & {document.id for document in rank_bm25}) / 10)
-        # tantivy rounds lengths of more than 40 words, which moves a score by a few percent.
+        # tantivy rounds lengths of more than 40 words, which changes a score by a few percent.
         assert tantivy[0].score == pytest.approx(rank_bm25[0].score, rel=0.05)
     assert sum(overlaps) / len(overlaps) > 0.9
 
 
 def rank_biased_overlap(one, other, p=0.9):
-    """Extrapolated RBO of two rankings of like length (Webber, Moffat and Zobel 2010, equation 23)."""
+    """Extrapolated RBO of two rankings of equal length (Webber, Moffat and Zobel 2010, equation 23)."""
     depth = min(len(one), len(other))
     agreement = [len(set(one[:d]) & set(other[:d])) / d for d in range(1, depth + 1)]
     if not agreement:
@@ -305,7 +305,7 @@ def test_both_engines_rank_the_sample_corpus_alike(repository, language):
     queries = [query.text for query in dataset.queries("test").values() if query.metadata["lang"] == language]
     overlaps = [rank_biased_overlap(*(ranking(store, query, top_k=50) for store in stores)) for query in queries]
     assert len(overlaps) >= 50
-    # tantivy rounds the length of a document of more than 40 words, so that near ties change places.
+    # tantivy rounds lengths of more than 40 words, so near ties may swap places.
     assert sum(overlaps) / len(overlaps) > 0.97
     assert min(overlaps) > 0.8
 

@@ -103,7 +103,7 @@ def test_a_setting_that_contradicts_the_index_is_an_error(folder, built, asked):
     (name, value), *_ = asked.items()
     other = HybridDocumentStore(folder, **asked)
     for use in (other.count_documents, lambda: other.bm25_retrieval("fox"), lambda: other.write_documents([Document()])):
-        with pytest.raises(StoreError, match=f"{name}=.*{name}={re.escape(repr(value))}.*leave {name} out.*new folder"):
+        with pytest.raises(StoreError, match=f"{name}=.*{name}={re.escape(repr(value))}.*omit {name}.*new folder"):
             use()
     other.close()
     check_whole(store, ["00000"])
@@ -137,7 +137,7 @@ def scramble(path):
 @pytest.mark.parametrize(
     ("pattern", "damage", "warns"),
     [
-        ("keywords", remove, False),  # nothing is left that could tell it from an index that was never searched
+        ("keywords", remove, False),  # indistinguishable from an index that was never searched
         ("keywords/state.json", remove, False),
         ("keywords/state.json", overwrite, True),
         ("keywords/*/meta.json", remove, True),
@@ -246,7 +246,7 @@ def test_a_path_that_cannot_be_an_index_is_an_error(tmp_path):
     (tmp_path / "file").write_text("text")
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.pdf").write_text("text")
-    for name, message in (("file", "is a file"), ("papers", "is no index: it holds 'thesis.pdf'")):
+    for name, message in (("file", "is a file"), ("papers", "is not an index: it holds 'thesis.pdf'")):
         store = HybridDocumentStore(tmp_path / name)
         with pytest.raises(StoreError, match=message):
             store.count_documents()
@@ -275,7 +275,7 @@ def test_a_database_that_is_no_index_is_an_error_and_stays_as_it_is(folder, cont
         connection.close()
         content = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(IndexFormatError, match="is no index of rerank-plugin"):
+    with pytest.raises(IndexFormatError, match="is not an index of rerank-plugin"):
         HybridDocumentStore(folder).write_documents(make_documents(0, 1))
     assert path.read_bytes() == content
 

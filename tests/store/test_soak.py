@@ -1,4 +1,4 @@
-"""Kills and crowds on one store, in short: `make soak` takes longer."""
+"""Short runs of the kill and concurrency attacks on one store; `make soak` runs longer ones."""
 
 import sys
 

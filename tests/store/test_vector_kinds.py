@@ -1,4 +1,4 @@
-"""Approximate vector indexes: they find nearly all, with exact scores, and stay right through every kind of change."""
+"""Approximate vector indexes: high recall with exact scores, also after every kind of change."""
 
 import json
 
@@ -16,7 +16,7 @@ DIM = 24
 
 
 def clustered(count, seed):
-    """Vectors as embeddings are: in clusters, so that neighbours are a few among many."""
+    """Clustered vectors, like embeddings, so that each vector has a few near neighbours."""
     chance = np.random.default_rng(seed)
     centres = chance.normal(size=(60, DIM))
     return centres[chance.integers(0, 60, count)] + 0.4 * chance.normal(size=(count, DIM))
@@ -31,7 +31,7 @@ def found(store, query, **options):
 
 
 def agreement(store, truth, queries, **options):
-    """Share of the exact hits that are found; the scores of those that are must be exact."""
+    """Return the recall against exact search; the scores of all common hits must be exact."""
     shares = []
     for query in queries:
         exact, ours = dict(found(truth, query, **options)), dict(found(store, query, **options))
@@ -61,7 +61,7 @@ def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similari
     assert agreement(store, truth, queries, top_k=20) >= 0.9
 
     for each in (store, truth):
-        each.write_documents(documents(clustered(2500, 4), first=4000))  # enough to be put into the trained index
+        each.write_documents(documents(clustered(2500, 4), first=4000))  # enough to extend the trained index
     store.close()
     assert json.loads((tmp_path / "vectors" / kind / "state.json").read_text())["kind"] == kind
     reopened = HybridDocumentStore(tmp_path, vector_index=kind)
@@ -72,15 +72,15 @@ def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similari
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [1, 20])
 def test_filters_are_exact_and_never_leave_too_few(tmp_path, kind, share, monkeypatch):
-    if share == 1:  # as if thousands of allowed vectors were too many to compare
-        monkeypatch.setattr("rerank_plugin.store.vectors.index._FEW_ALLOWED", 100)
+    if share == 1:  # as if too many vectors were allowed to compare them all
+        monkeypatch.setattr("rerank_plugin.store.vectors.index._MAX_EXACT_ROWS", 100)
     vectors, queries = clustered(4000, 5), clustered(10, 6)
     store, truth = HybridDocumentStore(tmp_path, vector_index=kind), HybridDocumentStore(vector_index="flat")
     for each in (store, truth):
         each.write_documents(documents(vectors))
     store.warm_up()
     allowed = {"field": "meta.n", "operator": "in", "value": list(range(0, 4000, 20 * share))}
-    # `agreement` checks that there are as many hits; those of few allowed vectors are the exact ones.
+    # `agreement` checks the number of hits; with few allowed vectors the search is exact.
     assert agreement(store, truth, queries, top_k=10, filters=allowed) >= (0.85 if share == 1 else 1.0)
 
 
@@ -154,7 +154,7 @@ def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, simil
     store.close()
     (file,) = (tmp_path / "vectors" / "auto").glob("*/*.faiss")
     later = clustered(30, 23)
-    for each in (store, truth):  # the file is not written again for so few, nor for so few that are gone
+    for each in (store, truth):  # too few additions and deletions to write the file again
         each.write_documents(documents(later, first=1500))
         each.delete_documents([f"{i:06}" for i in range(5)])
         each.write_documents(documents(later[:3] * 2, first=10), policy=DuplicatePolicy.OVERWRITE)
@@ -207,7 +207,7 @@ def test_two_kinds_on_one_folder_find_the_same(tmp_path):
 
 
 def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
-    monkeypatch.setattr("rerank_plugin.store.vectors.trained.WANTED_RECALL", 0.2)  # content with the first few cells
+    monkeypatch.setattr("rerank_plugin.store.vectors.trained.TARGET_RECALL", 0.2)  # reached with the first few cells
     vectors = np.random.default_rng(15).normal(size=(4000, DIM))
     store = HybridDocumentStore(tmp_path, vector_index="ivf")
     assert store.recall() is None
@@ -218,7 +218,7 @@ def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
     truth = HybridDocumentStore(vector_index="flat")
     truth.write_documents(documents(vectors))
     assert truth.recall(top_k=10) == 1.0
-    assert truth.describe_vectors()["reason"] == "as asked: exact"
+    assert truth.describe_vectors()["reason"] == "as requested: exact"
     assert 0.2 <= recall < 0.95
     assert recall == pytest.approx(agreement(store, truth, vectors[::80], top_k=10), abs=0.1)
 

@@ -1,4 +1,4 @@
-"""Vector search: similarities, scores, filters, and vectors that are hard to compare."""
+"""Vector search: similarities, scores, filters, and numerically difficult vectors."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_replaced_and_deleted_vectors_leave_no_trace(similarity):
     chance = np.random.default_rng(8)
     vectors, query = chance.normal(size=(60, 8)).astype("float32"), chance.normal(size=8)
     store = make_store(vectors[:40], similarity=similarity)
-    store.embedding_retrieval(query)  # so that what follows is replayed, not read at once
+    store.embedding_retrieval(query)  # so that the following changes are replayed
     store.delete_documents([f"{i:04}" for i in range(0, 40, 3)])
     changed = [Document(id=f"{i:04}", embedding=vectors[i + 20].tolist()) for i in range(30, 40)]
     store.write_documents([*changed, Document(id="0001")], policy=DuplicatePolicy.OVERWRITE)
@@ -66,7 +66,7 @@ def test_equal_vectors_come_by_id_and_the_cut_is_by_id_too():
 
 @pytest.mark.parametrize("query", [[0.0, 0.0], [1.0, 0.0]])
 def test_t7_ties_do_not_let_the_search_grow_without_bound(monkeypatch, query):
-    """A query vector of zeros is as near to every document: all of them were fetched, in ever larger steps."""
+    """A zero query vector is equally near to every document: all of them were fetched, in ever larger steps."""
     asked = []
     original = VectorIndex.search
     monkeypatch.setattr(

@@ -95,13 +95,13 @@ def test_odd_bytes(tmp_path_factory, content, ending):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"query": "\ud800", "passage": "p", "label": 1}, "a text holds half of a surrogate pair"),
-        ({"query": "q", "positive": "p", "negatives": ["\udfff"]}, "a text holds half of a surrogate pair"),
+        ({"query": "\ud800", "passage": "p", "label": 1}, "a string contains a lone surrogate"),
+        ({"query": "q", "positive": "p", "negatives": ["\udfff"]}, "a string contains a lone surrogate"),
         ({"query": "q", "passage": "p", "label": 10**400}, "the number 1000"),
-        ({"query": "q", "passage": "p", "label": 1, "teacher_score": float("nan")}, "NaN is no number that JSON knows"),
+        ({"query": "q", "passage": "p", "label": 1, "teacher_score": float("nan")}, "NaN is not a JSON number"),
         ({"query": "q", "passage": "p", "label": 1, "teacher_score": True}, "teacher_score must be a finite number"),
-        ({"query": "q" * 10_000_000, "passage": 5, "label": 1}, "passage must be a text, got 5"),
-        ({"query": ["q" * 1_000_000], "passage": "p", "label": 1}, "query must be a text, got ['q"),
+        ({"query": "q" * 10_000_000, "passage": 5, "label": 1}, "passage must be a string, got 5"),
+        ({"query": ["q" * 1_000_000], "passage": "p", "label": 1}, "query must be a string, got ['q"),
         ({"x" * 1_000_000: 1}, "lacks query; it has xxx"),
     ],
     ids=range(8),

@@ -91,7 +91,7 @@ def test_a_run_can_be_stopped_and_resumed(rerank, base, judged, tmp_path):
     (tmp_path / "model" / "calibration.json").write_text("{}")
     (tmp_path / "model" / "notes.txt").write_text("mine")
     second = rerank("train", judged, "-o", tmp_path / "model", *options)
-    assert "removed or renamed, as they belonged to an earlier model: calibration.json" in second.stdout
+    assert "files of an earlier model, removed or renamed: calibration.json" in second.stdout
     assert not (tmp_path / "model" / "calibration.json").exists()
     assert (tmp_path / "model" / "notes.txt").read_text() == "mine"
     done = next(line for line in second.stdout.splitlines() if " steps on " in line)

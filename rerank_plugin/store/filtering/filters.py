@@ -1,4 +1,4 @@
-"""A filter that decides about the rows of the database as Haystack decides about documents."""
+"""Filters on the rows of the database, with the semantics of Haystack's filters."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from rerank_plugin.store.filtering.sql import translate
 
 
 class RowFilter:
-    """A filter, checked and translated: in SQL as far as SQL can decide, and as Haystack's own function beyond."""
+    """A checked filter: evaluated in SQL as far as SQL can decide, and by Haystack's own function otherwise."""
 
     def __init__(self, filters: dict[str, Any]) -> None:
         """
         Check and translate a filter.
 
         :param filters: Haystack filters; not empty.
-        :raises FilterError: If they do not have the shape that Haystack defines, or are out of all proportion.
+        :raises FilterError: If they do not have the structure that Haystack defines, or exceed a size limit.
         """
         check(filters)
         self.filters = merge(filters)
@@ -29,12 +29,12 @@ class RowFilter:
 
     @property
     def needs_embedding(self) -> bool:
-        """Whether `matches` looks at a field that only documents read with their embedding have."""
+        """Whether `matches` uses the embedding, so that documents must be read with it."""
         return "embedding" in fields_of(self.filters)
 
     def matches(self, document: Document) -> bool:
         """
-        Return what Haystack says about one document.
+        Return whether a document matches, by Haystack's own function.
 
         :param document: The document.
         :raises FilterError: If its values cannot be compared with those of the filter.
@@ -46,4 +46,6 @@ class RowFilter:
                 shortened(self.filters, self._lists, document) if self._lists else self.filters, document
             )
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise FilterError(f"filters {shown(self.filters)} do not suit document {shown(document.id)}: {error}") from error
+            raise FilterError(
+                f"filters {shown(self.filters)} cannot be applied to document {shown(document.id)}: {error}"
+            ) from error

@@ -1,8 +1,8 @@
 """
-What an index on a field of the meta can look up of a filter.
+The conditions of a filter that an SQLite index on a meta field can look up.
 
-A filter is decided by its SQL and by Haystack (see `filters`). Here are conditions that every match fulfils, in a form for
-which SQLite can use an index on the value of one field: with one, only few rows are left to be decided.
+A filter is evaluated by its SQL and by Haystack (see `filters`). This module extracts necessary conditions, which every
+match fulfils, in a form for which SQLite can use an index on the value of one field, so that few rows remain to evaluate.
 """
 
 import json
@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 from rerank_plugin.store.filtering.values import around, fits_sqlite, is_unicode, json_path, may_be_date
 
-# More intervals than this are no better than reading every row.
-_MOST_NUMBERS = 50
+# With more intervals than this, a lookup is no faster than reading every row.
+_MAX_NUMBERS = 50
 
 
 class Lookup(NamedTuple):
     """
     A condition on the value of one field.
 
-    :param path: Path of the field in the meta, as SQLite writes it.
+    :param path: Path of the field in the meta, in SQLite's syntax.
     :param condition: SQL with `{value}` in place of the field's value.
     :param parameters: Values of the named parameters in the condition.
     """
@@ -31,7 +31,7 @@ class Lookup(NamedTuple):
 
 def lookups(node: dict[str, Any]) -> list[Lookup]:
     """
-    Return conditions each of which every match fulfils, those on one value before those on a range.
+    Return necessary conditions, each fulfilled by every match; equality conditions come before ranges.
 
     :param node: Haystack filters, checked.
     """
@@ -40,7 +40,7 @@ def lookups(node: dict[str, Any]) -> list[Lookup]:
 
 def _collect(node: dict[str, Any]) -> list[Lookup]:
     if "field" not in node:
-        return [lookup for part in node["conditions"] for lookup in _collect(part)] if node["operator"] == "AND" else []
+        return [lookup for child in node["conditions"] for lookup in _collect(child)] if node["operator"] == "AND" else []
     path = json_path(node["field"])
     if path is None:
         return []
@@ -75,11 +75,11 @@ def _range(operator: str, value: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(value, (bool, int, float)) or not _are_numbers([value]):
         return "", {}
     low, high = around(value)
-    # Texts come after all numbers. They are no matches, but stay in, so that Haystack raises its error for them.
+    # Strings sort after all numbers. They do not match, but are included so that Haystack raises its error for them.
     if operator.startswith(">"):
         return "{value} >= :low", {"low": low}
     return "{value} <= :high OR {value} >= ''", {"high": high}
 
 
 def _are_numbers(values: list[float]) -> bool:
-    return len(values) <= _MOST_NUMBERS and all(fits_sqlite(value) and math.isfinite(value) for value in values)
+    return len(values) <= _MAX_NUMBERS and all(fits_sqlite(value) and math.isfinite(value) for value in values)

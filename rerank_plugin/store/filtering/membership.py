@@ -1,9 +1,9 @@
 """
-Long lists of values in filters, looked up instead of read through.
+Hash lookup for filters with long lists of values.
 
-Haystack compares the value of a document with one value of the list after the other, each time trying to read both as dates:
-minutes for some thousand values. Here each value of the list stands under keys that every value equal to it has too, so that
-Haystack's function has to compare with few of them. It still decides.
+Haystack compares the value of a document with each value of the list in turn, each time trying to parse both as dates:
+minutes for a few thousand values. Here each value of the list is stored under keys shared by all values equal to it, so
+that Haystack's function, which still decides, is given only the few values that may be equal.
 """
 
 from collections import defaultdict
@@ -12,10 +12,10 @@ from typing import Any
 
 from haystack.dataclasses import Document
 
-from rerank_plugin.store.filtering.shape import MOST_LEVELS, Node
+from rerank_plugin.store.filtering.shape import MAX_LEVELS, Node
 from rerank_plugin.store.filtering.values import as_date, field_value, may_be_date
 
-# Shorter lists are read through.
+# Shorter lists are passed on unchanged.
 _LONG = 16
 
 Key = tuple[Any, ...]
@@ -26,12 +26,12 @@ class LongList:
 
     def __init__(self, values: list[Any]) -> None:
         """
-        Sort the values under their keys.
+        Group the values by their keys.
 
         :param values: The values.
         """
         self._values = values
-        self._under: defaultdict[Key, list[Any]] = defaultdict(list)
+        self._by_key: defaultdict[Key, list[Any]] = defaultdict(list)
         self._unknown: list[Any] = []
         for value in values:
             keys = _keys(value)
@@ -39,20 +39,20 @@ class LongList:
                 self._unknown.append(value)
                 continue
             for key in keys:
-                # Values under a key of this kind are all equal; different dates may have one clock on the wall.
-                if key[0] == "date" or not self._under[key]:
-                    self._under[key].append(value)
+                # Other keys identify the value, so one of it is enough; different dates may share a local time.
+                if key[0] == "date" or not self._by_key[key]:
+                    self._by_key[key].append(value)
 
     def near(self, value: Any) -> list[Any]:
         """
-        Return the values that may be equal to a value.
+        Return the values of the list that may be equal to a given value.
 
         :param value: Value of a document.
         """
         keys = _keys(value)
         if keys is None:
             return self._values
-        return [*(near for key in keys for near in self._under.get(key, ())), *self._unknown]
+        return [*(near for key in keys for near in self._by_key.get(key, ())), *self._unknown]
 
 
 def long_lists(node: Node) -> dict[int, LongList]:
@@ -62,7 +62,7 @@ def long_lists(node: Node) -> dict[int, LongList]:
     :param node: A filter, checked.
     """
     if "field" not in node:
-        return {key: found for condition in node["conditions"] for key, found in long_lists(condition).items()}
+        return {key: values for condition in node["conditions"] for key, values in long_lists(condition).items()}
     if node["operator"] in ("in", "not in") and len(node["value"]) > _LONG:
         return {id(node): LongList(node["value"])}
     return {}
@@ -70,7 +70,7 @@ def long_lists(node: Node) -> dict[int, LongList]:
 
 def shortened(node: Node, lists: dict[int, LongList], document: Document) -> Node:
     """
-    Return a filter that decides about one document like the whole filter.
+    Return a filter with shorter lists that gives the same result for one document.
 
     :param node: The filter.
     :param lists: Its long lists.
@@ -84,7 +84,7 @@ def shortened(node: Node, lists: dict[int, LongList], document: Document) -> Nod
 
 
 def _keys(value: Any) -> list[Key] | None:
-    """Return keys of which equal values share at least one; None if that cannot be told."""
+    """Return keys of which equal values share at least one; None if no such keys are known."""
     frozen = _frozen(value, 0)
     if frozen is None:
         return None
@@ -92,21 +92,21 @@ def _keys(value: Any) -> list[Key] | None:
     if date is None:
         # Haystack reads a few dates that Python does not, such as 2024-05-06T24:00.
         return None if isinstance(value, str) and may_be_date(value) and value[:4].isdigit() else [frozen]
-    # A date without a time zone equals any with the same clock on the wall; of two with zones the moments are compared.
+    # A date without a time zone equals any date with the same local time; two dates with time zones are compared in UTC.
     keys: list[Key] = [frozen, ("date", date.replace(tzinfo=None, fold=0))]
     if date.tzinfo is not None:
         try:
             keys.append(("date", date.astimezone(UTC)))
-        except OverflowError:  # at the end of time
+        except OverflowError:  # beyond the range of datetime
             return None
     return keys
 
 
 def _frozen(value: Any, depth: int) -> Key | None:
-    """Return something that can be hashed and is equal for equal values; None for a type that JSON does not have."""
+    """Return a hashable key that is equal for equal values; None for a type that JSON does not have."""
     if value is None or isinstance(value, (str, bool, int, float, datetime)):
         return ("value", value)
-    if depth > MOST_LEVELS or not isinstance(value, (list, dict)):
+    if depth > MAX_LEVELS or not isinstance(value, (list, dict)):
         return None
     if isinstance(value, list):
         items = [_frozen(inner, depth + 1) for inner in value]

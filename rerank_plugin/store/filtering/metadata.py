@@ -1,4 +1,4 @@
-"""The questions about metadata that Haystack lets one ask a document store, answered as its InMemoryDocumentStore does."""
+"""The metadata queries of Haystack's document stores, with the results of its InMemoryDocumentStore."""
 
 import json
 from abc import ABC, abstractmethod
@@ -14,15 +14,15 @@ _TYPES = {bool: "boolean", int: "int", float: "float"}
 
 
 class MetadataQueries(ABC):
-    """Answers them from the meta of the documents that match."""
+    """Computes them from the meta of the matching documents."""
 
     @abstractmethod
     def _metas(self, filters: Filters | None) -> list[dict[str, Any]]:
-        """Return the meta of the documents that match, of all without filters."""
+        """Return the meta of the matching documents; of all documents without filters."""
 
     def count_unique_metadata_by_filter(self, filters: Filters, metadata_fields: list[str]) -> dict[str, int]:
         """
-        Return how many different values each field has among the documents that match.
+        Return the number of distinct values of each field among the matching documents.
 
         :param filters: Haystack filters; empty for all documents.
         :param metadata_fields: Names of fields, with or without the prefix `meta.`.
@@ -51,14 +51,14 @@ class MetadataQueries(ABC):
         filters: Filters | None = None,
     ) -> tuple[list[Any], int]:
         """
-        Return one page of the different values of a field, in the order of their texts.
+        Return one page of the distinct values of a field, ordered by their string form.
 
         :param metadata_field: Name of the field, with or without the prefix `meta.`.
-        :param search_term: Only values whose text holds this, upper and lower case alike.
+        :param search_term: Only values whose string form contains this, ignoring case.
         :param from_: Position of the first value of the page.
-        :param size: Values on a page.
-        :param filters: Only look at documents that match.
-        :returns: The page, and the number of different values on all pages.
+        :param size: Number of values per page.
+        :param filters: Only consider matching documents.
+        :returns: The page, and the number of distinct values on all pages.
         """
         return unique_values(self._metas(filters), metadata_field, search_term, from_, size)
 
@@ -92,7 +92,7 @@ def min_max(metas: Iterable[Meta], field: str) -> dict[str, Any]:
 
     :param metas: Meta of the documents.
     :param field: Name of the field, with or without the prefix `meta.`.
-    :returns: `min` and `max`, both None if there is no number and no text, or texts stand beside numbers.
+    :returns: `min` and `max`, both None if the field has neither numbers nor strings, or a mixture of both.
     """
     values = [value for value in _values(metas, field) if isinstance(value, (int, float, str))]
     if not values or len({isinstance(value, str) for value in values}) > 1:
@@ -102,7 +102,7 @@ def min_max(metas: Iterable[Meta], field: str) -> dict[str, Any]:
 
 def count_unique(metas: Iterable[Meta], field: str) -> int:
     """
-    Return how many different values a field has; 1, 1.0 and True count as different.
+    Return the number of distinct values of a field; 1, 1.0 and True are distinct.
 
     :param metas: Meta of the documents.
     :param field: Name of the field, with or without the prefix `meta.`.
@@ -114,20 +114,20 @@ def unique_values(
     metas: Iterable[Meta], field: str, search_term: str | None, start: int, size: int
 ) -> tuple[list[Any], int]:
     """
-    Return one page of the different values of a field, in the order of their texts.
+    Return one page of the distinct values of a field, ordered by their string form.
 
     :param metas: Meta of the documents.
     :param field: Name of the field, with or without the prefix `meta.`.
-    :param search_term: Keep the values whose text holds this, upper and lower case alike.
+    :param search_term: Keep only values whose string form contains this, ignoring case.
     :param start: Position of the first value.
     :param size: Number of values.
-    :returns: The page, and the number of all values.
+    :returns: The page, and the number of values on all pages.
     """
-    found = {_identity(value): value for value in _values(metas, field)}
+    values = {_identity(value): value for value in _values(metas, field)}
     if search_term:
-        found = {key: value for key, value in found.items() if search_term.lower() in str(value).lower()}
-    ordered = sorted(found, key=lambda key: (str(found[key]), key))
-    return [found[key] for key in ordered[start : start + size]], len(ordered)
+        values = {key: value for key, value in values.items() if search_term.lower() in str(value).lower()}
+    ordered = sorted(values, key=lambda key: (str(values[key]), key))
+    return [values[key] for key in ordered[start : start + size]], len(ordered)
 
 
 def bare_name(field: str) -> str:
@@ -140,7 +140,7 @@ def bare_name(field: str) -> str:
 
 
 def _values(metas: Iterable[Meta], field: str) -> list[Any]:
-    """Return what the field holds, without None; a dotted name looks into nested dictionaries, as in filters."""
+    """Return the values of a field except None; a dotted name refers to nested dictionaries, as in filters."""
     keys = bare_name(field).split(".")
     values = []
     for meta in metas:
@@ -153,5 +153,5 @@ def _values(metas: Iterable[Meta], field: str) -> list[Any]:
 
 
 def _identity(value: Any) -> tuple[str, str]:
-    # JSON tells 1, 1.0, true and "1" apart, where Python's equality does not.
+    # JSON distinguishes 1, 1.0, true and "1"; Python's equality does not.
     return type(value).__name__, json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""The shape of Haystack's filters: what is a filter, how large it may be, and the same filter with fewer conditions."""
+"""The structure of Haystack's filters: validation, size limits, and merging of conditions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,45 +10,45 @@ from rerank_plugin.checks import shown
 
 Node = dict[str, Any]
 
-# Haystack's own function calls itself four times a level, and Python allows 1,000 calls.
-MOST_LEVELS = 100
-MOST_CONDITIONS = 10_000
-LONGEST_FIELD = 1_000
-# A list that holds itself twice doubles at every level.
-_MOST_INNER = 1_000_000
-# What merges several conditions on one field: operator of the group -> single value, list of values, merged operator.
+# Haystack's own function makes four nested calls per level, and Python allows 1,000.
+MAX_LEVELS = 100
+MAX_CONDITIONS = 10_000
+MAX_FIELD_LENGTH = 1_000
+# A list that contains itself twice doubles at every level.
+_MAX_INNER = 1_000_000
+# Conditions on one field that can be merged: operator of the group -> operator for a single value, operator for a list.
 _MERGED = {"OR": ("==", "in"), "AND": ("!=", "not in")}
 
 
 def check(filters: Any) -> None:
     """
-    Check that filters have the shape that Haystack defines, and are not out of all proportion.
+    Check that filters have the structure that Haystack defines, and respect the size limits.
 
-    :param filters: What a caller passed.
-    :raises FilterError: If they are not.
+    :param filters: The filters passed by a caller.
+    :raises FilterError: If they do not.
     """
     for count, (_, depth) in enumerate(_walk(filters), start=1):
-        if count > MOST_CONDITIONS:
+        if count > MAX_CONDITIONS:
             raise FilterError(
-                f"filters may have {MOST_CONDITIONS:,} conditions, these have more: give the values of one field as a list, "
+                f"filters may have {MAX_CONDITIONS:,} conditions, these have more: pass the values of one field as a list, "
                 "with the operator 'in' or 'not in'"
             )
-        if depth > MOST_LEVELS:
+        if depth > MAX_LEVELS:
             raise FilterError(
-                f"filters may be nested {MOST_LEVELS} levels deep, these are deeper: put conditions under the same operator "
-                "side by side in one list"
+                f"filters may be nested {MAX_LEVELS} levels deep, these are deeper: put conditions under the same operator "
+                "in one list"
             )
 
 
 def _walk(filters: Any) -> Iterator[tuple[Node, int]]:
-    """Check node after node, without calling itself: a caller may have nested filters deeper than Python can follow."""
-    waiting = [(filters, 0)]
-    while waiting:
-        node, depth = waiting.pop()
+    """Check every node, without recursion: filters may be nested more deeply than Python's recursion limit."""
+    pending = [(filters, 0)]
+    while pending:
+        node, depth = pending.pop()
         _check_node(node)
         yield node, depth
         if "field" not in node:
-            waiting += [(condition, depth + 1) for condition in reversed(node["conditions"])]
+            pending += [(condition, depth + 1) for condition in reversed(node["conditions"])]
 
 
 def _check_node(node: Any) -> None:
@@ -71,10 +71,10 @@ def _check_node(node: Any) -> None:
 def _check_comparison(node: Node) -> None:
     field, operator, value = node["field"], node["operator"], node["value"]
     if not isinstance(field, str):
-        raise FilterError(f"'field' must be a text in the filter {shown(node)}")
-    if len(field) > LONGEST_FIELD:
+        raise FilterError(f"'field' must be a string in the filter {shown(node)}")
+    if len(field) > MAX_FIELD_LENGTH:
         raise FilterError(
-            f"'field' may have {LONGEST_FIELD:,} characters, {shown(field)} has {len(field):,}: name a field of the meta"
+            f"'field' may have {MAX_FIELD_LENGTH:,} characters, {shown(field)} has {len(field):,}: name a field of the meta"
         )
     if operator in ("in", "not in") and not isinstance(value, list):
         raise FilterError(f"operator {operator!r} needs a list as value, got {shown(value)} in {shown(node)}")
@@ -85,7 +85,7 @@ def _check_comparison(node: Node) -> None:
 
 def _check_depth(value: Any, node: Node) -> None:
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         level = [
             inner
             for outer in level
@@ -95,17 +95,17 @@ def _check_depth(value: Any, node: Node) -> None:
         ]
         if not level:
             return
-        if len(level) > _MOST_INNER:
+        if len(level) > _MAX_INNER:
             break
     raise FilterError(
-        f"the value of a filter may be nested {MOST_LEVELS} levels deep, that of {shown(node['field'])} is deeper: compare "
+        f"the value of a filter may be nested {MAX_LEVELS} levels deep, that of {shown(node['field'])} is deeper: compare "
         "a field within it"
     )
 
 
 def merge(node: Node) -> Node:
     """
-    Return the same filter with "a is 1 or a is 2" as "a is in [1, 2]": a list can be looked up at once.
+    Return an equivalent filter in which "a == 1 or a == 2" is merged into "a in [1, 2]", which needs a single lookup.
 
     :param node: A filter, checked.
     """
@@ -122,13 +122,13 @@ def merge(node: Node) -> Node:
             values.setdefault(condition["field"], []).extend(value if operator == several else [value])
         else:
             kept.append(condition)
-    lists = [{"field": field, "operator": several, "value": found} for field, found in values.items()]
+    lists = [{"field": field, "operator": several, "value": merged} for field, merged in values.items()]
     return {"operator": node["operator"], "conditions": lists + kept}
 
 
 def fields_of(node: Node) -> set[str]:
     """
-    Return the names of the fields that a filter looks at.
+    Return the names of the fields that a filter uses.
 
     :param node: A filter, checked.
     """

@@ -2,8 +2,8 @@
 Haystack's metadata filters as SQL.
 
 SQLite cannot decide every comparison as `haystack.utils.filters.document_matches_filter` does: dates in free formats,
-lists, the last digit of a float. So each condition becomes a pair of SQL conditions: rows that match for sure, and rows
-that may match. Only the rows between the two are read and decided by Haystack's own function.
+lists, the last digit of a float. Each condition therefore becomes a pair of SQL conditions: rows that match for sure, and
+rows that may match. Only the rows in between are read and passed to Haystack's own function.
 """
 
 import json
@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 from rerank_plugin.store.filtering.shape import Node
 from rerank_plugin.store.filtering.values import around, as_date, days_near, fits_sqlite, is_unicode, json_path, may_be_date
 
-# SQLite reads a statement with a stack of 100 entries, and a level takes five: what is nested deeper is decided in Python.
-_MOST_LEVELS = 10
-# An expression may be nested 1,000 deep, and "a OR b OR c" is nested as deep as it is long.
-_MOST_COMPARISONS = 300
-# With more days than this, every text that looks like a date is decided in Python.
-_MOST_DAYS = 10_000
-# Time zones move a date by up to two days, and "24:00" stands for the next one.
+# SQLite's parser has a stack of 100 entries, and a level takes five: deeper filters are evaluated in Python.
+_MAX_LEVELS = 10
+# An SQLite expression may be nested 1,000 deep, and the depth of "a OR b OR c" is its number of terms.
+_MAX_COMPARISONS = 300
+# With more days than this, every string that looks like a date is compared in Python.
+_MAX_DAYS = 10_000
+# Time zones shift a date by up to two days, and "24:00" means the next one.
 _DAYS_APART = 3
 
 _DAY = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
-# Dates without a time zone that sort as text, by their first ten characters, as they sort in time.
+# Dates without a time zone whose first ten characters sort as strings in the order of time.
 _SORTABLE_DATES = (_DAY, *(f"{_DAY}[T ]{hour}:[0-5][0-9]:[0-5][0-9]" for hour in ("[01][0-9]", "2[0-3]")))
 _WHOLE = "('integer', 'true', 'false')"
 
@@ -54,7 +54,7 @@ def translate(node: Node) -> tuple[Bounds, dict[str, Any]]:
     """
     translator = _Translator()
     bounds = translator.node(node, 0)
-    return (bounds, translator.parameters) if translator.comparisons <= _MOST_COMPARISONS else (_UNDECIDED, {})
+    return (bounds, translator.parameters) if translator.comparisons <= _MAX_COMPARISONS else (_UNDECIDED, {})
 
 
 class _Translator:
@@ -63,7 +63,7 @@ class _Translator:
         self.comparisons = 0
 
     def node(self, node: Node, depth: int) -> Bounds:
-        if depth > _MOST_LEVELS or self.comparisons > _MOST_COMPARISONS:
+        if depth > _MAX_LEVELS or self.comparisons > _MAX_COMPARISONS:
             return _UNDECIDED
         if "field" in node:
             self.comparisons += 1
@@ -88,7 +88,7 @@ class _Translator:
         return self._ordered(column, operator, value)
 
     def _column(self, field: str) -> Column | None:
-        """Return the SQL for a field, None if only Haystack knows what the field means."""
+        """Return the SQL for a field, None if only Haystack can resolve the field."""
         if field in ("id", "content"):
             return Column(f"d.{field}", f"typeof(d.{field})")
         meta_path = json_path(field)
@@ -125,7 +125,7 @@ class _Translator:
         return _between(whole, f"({whole}) OR {column.type} = 'real' AND {column.value} BETWEEN {low} AND {high}")
 
     def _member(self, column: Column, values: list[Any]) -> Bounds:
-        """Return the bounds of "equals one of the values"; however many they are, each type is looked up in one go."""
+        """Return the bounds of "equals one of the values", with one lookup per type however many values there are."""
         if not all(value is None or isinstance(value, (str, datetime, bool, int, float, list, dict)) for value in values):
             return _UNDECIDED
         alternatives = [
@@ -143,13 +143,13 @@ class _Translator:
         if not numbers:
             return []
         whole = {int(number) for number in numbers if fits_sqlite(number) and number == int(number)}
-        # An equal float was written with the same digits, which SQLite reads alike, if a little off.
+        # Equal floats were written with the same digits, which SQLite parses to the same, if slightly different, number.
         real = {as_float for number in numbers if (as_float := _exact_float(number)) is not None}
         in_whole = f"{column.type} IN {_WHOLE} AND {self._listed(column, filter(fits_sqlite, whole))}"
         return [_between(in_whole, f"({in_whole}) OR {column.type} = 'real' AND {self._listed(column, real)}")]
 
     def _texts(self, column: Column, texts: list[str]) -> list[Bounds]:
-        # No row that is decided in SQL holds what is no Unicode, or a zero character.
+        # No row that is evaluated in SQL contains invalid Unicode or a NUL character.
         stored = {text for text in texts if is_unicode(text) and "\0" not in text}
         return [_exactly(f"{column.type} = 'text' AND {self._listed(column, stored)}")] if stored else []
 
@@ -160,14 +160,14 @@ class _Translator:
         if not days:
             return []
         dated = f"{column.type} = 'text' AND {self._glob(column, _DAY + '*')}"
-        if len(days) <= _MOST_DAYS:
+        if len(days) <= _MAX_DAYS:
             dated += f" AND {self._listed(column._replace(value=f'substr({column.value}, 1, 10)'), days)}"
         return [_between("0", dated)]
 
     def _ordered(self, column: Column, operator: str, value: Any) -> Bounds:
         if value is None:
             return Bounds("0", "0")
-        # Whatever cannot be ordered beside the value stays in question, so that Haystack raises its FilterError for it.
+        # Values that cannot be ordered relative to this one stay undecided, so that Haystack raises its FilterError.
         if isinstance(value, (bool, int, float)) and fits_sqlite(value):
             low, high = (self._bind(bound) for bound in around(value))
             strict, loose = (high, low) if operator.startswith(">") else (low, high)
@@ -178,7 +178,7 @@ class _Translator:
         moment = as_date(value)
         if moment is None:
             return _between("0", f"coalesce({column.type}, 'null') <> 'null'")
-        # By the clock on the wall: Haystack gives a date without a time zone that of the other one.
+        # By local time: Haystack gives a date without a time zone that of the other date.
         dates = " OR ".join(self._glob(column, pattern) for pattern in _SORTABLE_DATES)
         date = f"coalesce({column.type} = 'text' AND ({dates}), 0)"
         prefix, bound = f"substr({column.value}, 1, 10)", self._bind(moment.date().isoformat())
@@ -222,7 +222,7 @@ def _join(operator: str, conditions: list[str]) -> str:
 
 
 def _exact_float(number: float) -> float | None:
-    """Return a number as a float, None if there is no such float, or JSON has none."""
+    """Return a number as a float, None if it has no exact float that JSON can represent."""
     try:
         as_float = float(number)
     except OverflowError:

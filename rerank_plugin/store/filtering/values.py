@@ -1,4 +1,4 @@
-"""What SQLite and Haystack make of single values: numbers, texts, dates, names of fields."""
+"""How SQLite and Haystack interpret single values: numbers, strings, dates, field names."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from haystack.dataclasses import Document
 
 def json_path(field: str) -> str | None:
     """
-    Return where a field stands in the meta, as SQLite writes it; None if it is no field of the meta, or has no such path.
+    Return the SQLite JSON path of a meta field; None if it is not a field of the meta, or SQLite has no path for it.
 
     :param field: Name of the field in a filter.
     """
@@ -20,7 +20,7 @@ def json_path(field: str) -> str | None:
         keys = keys[1:]
     elif len(keys) > 1 or field in {f.name for f in fields(Document)}:
         return None
-    # In a path of SQLite a key stands as JSON writes it: one that JSON has to escape cannot be asked for.
+    # SQLite compares a key of a path with the raw JSON text, so a key that JSON escapes cannot be addressed.
     if any(not key or json.dumps(key, ensure_ascii=False) != f'"{key}"' or not is_unicode(key) for key in keys):
         return None
     return "$" + "".join(f'."{key}"' for key in keys)
@@ -44,7 +44,7 @@ def field_value(document: Document, field: str) -> Any:
 
 def fits_sqlite(value: float) -> bool:
     """
-    Return whether SQLite can hold a number as it is.
+    Return whether SQLite can store a number without loss.
 
     :param value: The number.
     """
@@ -53,7 +53,7 @@ def fits_sqlite(value: float) -> bool:
 
 def around(value: float) -> tuple[float, float]:
     """
-    Return numbers just below and above: SQLite may read a float from JSON a little off.
+    Return numbers just below and above: SQLite may parse a float in JSON with a small error.
 
     :param value: The number.
     """
@@ -63,7 +63,7 @@ def around(value: float) -> tuple[float, float]:
 
 def may_be_date(text: str) -> bool:
     """
-    Return whether Haystack may take a text for a date, so that other texts can be equal to it.
+    Return whether Haystack may parse a string as a date, so that a different string can be equal to it.
 
     :param text: The text.
     """
@@ -72,7 +72,7 @@ def may_be_date(text: str) -> bool:
 
 def as_date(value: Any) -> datetime | None:
     """
-    Return a value as a date, None if it is none.
+    Return a value as a date, None if it is not one.
 
     :param value: Value of a filter or of a document.
     """
@@ -85,7 +85,7 @@ def as_date(value: Any) -> datetime | None:
 
 def days_near(text: str, distance: int) -> list[str]:
     """
-    Return the days around a day, as it is written; none if the text is no day.
+    Return the days around a day as YYYY-MM-DD; empty if the text is not a day.
 
     :param text: A day as YYYY-MM-DD.
     :param distance: How many days before and after.
@@ -100,7 +100,7 @@ def days_near(text: str, distance: int) -> list[str]:
 
 def is_unicode(text: str) -> bool:
     """
-    Return whether a text can be stored as UTF-8.
+    Return whether a string can be encoded as UTF-8.
 
     :param text: The text.
     """

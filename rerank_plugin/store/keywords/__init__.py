@@ -1,1 +1,1 @@
-"""Keyword search: the analysis of texts, two engines, and what a query means to both."""
+"""Keyword search: text analysis, two BM25 engines, and the queries that both understand."""

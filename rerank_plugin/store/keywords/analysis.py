@@ -1,4 +1,4 @@
-"""From text to search terms. Both keyword engines index these, so that they mean the same by a word."""
+"""Text analysis, from text to search terms. Both keyword engines index the same terms."""
 
 import re
 import unicodedata
@@ -41,7 +41,7 @@ STEMMERS = {
     "tr": "turkish",
     "yi": "yiddish",
 }
-# Frequent function words that an index may leave out, as the analysis sees them: lower case, no yo.
+# Frequent function words that an index may leave out, as the analysis produces them: lower case, no yo.
 _ENGLISH = """
 a an the and or but nor so if then than as at by for from in into of off on onto out over to under up upon
 with without about above after again against before below between down during through until while am is are
@@ -65,26 +65,26 @@ _RUSSIAN = """
 больше совсем почти
 """
 STOP_WORDS = {"en": frozenset(_ENGLISH.split()), "ru": frozenset(_RUSSIAN.split())}
-# Raised whenever the same text gives other terms than before: indexes on disk are then built again.
+# Incremented whenever the analysis of a text changes, so that indexes on disk are rebuilt.
 VERSION = 3
-# Longer "words" are encoded data, which nobody searches for.
+# Longer "words" are usually encoded data and are not indexed.
 MAX_TOKEN_BYTES = 256
 
 Analyzer = Callable[[str], list[str]]
 
-# Letters of scripts that are written without spaces, or with particles that cling to the word.
+# Letters of scripts that are written without spaces, or with particles attached to the word.
 CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\U00020000-\U0003134f]+")
-# The comma comes first, so that the search jumps from comma to comma.
+# The comma comes first, so that the regex engine can skip from comma to comma.
 THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 HYPHENS = re.compile("[-\u2010\u2011]")
-# It starts at a word's first letter only: anywhere in it, a word of 100,000 letters would be read 100,000 times.
+# Anchored to the first letter of a word: otherwise matching takes quadratic time in the length of a word.
 _COMPOUND = re.compile(r"(?<![^\W\d_])[^\W\d_]+(?:[-\u2010\u2011][^\W\d_]+)+")
-# Few words make up most of any text, so what becomes of them is kept; a collection has more rare ones than are worth it.
-_KEPT_WORDS = 200_000
+# Few words make up most of any text, so their terms are cached; caching all rare words would only cost memory.
+_MAX_CACHED_WORDS = 200_000
 
 
 class _Separators(dict[int, int | str]):
-    """For `str.translate`: letters, digits, the marks on them and hyphens stay, everything else becomes a space."""
+    """A table for `str.translate`: letters, digits, combining marks and hyphens stay, all else becomes a space."""
 
     def __missing__(self, code: int) -> int | str:
         letter = chr(code)
@@ -93,12 +93,12 @@ class _Separators(dict[int, int | str]):
 
 
 SEPARATORS = _Separators()
-# The same for ASCII, with small letters, in the form that `bytes.translate` takes.
+# The same for ASCII, with lower-casing, as a table for `bytes.translate`.
 _ASCII = bytes(ord(chr(code).lower()) if SEPARATORS[code] == code else ord(" ") for code in range(128)) + bytes(128)
 
 
 class _Terms(dict[str, str]):
-    """The terms of each word between two separators, with spaces between them; worked out when it is first met."""
+    """A cache from words to their terms, joined by spaces; a word is analysed at its first occurrence."""
 
     def __init__(self, language: str, ignored: frozenset[str]) -> None:
         super().__init__()
@@ -110,10 +110,10 @@ class _Terms(dict[str, str]):
         if HYPHENS.search(word):
             text = _COMPOUND.sub(lambda match: f"{match.group()} {HYPHENS.sub('', match.group())}", word)
             parts = HYPHENS.sub(" ", text).split()
-        fitting = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
-        terms = " ".join(self._stem(fitting))
+        kept = [part for part in parts if part not in self._ignored and len(part.encode()) < MAX_TOKEN_BYTES]
+        terms = " ".join(self._stem(kept))
         if len(word) < MAX_TOKEN_BYTES:
-            if len(self) >= _KEPT_WORDS:
+            if len(self) >= _MAX_CACHED_WORDS:
                 self.clear()
             self[word] = terms
         return terms
@@ -121,14 +121,14 @@ class _Terms(dict[str, str]):
 
 def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     """
-    Return a function from text to terms: Unicode in one form, words, lower case, stop words, Snowball stems.
+    Return a function from text to terms: Unicode normalisation, word splitting, lower case, stop words, Snowball stems.
 
-    Compatibility forms are one letter (NFKC). A compound with hyphens gives its parts and itself in one word. Chinese,
-    Japanese and Korean are cut into pairs of letters. In English a comma between thousands is no separator; in Russian
-    stress marks do not count, and yo is e, as it is mostly printed.
+    Text is normalised to NFKC. A hyphenated compound gives its parts and the compound without hyphens. Chinese, Japanese
+    and Korean are cut into character bigrams. In English a comma between thousands is not a separator; in Russian stress
+    marks are removed and yo is replaced by e, as in most printed text.
 
     :param language: A key of `STEMMERS`, or `simple` for no stemming.
-    :param stop_words: Whether to leave stop words out; only for the languages of `STOP_WORDS`.
+    :param stop_words: Whether to remove stop words; only for the languages of `STOP_WORDS`.
     """
     terms = _Terms(language, STOP_WORDS[language] if stop_words else frozenset[str]())
 
@@ -147,10 +147,10 @@ def _stemmer(language: str) -> Callable[[list[str]], list[str]]:
 
 
 def _words(text: str, language: str) -> list[str]:
-    """Return what stands between separators, hyphens still in it."""
+    """Return the words between separators, with their hyphens."""
     is_ascii = text.isascii()
     if not is_ascii:
-        text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen stands inside a word
+        text = unicodedata.normalize("NFKC", text).replace("\u00ad", "")  # a soft hyphen is inside a word
         if language == "ru":
             text = text.replace("\u0301", "").replace("\u0300", "").replace("ё", "е").replace("Ё", "Е")
         text = CJK.sub(lambda match: f" {_pairs(match.group())} ", text)

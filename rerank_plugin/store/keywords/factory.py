@@ -1,4 +1,4 @@
-"""From the settings of a keyword index to its engine."""
+"""Creates the keyword index of an engine."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ def open_keyword_index(settings: KeywordSettings, folder: Path | None) -> Keywor
     """
     Return a keyword index; nothing is read or built before its first `sync`.
 
-    :param settings: What it is built and asked with.
-    :param folder: Where an engine with files may keep them; None for an index in memory.
+    :param settings: Engine, analysis and BM25 parameters.
+    :param folder: Folder for the files of engines that have any; None for an index in memory.
     """
     if settings.engine == "rank_bm25":
         from rerank_plugin.store.keywords.rank_bm25_index import RankBM25Index

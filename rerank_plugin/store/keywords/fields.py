@@ -1,4 +1,4 @@
-"""Which parts of a document keyword search looks at, and how much each counts."""
+"""The fields of a document that keyword search covers, and their weights."""
 
 import json
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import Any
 from rerank_plugin.errors import InvalidValueError
 
 CONTENT = "content"
-# A weight repeats words, so a large one blows the index up and drowns every other field.
-MOST = 20
+# A weight repeats words, so a large one inflates the index and dominates the other fields.
+MAX_WEIGHT = 20
 
 
 @dataclass(frozen=True, repr=False)
@@ -17,11 +17,11 @@ class SearchFields:
     """
     The fields and their weights: a word in a field of weight 3 counts as three words.
 
-    This is BM25F in its simple form (Robertson, Zaragoza and Taylor, "Simple BM25 extension to multiple weighted fields",
-    2004): frequencies are added up with weights before they are saturated, so that a word in two fields does not count as
-    much as two words.
+    This is the simple form of BM25F (Robertson, Zaragoza and Taylor, "Simple BM25 extension to multiple weighted fields",
+    2004): weighted term frequencies are summed before saturation, so that a word in two fields does not score as much as
+    two different words.
 
-    :param weights: Names of fields and their weights: `content`, or a field of the meta; `a.b` is a field within a field.
+    :param weights: Field names and their weights: `content`, or a field of the meta; `a.b` is a nested field.
     """
 
     weights: tuple[tuple[str, int], ...] = (("title", 1), (CONTENT, 1))
@@ -29,52 +29,52 @@ class SearchFields:
     @classmethod
     def of(cls, weights: Any) -> "SearchFields":
         """
-        Check what a user chose.
+        Check the parameter `search_fields`.
 
         :param weights: Names of fields, with or without the prefix `meta.`, and their weights.
-        :raises InvalidValueError: If it is no such dictionary, or a weight is no whole number from 1 to 20.
+        :raises InvalidValueError: If it is not such a dictionary, or a weight is not a whole number from 1 to 20.
         """
         if not isinstance(weights, Mapping) or not weights:
             raise InvalidValueError(f"search_fields must map names of fields to weights, got {weights!r}")
         for name, weight in weights.items():
             if not isinstance(name, str) or not name.removeprefix("meta."):
-                raise InvalidValueError(f"search_fields: {name!r} is no name of a field")
-            if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MOST:
+                raise InvalidValueError(f"search_fields: {name!r} is not the name of a field")
+            if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAX_WEIGHT:
                 raise InvalidValueError(
-                    f"search_fields: the weight of {name!r} must be a whole number from 1 to {MOST}, got {weight!r}"
+                    f"search_fields: the weight of {name!r} must be a whole number from 1 to {MAX_WEIGHT}, got {weight!r}"
                 )
         bare = {name.removeprefix("meta."): weight for name, weight in weights.items()}
         return cls(tuple(sorted(bare.items(), key=lambda field: (field[0] == CONTENT, field[0]))))
 
     def __repr__(self) -> str:
-        """Return the fields as a user writes them."""
+        """Return the fields as the dictionary that a user passes."""
         return repr(dict(self.weights))
 
     @classmethod
     def from_json(cls, text: str | None) -> "SearchFields":
         """
-        Return what `to_json` gave; the default for an index that does not say.
+        Return the fields stored by `to_json`; the default for an index without them.
 
-        :param text: The text.
+        :param text: The JSON, or None.
         """
         return cls() if text is None else cls.of(json.loads(text))
 
     def to_json(self) -> str:
-        """Return the weights as a text."""
+        """Return the weights as JSON."""
         return json.dumps(dict(self.weights), ensure_ascii=False)
 
     def text(self, meta: dict[str, Any], content: str | None) -> str:
         """
-        Return what keyword search looks at, a field of weight 3 three times; empty if there is nothing.
+        Return the text to index: a field of weight 3 is repeated three times. Empty if no field has text.
 
-        :param meta: Meta of the document; texts, numbers and lists of them count.
+        :param meta: Meta of the document; strings, numbers and lists of them are indexed.
         :param content: Content of the document.
         """
         parts = []
         for name, weight in self.weights:
-            part = (content or "") if name == CONTENT else _as_text(_value(meta, name))
-            if part and not part.isspace():
-                parts += [part] * weight
+            text = (content or "") if name == CONTENT else _as_text(_value(meta, name))
+            if text and not text.isspace():
+                parts += [text] * weight
         return "\n".join(parts)
 
 

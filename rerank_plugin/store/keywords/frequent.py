@@ -1,11 +1,11 @@
 """
-Words that stand in a large share of all documents. Their frequencies are kept document by document, beside the index.
+Terms that occur in a large share of all documents. Their frequencies are stored per document, in columns of the index.
 
-Such a word says little about a document, but the search has to look at every document that holds it: in a million passages
-that is most of the work for a question with "the" and "of" in it. With the frequencies at hand, a search can leave these
-words out, and their scores are added to those of the best documents that the other words find. As it is known how much
-they can add at most, it is known whether a document that was not looked at could have been better: nothing is lost. (The
-idea is MaxScore: Turtle and Flood, "Query evaluation: strategies and optimizations", 1995.)
+Such a term carries little information, but a search must visit every document that contains it: in a million passages that
+is most of the work for a question with "the" and "of". With the frequencies in columns, a search can leave these terms out
+at first, and add their scores to those of the best documents found with the other terms. The maximum that they can add is
+known, and therefore whether an unvisited document could have ranked higher: the result is exact. (The idea is MaxScore:
+Turtle and Flood, "Query evaluation: strategies and optimizations", 1995.)
 """
 
 from bisect import bisect_right
@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-# A word in so large a share of the documents is kept; 64 columns of small numbers take some 25 bytes a document.
-_SHARE = 0.05
-_MOST = 64
+# A term gets a column if it is in this share of the documents; 64 columns of small numbers take about 25 bytes a document.
+_MIN_SHARE = 0.05
+_MAX_TERMS = 64
 # With fewer documents every search is fast.
-FEWEST_DOCUMENTS = 50_000
-# The words of a language hardly change; those of a collection may, when it has grown so many times.
+MIN_DOCUMENTS = 50_000
+# The terms are chosen again once the collection has grown by this factor.
 _GROWTH = 10
 
 
@@ -28,7 +28,7 @@ class FrequentTerms:
     The terms, each with the number of the column that holds its frequencies.
 
     :param columns: Term -> number of the column.
-    :param chosen_at: Number of documents there were when they were chosen; 0 if none were.
+    :param chosen_at: Number of documents when the terms were chosen; 0 if none were chosen.
     """
 
     columns: dict[str, int] = field(default_factory=dict)
@@ -37,29 +37,30 @@ class FrequentTerms:
     @classmethod
     def choose(cls, sample: Iterable[Sequence[str]], count: int) -> "FrequentTerms":
         """
-        Choose from some of the documents.
+        Choose the terms from a sample of the documents.
 
-        :param sample: Terms of each of these documents.
-        :param count: Number of documents there are.
+        :param sample: The terms of each document in the sample.
+        :param count: Number of documents in the index.
         """
-        size, holders = 0, Counter[str]()
+        size, document_frequencies = 0, Counter[str]()
         for terms in sample:
             size += 1
-            holders.update(set(terms))
-        chosen = [term for term, number in holders.most_common(_MOST) if number >= _SHARE * size]
+            document_frequencies.update(set(terms))
+        most_common = document_frequencies.most_common(_MAX_TERMS)
+        chosen = [term for term, frequency in most_common if frequency >= _MIN_SHARE * size]
         return cls({term: column for column, term in enumerate(chosen)}, count)
 
     def outgrown(self, count: int) -> bool:
         """
-        Return whether they should be chosen anew.
+        Return whether the terms should be chosen again.
 
-        :param count: Number of documents there are now.
+        :param count: Current number of documents.
         """
-        return count >= FEWEST_DOCUMENTS and count > _GROWTH * self.chosen_at
+        return count >= MIN_DOCUMENTS and count > _GROWTH * self.chosen_at
 
     def frequencies(self, terms: Sequence[str]) -> dict[int, int]:
         """
-        Return the columns of a document that are not 0, and the frequencies that belong there.
+        Return the non-zero columns of a document: number of the column -> frequency.
 
         :param terms: All terms of the document.
         """
@@ -70,7 +71,7 @@ class FrequentTerms:
 
 
 def _lengths() -> list[int]:
-    """Return the lengths that one byte can stand for: exact up to 40, then four significant bits (Lucene's SmallFloat)."""
+    """Return the lengths that one byte can encode: exact up to 40, then four significant bits (Lucene's SmallFloat)."""
     exact = 24
     steps = (
         bits if exponent < 0 else (bits | 8) << exponent for exponent, bits in (((i >> 3) - 1, i & 7) for i in range(232))
@@ -83,7 +84,7 @@ _LENGTHS = _lengths()
 
 def rounded_length(length: int) -> int:
     """
-    Return the length that tantivy computes with for a document: it keeps one byte for it.
+    Return the document length as tantivy stores it, in one byte.
 
     :param length: Number of terms.
     """

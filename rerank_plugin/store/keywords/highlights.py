@@ -1,4 +1,4 @@
-"""Where the words of a query stand in a text."""
+"""The positions of a query's words in a text."""
 
 import re
 from collections.abc import Iterable
@@ -13,16 +13,16 @@ Span = tuple[int, int]
 
 def find_spans(text: str, terms: Iterable[str], analyze: Analyzer) -> list[Span]:
     """
-    Return where a text holds terms, as first and last position (the last one not included), in the order of the text.
+    Return the spans of a text that match terms, as (start, end) with the end exclusive, in text order.
 
-    A compound counts where it is found in one word, its parts where they are. Neighbours that touch are one span.
+    A compound matches as a whole or by its parts. Spans that touch are merged.
 
     :param text: The text.
     :param terms: The terms of a query.
-    :param analyze: What made them.
+    :param analyze: The analyzer that produced them.
     """
     wanted = set(terms)
-    # One character for each, so that positions stay: a comma between thousands and a soft hyphen are no gaps.
+    # Replaced by one character each, to keep positions: a comma between thousands and a soft hyphen do not split words.
     joined = THOUSANDS.sub("0", text).replace("\u00ad", "-")
     spans: list[Span] = []
     for match in _WORD.finditer(joined.translate(SEPARATORS)):
@@ -39,10 +39,10 @@ def _in_word(text: str, span: Span, wanted: set[str], analyze: Analyzer) -> list
         pairs = [(i, i + 2) for i in range(len(word)) if not wanted.isdisjoint(analyze(word[i : i + 2]))]
         return [(first + start, min(first + end, last)) for start, end in _merged(pairs)]
     parts = [part.span() for part in _PART.finditer(word)]
-    held = [part for part in parts if not wanted.isdisjoint(analyze(word[slice(*part)]))]
-    if not held or len(held) == len(parts):
+    matches = [part for part in parts if not wanted.isdisjoint(analyze(word[slice(*part)]))]
+    if not matches or len(matches) == len(parts):
         return [span]
-    return [(first + start, first + end) for start, end in held]
+    return [(first + start, first + end) for start, end in matches]
 
 
 def _merged(spans: list[Span]) -> list[Span]:

@@ -1,4 +1,4 @@
-"""What a keyword query asks for."""
+"""Keyword queries: operators, and analysis into terms."""
 
 import re
 from collections import Counter
@@ -9,9 +9,9 @@ from rerank_plugin.checks import check_text
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.analysis import Analyzer
 
-# Every distinct word of a query costs a look into the index: a million characters take about a second.
-LONGEST_QUERY = 1_000_000
-# A sign and quotes, or a sign and a word; a sign counts only at the start of a word, so that "wi-fi" and "C++" are words.
+# Every distinct word of a query is looked up in the index: a million characters take about a second.
+MAX_QUERY_LENGTH = 1_000_000
+# A sign and quotes, or a sign and a word; a sign is an operator only at the start of a word, so "wi-fi" and "C++" are words.
 _PART = re.compile(r'(?:(?<=\s)|^)([+-]?)"([^"]+)"|(?:(?<=\s)|^)([+-])(?=\w)(\S+)|(\S+)')
 
 
@@ -20,8 +20,8 @@ class TermQuery:
     """
     A query in the terms of the index.
 
-    :param scored: The terms, and how often each stands in the query.
-    :param required: Phrases, each of which has to occur.
+    :param scored: The terms, with their frequencies in the query.
+    :param required: Phrases, each of which must occur.
     :param excluded: Phrases that must not occur.
     """
 
@@ -33,10 +33,10 @@ class TermQuery:
 @dataclass(frozen=True)
 class KeywordQuery:
     """
-    A query as texts, before the analysis turns them into terms.
+    A query before the analysis into terms.
 
-    :param text: Any of its words is enough; more words, and rarer ones, are better.
-    :param required: Phrases, each of which has to occur; their words count for the score too.
+    :param text: Documents match with any of its words; more words, and rarer ones, give a higher score.
+    :param required: Phrases, each of which must occur; their words contribute to the score too.
     :param excluded: Phrases that must not occur.
     """
 
@@ -46,7 +46,7 @@ class KeywordQuery:
 
     def analyzed(self, analyze: Analyzer) -> TermQuery:
         """
-        Return the query in terms; a phrase without a term is left out.
+        Return the query in terms; a phrase without terms is left out.
 
         :param analyze: The analyzer of the index.
         """
@@ -58,22 +58,22 @@ class KeywordQuery:
 
 
 def _distinct(phrases: list[list[str]]) -> tuple[list[str], ...]:
-    """Return each phrase once: to require one twice is to require it."""
+    """Return each phrase once."""
     return tuple(map(list, dict.fromkeys(map(tuple, phrases))))
 
 
 def check_query(query: Any) -> str:
     """
-    Check what a caller searches for.
+    Check a query.
 
     :param query: The query.
     :returns: The query.
-    :raises InvalidValueError: If it is no text, empty, no valid Unicode, or longer than a million characters.
+    :raises InvalidValueError: If it is not a string, empty, not valid Unicode, or longer than a million characters.
     """
     text = check_text("query", query)
-    if len(text) > LONGEST_QUERY:
+    if len(text) > MAX_QUERY_LENGTH:
         raise InvalidValueError(
-            f"query has {len(text):,} characters, {LONGEST_QUERY:,} are the most: search for a passage, not for a whole file"
+            f"query has {len(text):,} characters, the maximum is {MAX_QUERY_LENGTH:,}: search for a passage, not for a file"
         )
     return text
 
@@ -82,9 +82,9 @@ def parse_operators(text: str) -> KeywordQuery:
     """
     Read `"a phrase"` and `+word` as required, `-word` and `-"a phrase"` as excluded, and everything else as words.
 
-    Every text is a query: a sign or a quote that makes no sense is passed over.
+    Every text is a valid query: a misplaced sign or quote is ignored.
 
-    :param text: What a user typed.
+    :param text: The query as typed.
     """
     words: list[str] = []
     required: list[str] = []

@@ -1,4 +1,4 @@
-"""Keyword search with rank-bm25: plain Python, in memory, built anew after every change. The reference in the tests."""
+"""Keyword search with rank-bm25: pure Python, in memory, rebuilt after every change. The reference in the tests."""
 
 import math
 from typing import Any
@@ -19,16 +19,16 @@ class RankBM25Index:
 
     def __init__(self, settings: KeywordSettings) -> None:
         """
-        Make an empty index.
+        Create an empty index.
 
-        :param settings: What it is built and asked with.
+        :param settings: Analysis and BM25 parameters.
         """
         self._bm25_parameters = settings.bm25
         self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; the next `sync` starts from nothing."""
+        """Discard the index; the next `sync` rebuilds it."""
         self._counter = 0
         self._rows: Rows = np.empty(0, dtype=np.int64)
         self._corpus: list[list[str]] = []
@@ -36,9 +36,9 @@ class RankBM25Index:
 
     def sync(self, database: Database) -> None:
         """
-        Build the index anew if anything was written since the last call.
+        Rebuild the index if anything has changed since the last call.
 
-        :param database: The source of truth.
+        :param database: The source-of-truth database.
         """
         if database.changes.counter == self._counter:
             return
@@ -46,16 +46,16 @@ class RankBM25Index:
             counter, texts = database.changes.counter, list(database.documents.texts(0))
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
         self._corpus = corpus = [self.analyze(text) for _, text in texts]
-        # rank-bm25 divides by the mean length, so there has to be a word.
+        # rank-bm25 divides by the mean document length, which must not be 0.
         self._bm25 = _okapi(corpus, self._bm25_parameters) if any(corpus) else None
         self._counter = counter
 
     def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
-        Return the rows that hold a word of the query.
+        Return the rows that contain a word of the query.
 
         :param query: The query.
-        :param limit: How many; fewer come back only if no more match.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
@@ -64,17 +64,17 @@ class RankBM25Index:
             return []
         positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))
         if terms.required or terms.excluded:
-            holds = (self._holds(position, terms) for position in positions.tolist())
-            positions = positions[np.fromiter(holds, dtype=bool, count=positions.size)]
+            matches = (self._matches(position, terms) for position in positions.tolist())
+            positions = positions[np.fromiter(matches, dtype=bool, count=positions.size)]
         scores = np.zeros(positions.size)
         for term, times in terms.scored.items():
             if term in self._bm25.idf:
                 scores += times * np.array(self._bm25.get_batch_scores([term], positions.tolist()))
         best = np.argsort(-scores, kind="stable")[:limit]
-        # Every weight is positive (see `_okapi`): a score of 0 means that no word of the query occurs.
+        # Every idf is positive (see `_okapi`), so a score of 0 means that no word of the query occurs.
         return [Hit(int(self._rows[positions[i]]), float(scores[i])) for i in best if scores[i] > 0]
 
-    def _holds(self, position: int, query: TermQuery) -> bool:
+    def _matches(self, position: int, query: TermQuery) -> bool:
         terms = self._corpus[position]
         required = all(_occurs(phrase, terms) for phrase in query.required)
         return required and not any(_occurs(phrase, terms) for phrase in query.excluded)
@@ -90,8 +90,8 @@ def _okapi(corpus: list[list[str]], parameters: BM25Parameters) -> Any:
 
     class Okapi(BM25Okapi):  # type: ignore[misc]
         def _calc_idf(self, nd: dict[str, int]) -> None:
-            # The idf of the library is zero or negative for words in half of all documents or more: in a handful of
-            # documents, every word. This one is always positive.
+            # The library's idf is zero or negative for words in at least half of the documents: in a tiny collection, for
+            # almost every word. This idf is always positive.
             size = self.corpus_size
             self.idf = {word: math.log(1 + (size - count + 0.5) / (count + 0.5)) for word, count in nd.items()}
 

@@ -1,8 +1,8 @@
 """
-Whether the files of a tantivy index are as tantivy wrote them.
+Verification of the files of a tantivy index.
 
-tantivy appends a checksum to every file of a segment and never looks at it again: one flipped bit in a column, and a search
-finds nothing and says nothing. `meta.json`, which lists the segments, has no checksum; ours stands in the state.
+tantivy appends a checksum to every file of a segment but never verifies it: with one flipped bit in a column, a search
+silently returns nothing. `meta.json`, which lists the segments, has no checksum; ours is stored in the state.
 """
 
 import json
@@ -19,9 +19,9 @@ from rerank_plugin.store.derived_files import DerivedFiles
 META = "meta.json"
 _MANAGED = ".managed.json"
 _SUFFIXES = ("fast", "fieldnorm", "idx", "pos", "store", "term")
-# A file ends with a JSON text, the length of that text, and this number (`footer.rs` in tantivy's source).
+# A file ends with a JSON footer, the length of the footer, and this number (`footer.rs` in tantivy's source).
 _MAGIC = (1337).to_bytes(4, "little")
-_LONGEST_FOOTER = 10_000
+_MAX_FOOTER_BYTES = 10_000
 
 
 class Commit(NamedTuple):
@@ -29,7 +29,7 @@ class Commit(NamedTuple):
     One commit of tantivy.
 
     :param checksum: CRC-32 of its `meta.json`.
-    :param opstamp: tantivy's count of operations, which only grows.
+    :param opstamp: tantivy's operation counter, which only increases.
     """
 
     checksum: int
@@ -59,15 +59,15 @@ def let_others_read(folder: Path) -> None:
 
 def check(files: DerivedFiles, folder: Path, published: Commit) -> bool:
     """
-    Check every file that the index consists of.
+    Check every file of an index.
 
-    :param files: The folder of the derived index, which remembers what it has read.
+    :param files: The folder of the derived index, which caches verified checksums.
     :param folder: The folder of the tantivy index.
-    :param published: The commit that the state was written for.
-    :returns: Whether that is the last commit. It is not where a process was killed between the two: the same changes are
-        then replayed once more.
-    :raises DamagedIndexError: If a file is missing, or holds something else.
-    :raises StoreError: If one cannot be read at the moment.
+    :param published: The commit recorded in the state.
+    :returns: Whether that is the last commit. It is not if a process was killed after the commit and before the state was
+        written: the same changes are then replayed again.
+    :raises DamagedIndexError: If a file is missing, or its checksum differs.
+    :raises StoreError: If a file cannot currently be read.
     """
     try:
         data = (folder / META).read_bytes()
@@ -77,12 +77,12 @@ def check(files: DerivedFiles, folder: Path, published: Commit) -> bool:
         files.refuse_environment(error)
         raise DamagedIndexError(f"{folder / META} cannot be read: {error}") from error
     if commit.checksum != published.checksum and commit.opstamp <= published.opstamp:
-        raise DamagedIndexError(f"{folder / META} is not as it was written")
+        raise DamagedIndexError(f"{folder / META} is damaged: its checksum differs")
     for name in names:
         path = folder / name
         expected, length = _footer(files, path)
         if files.checksum_of(path, without=length) != expected:
-            raise DamagedIndexError(f"{path} is not as it was written")
+            raise DamagedIndexError(f"{path} is damaged: its checksum differs")
     return commit.checksum == published.checksum
 
 
@@ -101,15 +101,15 @@ def _segment_files(meta: dict[str, Any]) -> list[str]:
 
 
 def _footer(files: DerivedFiles, path: Path) -> tuple[int, int]:
-    """Return the checksum that a file ends with, and how many bytes of the file do not count for it."""
+    """Return the checksum in the footer of a file, and the length of the footer, which the checksum does not cover."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - _LONGEST_FOOTER))
+            file.seek(max(0, end - _MAX_FOOTER_BYTES))
             tail = file.read()
         length = int.from_bytes(tail[-8:-4], "little")
         if tail[-4:] != _MAGIC or not 0 < length <= len(tail) - 8:
-            raise ValueError("it does not end with a checksum")
+            raise ValueError("it has no valid footer")
         return int(json.loads(tail[-8 - length : -8])["crc"]), length + 8
     except (OSError, ValueError, KeyError, TypeError) as error:
         files.refuse_environment(error)
@@ -118,10 +118,10 @@ def _footer(files: DerivedFiles, path: Path) -> tuple[int, int]:
 
 def linked(folder: Path) -> Path:
     """
-    Return a folder with links to the files of an index that cannot be written: tantivy makes a file there even for reading.
+    Return a folder with links to the files of a read-only index: tantivy creates a lock file even for reading.
 
     :param folder: The folder of the index.
-    :returns: A temporary folder; whoever asked for it deletes it.
+    :returns: A temporary folder, to be deleted by the caller.
     """
     links = Path(tempfile.mkdtemp(prefix="rerank-plugin-"))
     for file in folder.iterdir():

@@ -1,9 +1,8 @@
 """
 Keyword search with tantivy: BM25 (k1 1.2, b 0.75) over stems, incremental, on disk or in memory.
 
-On disk the state names the generation with the present index and says up to which change of the database it is complete.
-tantivy commits first and the state is replaced afterwards: after a crash in between, the same changes are replayed once
-more, which changes nothing.
+On disk, the state names the current generation and the change of the database up to which it is complete. tantivy commits
+first and the state is replaced afterwards: after a crash in between, the same changes are replayed, which is idempotent.
 """
 
 import atexit
@@ -23,7 +22,7 @@ from rerank_plugin.store.derived_files import DerivedFiles
 from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.keywords import tantivy_files
 from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
-from rerank_plugin.store.keywords.frequent import FEWEST_DOCUMENTS, FrequentTerms, rounded_length
+from rerank_plugin.store.keywords.frequent import MIN_DOCUMENTS, FrequentTerms, rounded_length
 from rerank_plugin.store.keywords.query import KeywordQuery
 from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, column_name, rows_query
 from rerank_plugin.store.keywords.types import KeywordSettings
@@ -35,26 +34,26 @@ FORMAT = 3
 
 # Memory for new documents before they are written as a segment.
 _HEAP_BYTES = 64_000_000
-_MOST_HEAP_BYTES = 1_000_000_000
-_BYTES_A_DOCUMENT = 1_000
-# With less room on the disk, it is full: tantivy does not always say so.
-_LEAST_ROOM = 1_000_000
-# Documents that frequent words are looked for in.
+_MAX_HEAP_BYTES = 1_000_000_000
+_BYTES_PER_DOCUMENT = 1_000
+# With less free space the disk counts as full: tantivy's errors do not always say so.
+_MIN_FREE_BYTES = 1_000_000
+# Size of the sample from which frequent terms are chosen.
 _SAMPLE = 5_000
-_TOKENIZER = "whitespace"  # the terms are made in `analysis`; tantivy only has to take them apart
+_TOKENIZER = "whitespace"  # the terms are produced in `analysis` and passed to tantivy separated by spaces
 _CHUNK = 10_000
 
 
 class TantivyIndex:
-    """The texts of the database in a tantivy index, which holds no text and no more than the row of each document."""
+    """A tantivy index of the texts in the database; it stores no text, only the row of each document."""
 
     persistent = True
 
     def __init__(self, settings: KeywordSettings, folder: Path | None) -> None:
         """
-        Prepare an index; nothing is read or built before the first `sync`.
+        Nothing is read or built before the first `sync`.
 
-        :param settings: What it is built and asked with.
+        :param settings: Analysis and BM25 parameters.
         :param folder: Folder for the files; None for an index in memory.
         """
         self._files = None if folder is None else DerivedFiles(folder, "the keyword index", FORMAT)
@@ -65,7 +64,7 @@ class TantivyIndex:
             "version": VERSION,
         }
         self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
-        # A generation that failed in a search although its files are as they were written.
+        # A generation that failed in a search although its checksums are correct.
         self._distrusted: str | None = None
         self._forget()
 
@@ -78,7 +77,7 @@ class TantivyIndex:
         self._search: TantivySearch | None = None
 
     def reset(self) -> None:
-        """Forget everything; the next `sync` builds a new generation and deletes this one."""
+        """Discard the index; the next `sync` builds a new generation and deletes this one."""
         self._distrusted = self._generation
         if self._files is not None:
             self._files.distrust()
@@ -86,31 +85,31 @@ class TantivyIndex:
 
     def sync(self, database: Database) -> None:
         """
-        Replay what was written since the last call, by this process or by another.
+        Replay the changes made since the last call, by this or another process.
 
-        :param database: The source of truth.
+        :param database: The source-of-truth database.
         :raises IndexFormatError: If a newer version wrote the files.
-        :raises StoreError: If the files cannot be read or written, or the folder holds something that is not ours.
+        :raises StoreError: If the files cannot be read or written, or the folder holds files of other origin.
         """
         if database.changes.counter in (0, self._counter):
             return
         if self._files is None or not self._files.can_be_written:
             self._sync_in_memory(database)
             return
-        # Without a lock, another process may be at work on the files: what looks damaged is looked at again below.
+        # Without a lock, another process may be writing the files: apparent damage is checked again below.
         with suppress(DamagedIndexError), database.snapshot():
             if self._load(database, self._files):
                 return
-        present = self._files.named()
+        generation = self._files.named()
         if self._catch_up(database, self._files):
             return
         with self._files.building():
-            # While this process waited for the lock, another one may have built it.
-            if self._files.named() == present or not self._catch_up(database, self._files):
+            # While this process waited for the lock, another one may have built a new generation.
+            if self._files.named() == generation or not self._catch_up(database, self._files):
                 self._build(database, self._files)
 
     def _sync_in_memory(self, database: Database) -> None:
-        """Go on in memory: because the index is there, or because its folder cannot be written."""
+        """Bring an index in memory up to date; it is in memory by choice, or because its folder is read-only."""
         with database.snapshot():
             if self._files is not None and (self._index is None or self._generation is not None):
                 try:
@@ -127,7 +126,7 @@ class TantivyIndex:
 
     def _catch_up(self, database: Database, files: DerivedFiles) -> bool:
         """
-        Replay into the present generation; one process at a time, by the lock on the database, which dies with its process.
+        Replay into the current generation. The write lock on the database lets one process at a time do this.
 
         :returns: Whether the index is complete; False if a new generation has to be built.
         """
@@ -148,9 +147,9 @@ class TantivyIndex:
 
     def _build(self, database: Database, files: DerivedFiles) -> None:
         """
-        Build a new generation from a snapshot, while others write, and replay what they wrote meanwhile.
+        Build a new generation from a snapshot while other processes write, then replay their changes.
 
-        Belongs into `building`. Writers wait only for the last of these steps.
+        Call inside `building`. Writers wait only during the last step.
         """
         while True:
             with database.snapshot():
@@ -166,7 +165,7 @@ class TantivyIndex:
                 if database.changes.replayable(self._counter):
                     self._replay(database, self._counter)
             with database.transaction():
-                # Otherwise every document was deleted meanwhile, or the record of deleted ones: begin again.
+                # Otherwise all documents, or the tombstones, were deleted meanwhile: start over.
                 if database.changes.replayable(self._counter):
                     self._replay(database, self._counter)
                     self._publish(database, files)
@@ -175,14 +174,14 @@ class TantivyIndex:
 
     def search(self, query: KeywordQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
-        Return the rows that hold a word of the query.
+        Return the rows that contain a word of the query.
 
         :param query: The query.
-        :param limit: How many; fewer come back only if no more match.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         :raises DamagedIndexError: If tantivy fails on its files.
-        :raises StoreError: If it cannot read them at the moment.
+        :raises StoreError: If it cannot currently read them.
         """
         terms = query.analyzed(self.analyze)
         if not terms.scored or self._search is None:
@@ -192,10 +191,10 @@ class TantivyIndex:
 
     def _load(self, database: Database, files: DerivedFiles) -> bool:
         """
-        Open the generation on disk and return whether it is complete; `_counter` then says how far it goes.
+        Open the generation on disk and return whether it is complete; `_counter` is then the change it is complete up to.
 
-        :raises DamagedIndexError: If it is not as it was written, or holds another number of documents than it should.
-        :raises StoreError: If it cannot be read at the moment.
+        :raises DamagedIndexError: If a checksum or the number of documents is wrong.
+        :raises StoreError: If it cannot currently be read.
         """
         self._counter = 0
         state = files.usable_state(database)
@@ -204,7 +203,7 @@ class TantivyIndex:
         counter, folder = int(state["counter"]), files.folder / state["generation"]
         is_published = tantivy_files.check(files, folder, tantivy_files.Commit(*state["commit"]))
         if not is_published and counter == database.changes.counter:
-            raise DamagedIndexError(f"{folder} is ahead of its state, although nothing was written since")
+            raise DamagedIndexError(f"{folder} is ahead of its state, although nothing has been written since")
         with self._explained("read"):
             if state["generation"] != self._generation:
                 self._open(folder, FrequentTerms(state["columns"], state["chosen_at"]))
@@ -226,16 +225,16 @@ class TantivyIndex:
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
-        """Tell what tantivy raises about its files from what the machine refuses: only the first is damage."""
+        """Turn errors of tantivy into a StoreError if the environment caused them, else a DamagedIndexError."""
         try:
             yield
         except BaseException as error:
-            # A broken file can make tantivy panic, and a panic does not derive from Exception.
+            # A damaged file can make tantivy panic, and PanicException does not derive from Exception.
             if not isinstance(error, (ValueError, OSError)) and type(error).__name__ != "PanicException":
                 raise
             message = f"{self._where} cannot be {verb}: {error}"
             remedy = environment_failure(error)
-            if self._files is not None and shutil.disk_usage(self._files.folder.parent).free < _LEAST_ROOM:
+            if self._files is not None and shutil.disk_usage(self._files.folder.parent).free < _MIN_FREE_BYTES:
                 remedy = environment_failure(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
             if remedy is not None:
                 raise StoreError(f"{message}: {remedy}") from error
@@ -243,21 +242,21 @@ class TantivyIndex:
 
     def _replay(self, database: Database, since: int) -> None:
         """
-        Write the changes after `since` into the open index, all documents if that is 0; belongs into a snapshot.
+        Write the changes after `since` into the open index, or all documents if it is 0. Call inside a snapshot.
 
         :raises DamagedIndexError: If tantivy fails on its files.
-        :raises StoreError: If they cannot be written at the moment.
+        :raises StoreError: If they cannot currently be written.
         """
         counter = database.changes.counter
         if since and since == counter:
             return
         assert self._index is not None
         with self._explained("written"):
-            # From nothing: room for all in one segment, which is searched faster than several.
-            wanted = database.documents.count(searchable=True) * _BYTES_A_DOCUMENT if since == 0 else 0
-            writer = self._index.writer(min(_MOST_HEAP_BYTES, max(_HEAP_BYTES, wanted)), 1)
+            # A full build gets memory for a single segment, which is searched faster than several.
+            needed = database.documents.count(searchable=True) * _BYTES_PER_DOCUMENT if since == 0 else 0
+            writer = self._index.writer(min(_MAX_HEAP_BYTES, max(_HEAP_BYTES, needed)), 1)
             try:
-                # What a killed process left behind would stand in the way: file names come from counters that begin again.
+                # Remove files left by a killed process: file names come from counters that restart, and would collide.
                 writer.garbage_collect_files()
                 changed = database.changes.rows_since(since) if since else []
                 for start in range(0, len(changed), _CHUNK):
@@ -267,7 +266,7 @@ class TantivyIndex:
                 writer.commit()
                 writer.wait_merging_threads()
             finally:
-                del writer  # it holds tantivy's lock, and a traceback would hold it
+                del writer  # releases tantivy's lock, which a traceback would otherwise keep
             self._reload()
             self._check_size(database)
             self._counter = counter
@@ -286,12 +285,12 @@ class TantivyIndex:
 
     def _choose_frequent(self, database: Database) -> FrequentTerms:
         count = database.documents.count(searchable=True)
-        if count < FEWEST_DOCUMENTS:
+        if count < MIN_DOCUMENTS:
             return FrequentTerms()
         return FrequentTerms.choose(map(self.analyze, database.documents.sample_texts(_SAMPLE)), count)
 
     def _open(self, folder: Path | None, frequent: FrequentTerms) -> None:
-        """Open an index that is there or make an empty one, in memory without a folder."""
+        """Open the index in a folder, creating it if there is none; without a folder, create one in memory."""
         path = folder
         if folder is not None and self._files is not None and not self._files.can_be_written:
             path = tantivy_files.linked(folder)

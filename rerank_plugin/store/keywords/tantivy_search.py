@@ -1,4 +1,4 @@
-"""From a keyword query to a query of tantivy, and to the best documents."""
+"""Translates keyword queries for tantivy and computes the best documents."""
 
 import json
 import math
@@ -17,29 +17,29 @@ from rerank_plugin.store.keywords.types import BM25Parameters
 
 TEXT, ROW, LENGTH = "text", "row", "length"
 
-# A filter is applied to the best hits, if no more than these have to be looked at to find enough that it allows. With a
-# narrower filter tantivy looks the allowed rows up, which takes longer the more there are.
-_MOST_FILTERED = 10_000
-# Words in at least this share of the documents are left out at first, the most frequent ones before others, as long as they
-# can add no more than this to a score: the more they can add, the more documents have to be looked at.
-_FREQUENT = 0.1
-_MOST_ADDED = 2.5
-# How many times the wanted hits are looked at, until it is certain that none is missing.
+# Up to this many hits, a filter is applied to the hits of an unfiltered search. With a more selective filter tantivy looks
+# up the allowed rows, which takes longer the more there are.
+_MAX_POST_FILTERED = 10_000
+# Terms in at least this share of the documents are left out at first, the most frequent first, as long as together they can
+# add no more than this to a score: the more they can add, the more documents must be considered.
+_MIN_SHARE = 0.1
+_MAX_ADDED = 2.5
+# Candidates per requested hit, increased until it is certain that no better document is missing.
 _FACTORS = (4, 16, 64)
-# For more hits than these, looking at every document costs less than handing over several times as many candidates.
-_MOST_IN_STEPS = 1_000
+# For more hits than this, visiting every document is cheaper than fetching several times as many candidates.
+_MAX_TWO_STEP_HITS = 1_000
 
 
 class TantivySearch:
-    """One state of the index, that can be searched."""
+    """Searches one commit of the index."""
 
     def __init__(self, schema: tantivy.Schema, searcher: tantivy.Searcher, frequent: FrequentTerms) -> None:
         """
         Wrap a searcher.
 
         :param schema: The schema of the index.
-        :param searcher: What searches it.
-        :param frequent: The terms whose frequencies stand beside the index.
+        :param searcher: Its searcher.
+        :param frequent: The terms whose frequencies are stored in columns.
         """
         self._schema = schema
         self._searcher = searcher
@@ -48,28 +48,28 @@ class TantivySearch:
 
     def best(self, query: TermQuery, limit: int, allowed: Rows | None) -> list[Hit]:
         """
-        Return the rows that hold a term of the query.
+        Return the rows that contain a term of the query.
 
         :param query: The query.
-        :param limit: How many; fewer come back only if no more match.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
         if allowed is None:
             return self._best(query, limit)
-        wanted = int(1.5 * limit * self.count / max(allowed.size, 1)) + 50
-        if wanted <= _MOST_FILTERED:
-            hits = self._best(query, wanted)
+        needed = int(1.5 * limit * self.count / max(allowed.size, 1)) + 50
+        if needed <= _MAX_POST_FILTERED:
+            hits = self._best(query, needed)
             rows = np.fromiter((hit.row for hit in hits), dtype=np.int64, count=len(hits))
             kept = [hits[i] for i in np.flatnonzero(np.isin(rows, allowed))]
-            if len(kept) >= limit or len(hits) < wanted:
+            if len(kept) >= limit or len(hits) < needed:
                 return kept[:limit]
-        among = tantivy.Query.const_score_query(rows_query(self._schema, allowed.tolist()), 0.0)
-        both = [(tantivy.Occur.Must, self._translated(query)), (tantivy.Occur.Must, among)]
-        return self._hits(*self._top(tantivy.Query.boolean_query(both), limit))
+        is_allowed = tantivy.Query.const_score_query(rows_query(self._schema, allowed.tolist()), 0.0)
+        clauses = [(tantivy.Occur.Must, self._translated(query)), (tantivy.Occur.Must, is_allowed)]
+        return self._hits(*self._top(tantivy.Query.boolean_query(clauses), limit))
 
     def _best(self, query: TermQuery, limit: int) -> list[Hit]:
-        left_out = self._left_out(query.scored) if limit <= _MOST_IN_STEPS else {}
+        left_out = self._left_out(query.scored) if limit <= _MAX_TWO_STEP_HITS else {}
         if left_out:
             hits = self._best_in_two_steps(query, left_out, limit)
             if hits is not None:
@@ -77,23 +77,23 @@ class TantivySearch:
         return self._hits(*self._top(self._translated(query), limit))
 
     def _left_out(self, scored: Counter[str]) -> dict[str, float]:
-        """Return the terms whose scores are added afterwards, and the weight of each; the rest must find the documents."""
+        """Return the terms to leave out of the first step, with the maximum that each can add to a score."""
         weights: list[tuple[float, str]] = []
         for term, times in scored.items():
             if term in self._frequent.columns and self._statistics:
-                holders = self._searcher.doc_freq(TEXT, term)
-                if holders >= _FREQUENT * self.count:
-                    idf = math.log(1 + (self._total - holders + 0.5) / (holders + 0.5))
+                doc_freq = self._searcher.doc_freq(TEXT, term)
+                if doc_freq >= _MIN_SHARE * self.count:
+                    idf = math.log(1 + (self._total - doc_freq + 0.5) / (doc_freq + 0.5))
                     weights.append((times * idf * (self._bm25.k1 + 1), term))
         chosen: dict[str, float] = {}
         for weight, term in sorted(weights):
-            if sum(chosen.values()) + weight > _MOST_ADDED:
+            if sum(chosen.values()) + weight > _MAX_ADDED:
                 break
             chosen[term] = weight
         return chosen if len(chosen) < len(scored) else {}
 
     def _best_in_two_steps(self, query: TermQuery, left_out: dict[str, float], limit: int) -> list[Hit] | None:
-        """Return the best hits; None if that cannot be told without looking at all documents."""
+        """Return the best hits; None if they cannot be determined without visiting all documents."""
         others = Counter({term: times for term, times in query.scored.items() if term not in left_out})
         first_step = self._translated(replace(query, scored=others))
         most_added = sum(left_out.values())
@@ -110,7 +110,7 @@ class TantivySearch:
         return None
 
     def _added(self, weights: dict[str, float], addresses: list[tantivy.DocAddress]) -> npt.NDArray[np.float64]:
-        """Return the part of the BM25 score that terms add to documents."""
+        """Return the contribution of terms to the BM25 scores of documents."""
         norm = self._bm25.k1 * (1 - self._bm25.b + self._bm25.b * self._column(LENGTH, addresses) / self._mean_length)
         added = np.zeros(len(addresses))
         for term, weight in weights.items():
@@ -127,9 +127,10 @@ class TantivySearch:
     @cached_property
     def _statistics(self) -> dict[str, float]:
         """
-        What tantivy computes with, by its own account of one score: it counts deleted documents for a while.
+        The collection statistics that tantivy uses: number of documents (N) and mean length (avgdl).
 
-        Number of documents (N) and mean length (avgdl); empty if a later tantivy gives another account.
+        Read from its explanation of one score, because they include deleted documents until segments are merged. Empty if
+        a later tantivy explains scores differently.
         """
         term = next((term for term in self._frequent.columns if self._searcher.doc_freq(TEXT, term)), None)
         if term is None:
@@ -137,11 +138,11 @@ class TantivySearch:
         query = tantivy.Query.term_query(self._schema, TEXT, term, "freq")
         (_, address), *_ = self._searcher.search(query, limit=1, count=False).hits
         values: dict[str, float] = {}
-        parts = [json.loads(query.explain(self._searcher, address).to_json())]
-        while parts:
-            part = parts.pop()
-            values[part["description"].partition(",")[0]] = part["value"]
-            parts += part.get("details") or []
+        pending = [json.loads(query.explain(self._searcher, address).to_json())]
+        while pending:
+            node = pending.pop()
+            values[node["description"].partition(",")[0]] = node["value"]
+            pending += node.get("details") or []
         return values if {"N", "avgdl"} <= values.keys() else {}
 
     @property
@@ -157,7 +158,7 @@ class TantivySearch:
         if not query.required and not query.excluded:
             return any_term
         clauses = [(tantivy.Occur.Must, any_term)]
-        # Worth nothing in themselves: their words count in `any_term` already, as in a query without operators.
+        # With a score of 0, as their words are already scored in `any_term`, as in a query without operators.
         clauses += [
             (tantivy.Occur.Must, tantivy.Query.const_score_query(_phrase(self._schema, terms), 0.0))
             for terms in query.required

@@ -1,4 +1,4 @@
-"""What a keyword index is built with, and what it offers."""
+"""The settings and the interface of a keyword index."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from rerank_plugin.store.keywords.fields import SearchFields
 
 
 class KeywordIndex(DerivedIndex, Protocol):
-    """A derived index that is asked with a text."""
+    """A derived index that is searched with keyword queries."""
 
-    # Whether the index stays on disk, so that it is worth completing before a store is closed.
+    # Whether the index is kept on disk, and therefore brought up to date before a store is closed.
     persistent: bool
-    # From text to the terms that are searched for.
+    # Returns the search terms of a text.
     analyze: Analyzer
 
 
@@ -24,8 +24,8 @@ class BM25Parameters:
     """
     The two parameters of BM25 (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009).
 
-    :param k1: How much a second and third occurrence of a word still adds; 0: nothing.
-    :param b: How much long documents are held back, from 0 (not at all) to 1 (in proportion to their length).
+    :param k1: Term frequency saturation: how much repeated occurrences of a word add; 0: nothing.
+    :param b: Length normalisation, from 0 (none) to 1 (in proportion to the length).
     """
 
     k1: float = 1.2
@@ -34,10 +34,10 @@ class BM25Parameters:
     @classmethod
     def of(cls, given: Any) -> "BM25Parameters":
         """
-        Check what a user chose.
+        Check the parameter `bm25_parameters`.
 
-        :param given: A dictionary with `k1`, `b` or both; None for the usual ones.
-        :raises InvalidValueError: If it is none, or a value is out of range.
+        :param given: A dictionary with `k1`, `b` or both; None for the defaults.
+        :raises InvalidValueError: If it is not such a dictionary, or a value is out of range.
         """
         if given is None:
             return cls()
@@ -51,27 +51,27 @@ class BM25Parameters:
 
     def check_engine(self, engine: str | None) -> None:
         """
-        Check that an engine can compute with these parameters.
+        Check that an engine supports these parameters.
 
         :param engine: Name of the engine; None if it is not known yet.
-        :raises InvalidValueError: If the engine is tantivy and the parameters are not the usual ones.
+        :raises InvalidValueError: If the engine is tantivy and the parameters are not the defaults.
         """
         if engine == "tantivy" and self != BM25Parameters():
             raise InvalidValueError(
-                "bm25_parameters: keyword engine 'tantivy' computes with k1 1.2 and b 0.75 and cannot change that: leave "
-                "bm25_parameters out, or choose keyword_engine 'rank_bm25'"
+                "bm25_parameters: keyword engine 'tantivy' supports only k1 1.2 and b 0.75: omit bm25_parameters, or choose "
+                "keyword_engine 'rank_bm25'"
             )
 
 
 @dataclass(frozen=True)
 class KeywordSettings:
     """
-    What a keyword index is built and asked with.
+    The settings of a keyword index.
 
     :param engine: `tantivy` or `rank_bm25`.
     :param language: A key of `analysis.STEMMERS`, or `simple`.
-    :param stop_words: Whether to leave stop words out.
-    :param search_fields: What is searched; read by the database, and here so that another choice is another index.
+    :param stop_words: Whether to remove stop words.
+    :param search_fields: The indexed fields. The database reads them; here they distinguish one index from another.
     :param bm25: The parameters of BM25.
     """
 

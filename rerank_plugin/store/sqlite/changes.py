@@ -1,9 +1,8 @@
 """
-The changelog: which rows were written or deleted after which change.
+The changelog: which rows were written or deleted by which change.
 
-Every change takes the next number of a counter and marks the rows it touched with it, and a deleted row leaves a
-tombstone. A derived index that remembers the number up to which it is complete can therefore replay what it has missed,
-also after a crash.
+Every change takes the next number of a counter and stores it with the rows it wrote; a deleted row leaves a tombstone. A
+derived index that records the number up to which it is complete can therefore replay later changes, also after a crash.
 """
 
 import uuid
@@ -18,10 +17,10 @@ class Changelog:
 
     def __init__(self, connection: Connection, settings: SettingsTable) -> None:
         """
-        Prepare; nothing is read.
+        Nothing is read yet.
 
         :param connection: The open database.
-        :param settings: Where the counter is kept.
+        :param settings: Where the counter is stored.
         """
         self._connection = connection
         self._settings = settings
@@ -43,9 +42,9 @@ class Changelog:
 
     def replayable(self, since: int) -> int:
         """
-        Return the number after which a derived index has to replay: 0 if it has to start from nothing.
+        Return the number of the change after which a derived index must replay; 0 if it must be rebuilt.
 
-        :param since: Number up to which the index is complete.
+        :param since: Number of the change up to which the index is complete.
         """
         return since if self._settings.number("reset") <= since <= self.counter else 0
 
@@ -60,7 +59,7 @@ class Changelog:
 
     def add_deleted(self, rows: Sequence[int], change: int) -> None:
         """
-        Leave tombstones; belongs into a transaction.
+        Write tombstones. Call inside a transaction.
 
         :param rows: The rows that were deleted.
         :param change: Number of the change.
@@ -68,6 +67,6 @@ class Changelog:
         self._connection.executemany("INSERT INTO deleted VALUES (?, ?)", ((row, change) for row in rows))
 
     def forget_deleted(self) -> None:
-        """Drop the tombstones; a derived index that has not seen them starts from nothing. Belongs into a transaction."""
+        """Drop the tombstones; derived indexes that have not replayed them are rebuilt. Call inside a transaction."""
         self._connection.execute("DELETE FROM deleted")
         self._settings.set("reset", self.counter)

@@ -1,4 +1,4 @@
-"""The connection to a SQLite file, which may lie where nothing can be written and which never crosses a fork."""
+"""The connection to an SQLite file, which may be read-only, and which is not shared with a forked child."""
 
 import os
 import sqlite3
@@ -11,13 +11,13 @@ from typing import Any
 
 from rerank_plugin.errors import StoreError
 
-# How long a writer waits for the writer before it.
+# How long a writer waits for another writer.
 _BUSY_SECONDS = 60.0
 Identity = tuple[int, int]
-"""Device and number of a file."""
+"""Device and inode of a file."""
 
 # Connections that this process inherited from its parent, and their files. They are never closed, as SQLite would clean up
-# in the name of the parent, and nothing else is opened on such a file, as SQLite would believe in the locks of the parent.
+# on the parent's behalf, and no such file is opened again, as SQLite would assume that this process holds those locks.
 _inherited: list[sqlite3.Connection] = []
 _inherited_files: set[Identity | None] = set()
 
@@ -26,17 +26,17 @@ class Connection:
     """
     One connection to a database file or to a database in memory, for one thread at a time.
 
-    A connection to a file can be suspended: SQLite's is closed, and `resume` opens another. Between the two a process may
-    fork. SQLite keeps its locks in the memory of the process, so a child that inherited an open file would believe that it
-    holds locks which only its parent holds.
+    A connection to a file can be suspended: SQLite's connection is closed, and `resume` opens another. In between, the
+    process may fork. SQLite records its locks in the memory of the process, so a child that inherited an open connection
+    would assume that it holds locks which only its parent holds.
     """
 
     def __init__(self, file: Path | None) -> None:
         """
-        Open a database; SQLite creates the file if it is missing. Where it cannot be written, it can still be read.
+        Open a database; SQLite creates the file if it is missing. A read-only file can still be read.
 
         :param file: The file, None for a database in memory.
-        :raises StoreError: If it cannot be written, and its last writer has not closed it.
+        :raises StoreError: If it is read-only, and its last writer has not closed it.
         """
         self.file = file
         self._sqlite: sqlite3.Connection | None = None
@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def is_inherited(self) -> bool:
-        """Whether it was in use when this process was forked, so that only the parent can use it."""
+        """Whether it was open when this process was forked, so that only the parent can use it."""
         if self._sqlite is not None and self.file is not None and self._process != os.getpid():
             self.abandon()
         return self._is_inherited
@@ -91,7 +91,7 @@ class Connection:
 
         :param statement: SQL.
         :param parameters: Its values.
-        :returns: A cursor; to suspend or close the connection closes it too.
+        :returns: A cursor, which is closed when the connection is suspended or closed.
         """
         cursor = self._usable.execute(statement, parameters)
         self._cursors.add(cursor)
@@ -99,7 +99,7 @@ class Connection:
 
     def executemany(self, statement: str, rows: Iterable[Any]) -> None:
         """
-        Run one statement for each of several rows of values.
+        Run one statement for each row of values.
 
         :param statement: SQL.
         :param rows: The values.
@@ -114,7 +114,7 @@ class Connection:
     @contextmanager
     def begin(self, statement: str) -> Iterator[None]:
         """
-        Put everything inside into one transaction, which is rolled back if it raises.
+        Run the `with` block in one transaction, which is rolled back if the block raises.
 
         :param statement: `BEGIN`, or `BEGIN IMMEDIATE` to write.
         """
@@ -129,20 +129,20 @@ class Connection:
 
     def copy_to(self, target: sqlite3.Connection) -> None:
         """
-        Copy the whole database as it is now.
+        Copy the current state of the whole database.
 
         :param target: Another database.
         """
         self._usable.backup(target)
 
     def use_write_ahead_log(self) -> None:
-        """Let readers go on while one process writes."""
+        """Switch to write-ahead logging, so that a writer does not block readers."""
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
                 self.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                # SQLite's busy timeout does not cover a change of the mode, which several processes may want at once.
+                # SQLite's busy timeout does not cover a change of the mode, which several processes may attempt at once.
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
@@ -162,7 +162,7 @@ class Connection:
             )
 
     def suspend(self) -> None:
-        """Close SQLite's connection, until `resume`; a database in memory stays as it is."""
+        """Close SQLite's connection until `resume`; a database in memory stays open."""
         if self.file is not None:
             self._close()
 
@@ -180,25 +180,25 @@ class Connection:
         return True
 
     def abandon(self) -> None:
-        """In a child process: never use, and never close, what the parent has open."""
+        """Called in a child process: give up the parent's connection without using or closing it."""
         if self._sqlite is not None:
             _inherited.append(self._sqlite)
             _inherited_files.add(self.identity)
         self._sqlite, self._is_inherited = None, True
 
     def __del__(self) -> None:
-        """Keep a connection of the parent's open where the process was forked past `os.register_at_fork`."""
+        """Keep a connection of the parent open where the fork did not run the handlers of `os.register_at_fork`."""
         if self._sqlite is not None and self.file is not None and self._process != os.getpid():
             self.abandon()
 
     def close(self) -> None:
-        """Close the file, or forget the database in memory."""
+        """Close the file, or discard the database in memory."""
         self._close()
 
     def _close(self) -> None:
         if self.is_inherited:
             return
-        # A cursor that is still alive, such as one in the traceback of an error, would keep the file open.
+        # A cursor that is still referenced, such as by the traceback of an error, would keep the file open.
         for cursor in list(self._cursors):
             with suppress(sqlite3.Error):
                 cursor.close()
@@ -211,7 +211,7 @@ class Connection:
 
 def is_writable(folder: Path) -> bool:
     """
-    Return whether files in a folder can be made.
+    Return whether files can be created in a folder.
 
     :param folder: The folder.
     """
@@ -220,7 +220,7 @@ def is_writable(folder: Path) -> bool:
 
 def log_file(file: Path) -> Path:
     """
-    Return the path of the write-ahead log that SQLite keeps beside a database while somebody has it open.
+    Return the path of the write-ahead log that SQLite keeps beside a database while it is open.
 
     :param file: The database.
     """
@@ -247,7 +247,7 @@ def _version(file: Path | None) -> tuple[int, int] | None:
 def _inherited_error(file: Path | None) -> StoreError:
     return StoreError(
         f"{file or 'the index in memory'} was in use while this process was forked, so this process cannot use it: fork "
-        "when no call of a store is under way, or start processes with multiprocessing's 'spawn' or with subprocess"
+        "when no call of a store is running, or start processes with multiprocessing's 'spawn' or with subprocess"
     )
 
 
@@ -258,7 +258,7 @@ def _can_be_written(file: Path) -> bool:
 def _open(file: Path | None, mode: str) -> sqlite3.Connection:
     if file is not None and _identify(file) in _inherited_files - {None}:
         raise _inherited_error(file)
-    # Transactions are begun by hand (isolation_level), and a lock of the caller's keeps threads apart (check_same_thread).
+    # Transactions are begun explicitly (isolation_level), and the caller's lock serialises threads (check_same_thread).
     return sqlite3.connect(
         _address(file, mode), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
@@ -273,6 +273,6 @@ def _address(file: Path | None, mode: str) -> str:
     log = log_file(file)
     if log.exists() and log.stat().st_size:
         raise StoreError(
-            f"{file.parent} cannot be written, and its last writer has not closed it: open it once where it can be written"
+            f"{file.parent} is read-only, and its last writer has not closed it: open it once where it is writable"
         )
-    return f"{address}?immutable=1"  # SQLite would write even for reading: others may be at work on the file
+    return f"{address}?immutable=1"  # otherwise SQLite writes shared-memory files even for reading

@@ -1,4 +1,4 @@
-"""Damage to the source-of-truth database, which cannot be repaired from anything else."""
+"""Damage to the source-of-truth database, which cannot be rebuilt from anything else."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ REMEDY = "put a backup in its place, or index the documents again into a new fol
 
 
 class DamagedDatabaseError(StoreError):
-    """The database of an index holds what was never written into it, or no longer holds what was."""
+    """The database of an index is corrupt, or has lost acknowledged changes."""
 
     def __init__(self, file: Path | None, damage: str, remedy: str = REMEDY) -> None:
         """
-        Say what is damaged.
+        Compose the message.
 
         :param file: The database; None for one in memory.
         :param damage: What is wrong with it.
-        :param remedy: What to do.
+        :param remedy: What to do about it.
         """
         super().__init__(f"{file or 'the index in memory'} is damaged ({damage}): {remedy}")

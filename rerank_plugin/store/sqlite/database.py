@@ -1,8 +1,8 @@
 """
 The source-of-truth database: text, meta, vectors and settings of an index in one SQLite file.
 
-The keyword and vector indexes are derived from it. Each table has an object of its own; a Database holds them together and
-knows transactions. The caller holds a lock: one Database is used by one thread at a time.
+The keyword and vector indexes are derived from it. Each table has its own class; Database combines them and manages
+transactions. The caller holds a lock: a Database is used by one thread at a time.
 """
 
 import sqlite3
@@ -29,16 +29,16 @@ class Database:
 
     def __init__(self, file: Path | None) -> None:
         """
-        Open the file; SQLite creates it if it is missing. Where it cannot be written, it can still be read.
+        Open the file; SQLite creates it if it is missing. A read-only file can still be read.
 
         :param file: The file, `None` for a database in memory.
-        :raises IndexFormatError: If it is no index, or a newer version wrote it.
-        :raises DamagedDatabaseError: If it is damaged, or older than what was acknowledged.
-        :raises StoreError: If it cannot be written, and its last writer has not closed it.
+        :raises IndexFormatError: If it is not an index, or a newer version wrote it.
+        :raises DamagedDatabaseError: If it is corrupt, or lacks acknowledged changes.
+        :raises StoreError: If it is read-only, and its last writer has not closed it.
         """
         self.file = file
         self._ledger = None if file is None else Ledger(file)
-        # Read before the database: a writer that goes on meanwhile then makes the database newer than the entry, not older.
+        # Read before the database, so that a concurrent writer can only make the database newer than the entry.
         self._noted = None if self._ledger is None else self._ledger.read()
         is_untouched = file is None or looks_untouched(file, self._noted)
         self._known = ("", 0)
@@ -67,7 +67,7 @@ class Database:
             raise DamagedDatabaseError(self.file, f"setting 'format' cannot be read: {error}") from error
 
     def _be_durable(self) -> None:
-        self.connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+        self.connection.execute("PRAGMA synchronous = FULL")  # a commit is durable when it returns
 
     def _migrate(self) -> None:
         if schema.is_outdated(self.connection):
@@ -76,7 +76,7 @@ class Database:
         self.documents.has_checksums = self.settings.number("format") > schema.SEARCHABLE
 
     def _check(self, *, is_untouched: bool) -> None:
-        """Compare the database with the ledger, and read all of it if it was changed from outside."""
+        """Compare the database with the ledger, and verify all of it if it was changed by anything else."""
         with self.connection.begin("BEGIN"):
             self._known = self.settings.index_id, self.changes.counter
             self._compare_with_ledger(*self._known)
@@ -87,26 +87,26 @@ class Database:
 
     def _compare_with_ledger(self, index_id: str, counter: int) -> None:
         noted = self._noted
-        # Another id is another index that was put here, such as a backup.
+        # Another id means that another index was put here, such as a backup.
         if noted is not None and index_id in ("", noted.index_id) and counter < noted.counter:
             holds = f"ends with change {counter}" if index_id else "is empty"
             raise DamagedDatabaseError(
                 self.file,
                 f"it {holds}, but change {noted.counter} was acknowledged: its write-ahead log was deleted or damaged, or "
                 "an older copy was put in its place",
-                "put back what is missing or a backup of the whole index; to go on with what is there, delete everything "
+                "restore the missing file or a backup of the whole index; to continue with this database, delete everything "
                 "else in the folder",
             )
 
     def initialise(self, settings: Settings) -> None:
         """
-        Make the tables of a new index.
+        Create the tables of a new index.
 
-        :param settings: What the index is set to.
+        :param settings: The settings of the index.
         """
         self.connection.use_write_ahead_log()
         with self.connection.begin("BEGIN IMMEDIATE"):
-            # Another process may have made them meanwhile.
+            # Another process may have created them meanwhile.
             if self.connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
                 for statement in schema.TABLES:
                     self.connection.execute(statement)
@@ -118,7 +118,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do everything inside or nothing; other processes wait before they write."""
+        """Run the `with` block in a write transaction: all of it is committed or none; other writers wait."""
         with self.connection.begin("BEGIN IMMEDIATE"):
             yield
             counter = self.changes.counter
@@ -129,7 +129,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let every read inside see the same state, whatever other processes write meanwhile."""
+        """Run the `with` block in a read transaction: every read sees the same state, whatever other processes write."""
         if self.connection.in_transaction:
             yield
             return
@@ -138,7 +138,7 @@ class Database:
             yield
 
     def suspend(self) -> None:
-        """Close the file until `resume`, so that the process may fork; a database in memory stays as it is."""
+        """Close the file until `resume`, so that the process may fork; a database in memory stays open."""
         if self.file is not None:
             self.close()
 
@@ -146,7 +146,7 @@ class Database:
         """
         Open the file again after `suspend`.
 
-        :returns: Whether it is still the same index, and not an older state of it; otherwise it is of no more use.
+        :returns: Whether it is still the same index, and not an older state of it; otherwise it must not be used.
         """
         if self.connection.resume():
             self._be_durable()
@@ -162,20 +162,20 @@ class Database:
             self._ledger.note_closed(self._known[0])
 
     def vacuum(self) -> None:
-        """Rewrite the file without its gaps, and cut the write-ahead log; not inside a transaction."""
+        """Rewrite the file without unused pages, and truncate the write-ahead log. Call outside a transaction."""
         self.connection.execute("VACUUM")
         self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def copy_to(self, file: Path) -> None:
         """
-        Write a copy of the database as it is now.
+        Write a copy of the current state of the database.
 
-        :param file: Where to; does not exist yet.
+        :param file: The copy; the file does not exist yet.
         """
         target = sqlite3.connect(file)
         try:
             self.connection.copy_to(target)
-            # The copy is the index of a folder of its own: files derived from the original must not be taken for its own.
+            # The copy is a separate index with its own id, so that files derived from the original are not used for it.
             target.execute("UPDATE settings SET value = ? WHERE name = 'index_id'", (uuid.uuid4().hex,))
             target.commit()
         finally:

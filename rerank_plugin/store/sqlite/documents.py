@@ -16,7 +16,7 @@ from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.meta_indexes import MetaIndexes
 from rerank_plugin.store.sqlite.records import CHECKSUMS, DamagedRecordError, Record, decode, decode_meta
-from rerank_plugin.store.sqlite.rows import LISTED, delete_rows, portions
+from rerank_plugin.store.sqlite.rows import LISTED, batches, delete_rows
 from rerank_plugin.store.sqlite.settings import SettingsTable
 from rerank_plugin.store.sqlite.vectors import VectorTable
 
@@ -31,34 +31,34 @@ _IDS_AT_A_TIME = 500
 
 
 class DocumentTable:
-    """The documents. Whatever writes into the table belongs into a transaction."""
+    """The documents. Methods that write must be called inside a transaction."""
 
     def __init__(self, connection: Connection, settings: SettingsTable, changes: Changelog, vectors: VectorTable) -> None:
         """
-        Prepare; nothing is read.
+        Nothing is read yet.
 
         :param connection: The open database.
-        :param settings: What the index is set to, and its counters.
-        :param changes: Where changes are noted.
-        :param vectors: Where the embeddings are kept.
+        :param settings: The settings of the index, and its counters.
+        :param changes: The changelog.
+        :param vectors: The table of embeddings.
         """
         self._connection = connection
         self._settings = settings
         self._changes = changes
         self._vectors = vectors
         self.meta_indexes = MetaIndexes(connection)
-        # An index of an earlier format that cannot be written has no columns for them.
+        # False for a read-only index of an earlier format, which lacks these columns.
         self.has_checksums = True
 
     def put(self, entries: Sequence[Entry]) -> None:
         """
         Store documents.
 
-        :param entries: Where each goes, the document, and its vector.
+        :param entries: For each document the row to replace (None for a new one), the record, and the vector.
         """
         change = self._changes.next()
         new = sum(row is None for row, _, _ in entries)
-        # A row number is never used again, so that a derived index cannot take a new document for a deleted one.
+        # Row numbers are never reused, so that a derived index cannot confuse a new document with a deleted one.
         numbers = itertools.count(self._settings.advance("last_row", new) - new + 1)
         numbered = [(next(numbers) if row is None else row, record, vector) for row, record, vector in entries]
         self._connection.executemany(_PUT, ((row, change, *record) for row, record, _ in numbered))
@@ -69,7 +69,7 @@ class DocumentTable:
         """
         Store changed meta.
 
-        :param entries: The rows, and their documents as they shall be.
+        :param entries: The rows, and their new records.
         """
         change = self._changes.next()
         self._connection.executemany(
@@ -92,9 +92,9 @@ class DocumentTable:
 
     def delete_all(self, embedding_dim: int | None) -> None:
         """
-        Delete every document, and forget the length of the vectors.
+        Delete every document, and reset the length of the vectors.
 
-        :param embedding_dim: Length of the vectors from now on, if it is known.
+        :param embedding_dim: The new length of the vectors, if it is known.
         """
         for table in ("documents", "indexed_files"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
@@ -114,7 +114,7 @@ class DocumentTable:
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """
-        Return the rows of those documents that exist.
+        Return the rows of the documents that exist.
 
         :param ids: Ids of documents.
         """
@@ -127,12 +127,12 @@ class DocumentTable:
 
     def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
         """
-        Return the ids of those rows that exist.
+        Return the ids of the rows that exist.
 
         :param rows: Rows of documents.
         """
         query = f"SELECT row, id FROM documents WHERE row IN {LISTED}"  # noqa: S608 - our own names
-        return {row: name for part in portions(rows) for row, name in self._connection.execute(query, (part,))}
+        return {row: name for part in batches(rows) for row, name in self._connection.execute(query, (part,))}
 
     def read(self, rows: Sequence[int] | None, *, embeddings: bool = True) -> Iterator[tuple[int, Document]]:
         """
@@ -141,7 +141,7 @@ class DocumentTable:
         :param rows: Rows of the documents; None for all.
         :param embeddings: Whether to read the vectors too.
         :returns: Row and document; rows that do not exist are left out.
-        :raises DamagedDatabaseError: If a document is not what was written.
+        :raises DamagedDatabaseError: If a document is damaged.
         """
         dim = self._settings.embedding_dim if embeddings else None
         for row, columns in self._select(f"{self._query(embeddings)} {{where}} ORDER BY d.row", rows):
@@ -149,10 +149,10 @@ class DocumentTable:
 
     def scored(self, scores: Mapping[int, float]) -> list[Document]:
         """
-        Read documents without their embeddings, with another score than the one they were written with.
+        Read documents without their embeddings, with given scores instead of the stored ones.
 
         :param scores: Rows of the documents, and the scores; rows that do not exist are left out.
-        :raises DamagedDatabaseError: If a document is not what was written.
+        :raises DamagedDatabaseError: If a document is damaged.
         """
         documents = []
         for row, columns in self._select(f"{self._query()} {{where}}", list(scores)):
@@ -164,7 +164,7 @@ class DocumentTable:
         Read the meta of documents.
 
         :param rows: Rows of the documents; None for all.
-        :raises DamagedDatabaseError: If meta is no JSON.
+        :raises DamagedDatabaseError: If meta is not JSON.
         """
         for row, (meta,) in self._select("SELECT d.row, d.meta FROM documents d {where}", rows):
             yield self._decode_meta(row, meta)
@@ -177,26 +177,26 @@ class DocumentTable:
         """
         looked_up = lookups(row_filter.filters)
         table, parameters = self.meta_indexes.candidate_rows_sql(looked_up)
-        decided = self._connection.execute(
+        candidates = self._connection.execute(
             f"SELECT d.row, d.plain AND ({row_filter.surely}) FROM {table} "  # noqa: S608 - values are parameters
             f"WHERE NOT d.plain OR ({row_filter.maybe}) ORDER BY d.row",
             {**row_filter.parameters, **parameters},
         ).fetchall()
         self.meta_indexes.count_scan(looked_up, self._settings.number("last_row"))
-        doubtful = [row for row, sure in decided if not sure]
-        passed = {
+        undecided = [row for row, is_sure in candidates if not is_sure]
+        matches = {
             row
-            for row, document in self.read(doubtful, embeddings=row_filter.needs_embedding)
+            for row, document in self.read(undecided, embeddings=row_filter.needs_embedding)
             if row_filter.matches(document)
         }
-        return np.array([row for row, sure in decided if sure or row in passed], dtype=np.int64)
+        return np.array([row for row, is_sure in candidates if is_sure or row in matches], dtype=np.int64)
 
     def texts(self, since: int) -> Iterator[tuple[int, str]]:
         """
-        Read what keyword search looks at, of the documents that were written after a change.
+        Read the text to index for keyword search, of the documents that were written after a change.
 
         :param since: Number of the change.
-        :raises DamagedDatabaseError: If a document is not what was written.
+        :raises DamagedDatabaseError: If a document is damaged.
         """
         fields = self._settings.read().search_fields or SearchFields()
         query = f"{self._query()} WHERE d.changed > ? AND d.has_text ORDER BY d.row"
@@ -206,9 +206,9 @@ class DocumentTable:
 
     def sample_texts(self, count: int) -> Iterator[str]:
         """
-        Read what keyword search looks at, of some documents from all over the index.
+        Read the text to index for keyword search, of a sample spread over the whole index.
 
-        :param count: About how many.
+        :param count: Approximate number of documents.
         """
         fields = self._settings.read().search_fields or SearchFields()
         step = max(1, self.count(searchable=True) // count)
@@ -217,18 +217,18 @@ class DocumentTable:
             yield fields.text(self._decode_meta(row, meta), content)
 
     def _query(self, embeddings: bool = False) -> str:
-        """Return the beginning of a query for rows, records and vectors."""
+        """Return the SELECT and FROM clauses of a query for rows, records and vectors."""
         names = (f"d.{name}" if self.has_checksums or name not in CHECKSUMS else "NULL" for name in Record._fields)
         vectors = "v.embedding FROM documents d LEFT JOIN vectors v ON v.row = d.row"
         return f"SELECT d.row, {', '.join(names)}, {vectors if embeddings else 'NULL FROM documents d'}"  # noqa: S608
 
     def _select(self, query: str, rows: Sequence[int] | None) -> Iterator[tuple[int, list[Any]]]:
-        """Yield the row and the other columns of a query, `{where}` in which says which rows."""
+        """Yield the row and the other columns of a query, in which `{where}` stands for the condition on rows."""
         if rows is None:
             for row, *columns in self._connection.execute(query.format(where="")):
                 yield row, columns
             return
-        for part in portions(rows):
+        for part in batches(rows):
             for row, *columns in self._connection.execute(query.format(where=f"WHERE d.row IN {LISTED}"), (part,)):
                 yield row, columns
 

@@ -1,4 +1,4 @@
-"""The table of indexed files: what `rerank index` has read into the store, and how far it got."""
+"""The table of indexed files: which files `rerank index` has read into the store, and how far it got."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
@@ -6,8 +6,8 @@ from typing import Any
 
 from rerank_plugin.store.sqlite.connection import Connection
 
-# Where a passage comes from stands in its meta. The index answers which passages a file has without reading their meta; the
-# meta of other documents is not even parsed. `json_valid`: a meta that SQLite cannot parse must not stop a write.
+# The source of a passage is in its meta. With this index, the passages of a file are found without reading their meta, and
+# the meta of other documents is not even parsed. `json_valid`: meta that SQLite cannot parse must not prevent a write.
 _SOURCE = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source') END"
 _FINGERPRINT = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source_fingerprint') END"
 _IS_PASSAGE = "instr(meta, '\"source_fingerprint\"') > 0"
@@ -25,14 +25,14 @@ class IndexedFile:
     """
     How far a file has been indexed: a row of the table.
 
-    :param source: Absolute path of the file, as it stands in the meta of its passages.
-    :param fingerprint: Hash of its content and of how it was indexed; stands in the meta of its passages, too.
+    :param source: Absolute path of the file, also in the meta of its passages.
+    :param fingerprint: Hash of its content and of the indexing configuration, also in the meta of its passages.
     :param size: Its size in bytes.
-    :param since: The store's change counter when indexing began: what was written later is of this fingerprint, what is
-        older has to go in the end.
-    :param documents: Of a corpus, the documents that were read and written so far.
-    :param passages: Passages written so far; of a complete file, all of them.
-    :param complete: Whether it was indexed to its end, and older passages were deleted.
+    :param since: The store's change counter when indexing began: passages written later have this fingerprint, older ones
+        are deleted at the end.
+    :param documents: For a corpus, the number of documents read and written so far.
+    :param passages: Number of passages written so far; of a complete file, of all passages.
+    :param complete: Whether it was indexed completely, and its older passages were deleted.
     """
 
     source: str
@@ -48,21 +48,21 @@ class IndexedFilesTable:
     """
     Reads and writes the table `indexed_files`, and looks up the passages of a file.
 
-    It stands in the same database as the documents, so that a copy, a backup or a deleted file can never tear them apart.
+    It is in the same database as the documents, so that a copy, a backup or a deleted file cannot separate them.
 
-    :param connection: The open database. Writing belongs into a transaction.
+    :param connection: The open database. Methods that write must be called inside a transaction.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def files(self) -> dict[str, IndexedFile]:
-        """Return what is known of every file, by source."""
+        """Return the record of every file, by source."""
         return {file.source: file for file in self._select("", ())}
 
     def get(self, source: str) -> IndexedFile | None:
         """
-        Return what is known of a file, `None` if nothing is.
+        Return the record of a file, `None` if there is none.
 
         :param source: The file.
         """
@@ -70,9 +70,9 @@ class IndexedFilesTable:
 
     def put(self, files: Iterable[IndexedFile]) -> None:
         """
-        Store what is known of files.
+        Store the records of files.
 
-        :param files: One entry per file; it replaces an older one.
+        :param files: One record per file; it replaces an older one.
         """
         marks = ", ".join("?" * len(fields(IndexedFile)))
         self._connection.executemany(
@@ -89,7 +89,7 @@ class IndexedFilesTable:
         self._connection.executemany("DELETE FROM indexed_files WHERE source = ?", ((source,) for source in sources))
 
     def passage_counts(self) -> dict[str, dict[str, int]]:
-        """Return how many passages stand in the store: source -> fingerprint -> count."""
+        """Return the number of passages in the store: source -> fingerprint -> count."""
         counts: dict[str, dict[str, int]] = {}
         rows = self._connection.execute(
             f"SELECT {_SOURCE} AS source, {_FINGERPRINT} AS fingerprint, count(*) "  # noqa: S608 - our own names
@@ -110,7 +110,7 @@ class IndexedFilesTable:
 
     def stale_rows(self, file: IndexedFile) -> list[int]:
         """
-        Return the rows of a file's passages that are of another fingerprint, or were not written since indexing began.
+        Return the rows of a file's passages that have another fingerprint, or were not written since indexing began.
 
         :param file: The file.
         """

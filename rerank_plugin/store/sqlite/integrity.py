@@ -1,4 +1,4 @@
-"""Reading a whole database once, to find what is damaged before anybody is answered from it."""
+"""A full check of a database, which detects damage before it is used."""
 
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
@@ -9,13 +9,13 @@ from rerank_plugin.store.sqlite.settings import SettingsTable
 
 def check_everything(connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable) -> None:
     """
-    Check the structure of a database and every document in it; belongs into a snapshot.
+    Check the structure of a database and every document in it. Call inside a snapshot.
 
     :param connection: The open database.
     :param settings: Its settings.
     :param changes: Its changelog.
     :param documents: Its documents.
-    :raises DamagedDatabaseError: If something is not what was written.
+    :raises DamagedDatabaseError: If the structure or a document is damaged.
     """
     (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if result != "ok":

@@ -1,13 +1,13 @@
 """
-A note beside the database of what it has to hold: `documents.ledger`.
+The ledger, a file beside the database that records the last acknowledged change: `documents.ledger`.
 
-SQLite cannot tell that its write-ahead log was deleted or cut, that an older copy of a file was put in its place, or that a
-bit of a text has flipped. The ledger says which change was acknowledged last, and how the file looked when it was last
-closed. A database that is behind its ledger is an error; one whose file was changed by anything but this package, copied
-for example, is read from end to end once.
+SQLite cannot detect that its write-ahead log was deleted or truncated, that a file was replaced by an older copy, or that a
+bit in a text has flipped. The ledger records the last acknowledged change, and the state of the file when it was last
+closed. A database that is behind its ledger is an error; a database whose file was changed by anything but this package,
+for example copied, is fully verified once.
 
-The ledger is written after a commit and not synced, so it costs next to nothing: it may be behind the database after a
-power failure, and never ahead of it.
+The ledger is written after a commit and not synced, so it costs very little: after a power failure it may be behind the
+database, but never ahead of it.
 """
 
 import json
@@ -21,7 +21,7 @@ from rerank_plugin.errors import IndexFormatError
 from rerank_plugin.store.sqlite.connection import log_file
 
 FORMAT = 1
-# Always written whole and in place, so that a reader sees one version or the next.
+# Always written in one write of fixed size, so that a reader sees one version or the next.
 _SIZE = 256
 _SECOND = 1_000_000_000
 
@@ -29,13 +29,13 @@ _SECOND = 1_000_000_000
 @dataclass(frozen=True)
 class Entry:
     """
-    What the ledger says.
+    The content of the ledger.
 
-    :param index_id: Which index it is about.
-    :param counter: Number of the last change that was acknowledged.
-    :param inode: Number of the file: a copy has another.
-    :param size: Size of the file when it was closed; None while it is open.
-    :param modified: Time of its last modification when it was closed, in nanoseconds.
+    :param index_id: The id of the index.
+    :param counter: Number of the last acknowledged change.
+    :param inode: Inode of the database file, which a copy does not share.
+    :param size: Size of the file in bytes when it was closed; None while it is open.
+    :param modified: Modification time when it was closed, in nanoseconds.
     """
 
     index_id: str
@@ -50,7 +50,7 @@ class Ledger:
 
     def __init__(self, file: Path) -> None:
         """
-        Prepare; nothing is read.
+        Nothing is read yet.
 
         :param file: The database.
         """
@@ -59,9 +59,9 @@ class Ledger:
 
     def read(self) -> Entry | None:
         """
-        Return what the ledger says, None if there is none or it is damaged.
+        Return the content of the ledger, None if there is none or it is damaged.
 
-        :raises OSError: If it cannot be read at the moment.
+        :raises OSError: If it cannot currently be read.
         :raises IndexFormatError: If a newer version wrote it.
         """
         try:
@@ -84,23 +84,23 @@ class Ledger:
 
     def acknowledge(self, index_id: str, counter: int) -> None:
         """
-        Note that a change is on the disk.
+        Record that a change is durable.
 
-        :param index_id: Which index.
+        :param index_id: The id of the index.
         :param counter: Number of the change.
         """
         with suppress(OSError, IndexFormatError):  # the change is stored: a newer version's ledger is left to that version
             inode = self._file.stat().st_ino
             known = self.read()
-            # Another process may have gone on meanwhile.
+            # Another process may have recorded a later change.
             if known is None or (known.index_id, known.inode) != (index_id, inode) or known.counter < counter:
                 self._write(Entry(index_id, counter, inode))
 
     def note_closed(self, index_id: str) -> None:
         """
-        Note how the file looks, if nobody has it open any longer.
+        Record the state of the file, if no process has it open any longer.
 
-        :param index_id: Which index it held.
+        :param index_id: The id of the index.
         """
         with suppress(OSError, IndexFormatError):
             if log_file(self._file).exists():
@@ -115,7 +115,7 @@ class Ledger:
     def _write(self, entry: Entry) -> None:
         text = json.dumps({"format": FORMAT, **asdict(entry)})
         line = f"{zlib.crc32(text.encode())} {text}".ljust(_SIZE - 1) + "\n"
-        # In place, not by replacing the file: this follows every commit.
+        # In place rather than by replacing the file, because this follows every commit.
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             os.pwrite(descriptor, line.encode(), 0)
@@ -134,12 +134,12 @@ def ledger_file(file: Path) -> Path:
 
 def looks_untouched(file: Path, entry: Entry | None) -> bool:
     """
-    Return whether a file is as this package left it; look before anybody opens it.
+    Return whether a file is unchanged since this package closed it. Call before the file is opened.
 
-    While somebody has it open, or after a crash, there is a write-ahead log, and size and time say nothing.
+    While it is open, or after a crash, there is a write-ahead log, and size and time cannot be compared.
 
     :param file: The database.
-    :param entry: What the ledger says.
+    :param entry: The content of the ledger.
     """
     if entry is None:
         return False

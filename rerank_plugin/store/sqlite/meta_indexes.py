@@ -1,4 +1,4 @@
-"""Indexes of SQLite on fields of the meta, made for the fields that are filtered by again and again."""
+"""SQLite indexes on meta fields, created for the fields that are filtered by repeatedly."""
 
 import logging
 import sqlite3
@@ -12,11 +12,11 @@ from rerank_plugin.store.sqlite.connection import Connection
 logger = logging.getLogger(__name__)
 
 # With fewer documents, reading the meta of all of them takes a few hundredths of a second.
-_FEWEST_DOCUMENTS = 10_000
-# After this many filters on a field that were decided by reading everything, the field gets an index.
+_MIN_DOCUMENTS = 10_000
+# After this many full scans for filters on a field, the field gets an index.
 _SCANS = 3
 # Every index makes writing a little slower.
-_MOST = 16
+_MAX_INDEXES = 16
 _PREFIX = "meta:"
 _NOT_PLAIN = "CREATE INDEX IF NOT EXISTS documents_not_plain ON documents (row) WHERE NOT plain"
 
@@ -26,7 +26,7 @@ class MetaIndexes:
 
     def __init__(self, connection: Connection) -> None:
         """
-        Begin to count.
+        No index is read or created yet.
 
         :param connection: The open database.
         """
@@ -36,27 +36,27 @@ class MetaIndexes:
 
     def candidate_rows_sql(self, lookups: Sequence[Lookup]) -> tuple[str, dict[str, Any]]:
         """
-        Return SQL for the rows among which the matches are, as a table `documents d`, and its parameters.
+        Return SQL for the candidate rows, which include all matches, as a table `documents d`, and its parameters.
 
-        :param lookups: Conditions that every match fulfils; one is used if there is an index for it.
+        :param lookups: Conditions that every match fulfils; the first one that has an index is used.
         """
         present = self._present() if lookups else set()
         lookup = next((lookup for lookup in lookups if lookup.path in present), None)
         if lookup is None:
             return "documents d", {}
         condition = lookup.condition.replace("{value}", _value(lookup.path))
-        # What SQLite reads wrongly from JSON is not plain, and in no index either.
+        # Rows whose JSON SQLite misreads are not plain, and indexes do not cover them correctly.
         rows = f"SELECT row FROM documents WHERE {condition} UNION SELECT row FROM documents WHERE NOT plain"  # noqa: S608
         return f"({rows}) JOIN documents d USING (row)", lookup.parameters
 
     def count_scan(self, lookups: Sequence[Lookup], documents: int) -> None:
         """
-        Remember that a filter was decided, with or without an index.
+        Count the evaluation of a filter, with or without an index.
 
-        :param lookups: What could have been looked up.
-        :param documents: About how many documents there are.
+        :param lookups: The lookups of the filter.
+        :param documents: Approximate number of documents.
         """
-        if documents < _FEWEST_DOCUMENTS or not lookups:
+        if documents < _MIN_DOCUMENTS or not lookups:
             return
         path = lookups[0].path
         self._scans[path] += 1
@@ -64,10 +64,10 @@ class MetaIndexes:
             self._wanted.append(path)
 
     def make_wanted(self) -> None:
-        """Make the indexes that are due; not inside a transaction. One that cannot be made now is left for later."""
+        """Create the indexes that are due. Call outside a transaction. On failure, scans are counted from 0 again."""
         while self._wanted:
             path = self._wanted.pop()
-            if len(self._present()) >= _MOST:
+            if len(self._present()) >= _MAX_INDEXES:
                 return
             (patience,) = self._connection.execute("PRAGMA busy_timeout").fetchone()
             self._connection.execute("PRAGMA busy_timeout = 0")  # a search does not wait for a writer
@@ -83,7 +83,7 @@ class MetaIndexes:
                 self._connection.execute(f"PRAGMA busy_timeout = {patience}")
 
     def _present(self) -> set[str]:
-        """Return the paths that have an index, whichever process made it."""
+        """Return the paths that have an index, whichever process created it."""
         names = self._connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'index' AND name GLOB ?", (f"{_PREFIX}*",)
         )

@@ -1,4 +1,4 @@
-"""The tables of an index, their format, and the way from an earlier format to this one."""
+"""The tables of an index, their format version, and migrations from earlier formats."""
 
 import sqlite3
 from pathlib import Path
@@ -9,7 +9,7 @@ from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.records import CHECKSUMS, Record
 
 FORMAT = 3
-# The earliest format that can be searched as it is, where the index cannot be written. It has no checksums.
+# The earliest format that can be searched without migration, for read-only indexes. It has no checksums.
 SEARCHABLE = 2
 
 TABLES = (
@@ -17,44 +17,43 @@ TABLES = (
     f"""CREATE TABLE documents (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL,
         {", ".join(Record._fields)}, UNIQUE (id))""",
     "CREATE INDEX documents_changed ON documents (changed, has_text)",
-    # Apart from the texts, so that reading one does not drag the other through memory.
+    # Separate from the texts, so that reading one does not load the other.
     "CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL)",
-    # For counting and listing the rows without reading the pages that hold the vectors.
+    # For counting and listing rows without reading the pages of the vectors.
     "CREATE INDEX vectors_row ON vectors (row)",
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
     *indexed_files.TABLES,
 )
-# What turns an index of a format into one of the next.
+# The statements that migrate an index from a format to the next.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: ("CREATE INDEX vectors_row ON vectors (row)",),
-    # Formats 1 and 2 kept the indexed files in a database of their own, which nothing tied to this one: it is not believed,
-    # and the next indexing run reads all files once more.
-    # The rows that are there stay without a checksum until they are written again.
+    # Formats 1 and 2 kept the indexed files in a separate database, which could disagree with this one: it is ignored, and
+    # the next indexing run reads all files again. Existing rows have no checksum until they are written again.
     2: (*indexed_files.TABLES, *(f"ALTER TABLE documents ADD COLUMN {name}" for name in CHECKSUMS)),
 }
 
 
 def check(connection: Connection, file: Path | None) -> bool:
     """
-    Check that a database is an index of a format that is known.
+    Check that a database is an index of a known format.
 
     :param connection: The open database.
     :param file: Its file, for messages.
     :returns: Whether there are tables; a new database has none.
-    :raises IndexFormatError: If it is no index, or a newer version wrote it.
+    :raises IndexFormatError: If it is not an index, or a newer version wrote it.
     """
     try:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) or "malformed" in str(error):
             raise
-        raise IndexFormatError(f"{file} is no index of rerank-plugin: {error}") from error
+        raise IndexFormatError(f"{file} is not an index of rerank-plugin: {error}") from error
     if not tables:
         return False
     stored = _format(connection) if {"settings", "documents"} <= tables else None
     if stored is None:
-        raise IndexFormatError(f"{file} is no index of rerank-plugin: it holds other tables")
+        raise IndexFormatError(f"{file} is not an index of rerank-plugin: it holds other tables")
     if stored > FORMAT:
         raise IndexFormatError(f"{file} has format {stored}, this version reads up to {FORMAT}: upgrade rerank-plugin")
     return True
@@ -62,9 +61,9 @@ def check(connection: Connection, file: Path | None) -> bool:
 
 def is_outdated(connection: Connection) -> bool:
     """
-    Tell whether an index has to be brought up to date before it can be used.
+    Return whether an index must be migrated before it can be used.
 
-    One that cannot be written stays as it is, if it can be searched that way.
+    A read-only index that can be searched without migration need not be.
 
     :param connection: The open database.
     """
@@ -73,7 +72,7 @@ def is_outdated(connection: Connection) -> bool:
 
 def migrate(connection: Connection) -> None:
     """
-    Bring an index of an earlier format up to date; belongs into a transaction.
+    Migrate an index to the current format. Call inside a transaction.
 
     :param connection: The open database.
     """

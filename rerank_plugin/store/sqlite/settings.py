@@ -1,4 +1,4 @@
-"""The table `settings`: what an index is set to, who it is, and its counters."""
+"""The table `settings`: the settings of an index, its id and its counters."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ class SettingsTable:
 
     def __init__(self, connection: Connection) -> None:
         """
-        Prepare; nothing is read.
+        Nothing is read yet.
 
         :param connection: The open database.
         """
@@ -40,10 +40,10 @@ class SettingsTable:
 
     def number(self, name: str) -> int:
         """
-        Return a value that every index has, and that is a whole number.
+        Return a whole number that every index has.
 
         :param name: Its name.
-        :raises DamagedDatabaseError: If it is missing or no whole number.
+        :raises DamagedDatabaseError: If it is missing or not a whole number.
         """
         value = self.get(name)
         if not isinstance(value, int):
@@ -55,28 +55,28 @@ class SettingsTable:
         """
         Length of the vectors; None until the first one is written.
 
-        :raises DamagedDatabaseError: If it is no whole number.
+        :raises DamagedDatabaseError: If it is not a whole number.
         """
         return None if self.get("embedding_dim") is None else self.number("embedding_dim")
 
     @property
     def index_id(self) -> str:
         """
-        What tells this index from every other.
+        The unique id of this index.
 
         :raises DamagedDatabaseError: If it is missing.
         """
         value = self.get("index_id")
         if not isinstance(value, str) or not value:
-            raise DamagedDatabaseError(self._connection.file, f"setting 'index_id' is {value!r} instead of a text")
+            raise DamagedDatabaseError(self._connection.file, f"setting 'index_id' is {value!r} instead of a string")
         return value
 
     def advance(self, name: str, step: int = 1) -> int:
         """
-        Raise a counter; belongs into a transaction.
+        Increase a counter. Call inside a transaction.
 
         :param name: Its name.
-        :param step: By how much.
+        :param step: The increment.
         :returns: Its new value.
         """
         value = self.number(name) + step
@@ -85,9 +85,9 @@ class SettingsTable:
 
     def read(self) -> Settings:
         """
-        Return what the index is set to.
+        Return the settings of the index.
 
-        :raises DamagedDatabaseError: If a setting is missing or has a value that none can have.
+        :raises DamagedDatabaseError: If a setting is missing or has an invalid value.
         """
         rows = dict(self._connection.execute("SELECT name, value FROM settings"))
         missing = [name for name in ("similarity", "keyword_engine", "language") if rows.get(name) is None]

@@ -1,4 +1,4 @@
-"""Vector search: exact for a small number of vectors, approximate candidates with exact scores beyond it."""
+"""Vector search: exact for small collections; approximate candidates with exact scores for large ones."""
 
 from rerank_plugin.store.vectors.index import VectorIndex
 

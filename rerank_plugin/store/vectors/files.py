@@ -1,4 +1,4 @@
-"""A trained index on disk: what FAISS writes, the row of each vector, and which vectors are marked as deleted."""
+"""A trained index on disk: the FAISS index, the row of each vector, and which vectors are marked as deleted."""
 
 import logging
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class VectorFiles:
 
     def __init__(self, folder: Path) -> None:
         """
-        Name a folder; nothing is read or made.
+        Nothing is read or created yet.
 
         :param folder: The folder.
         """
@@ -36,12 +36,12 @@ class VectorFiles:
 
     def save(self, index: TrainedIndex, database: Database, counter: int) -> None:
         """
-        Write an index and make it the present one.
+        Write an index and make it the current generation.
 
         :param index: The index.
         :param database: The database that it was built from.
         :param counter: Number of the change up to which it is complete.
-        :raises StoreError: If it cannot be written, or the folder holds something that is not ours.
+        :raises StoreError: If it cannot be written, or the folder holds files of other origin.
         """
         import faiss
 
@@ -60,15 +60,15 @@ class VectorFiles:
         self, database: Database, kind: str, similarity: str, *, mapped: bool = True
     ) -> tuple[TrainedIndex, int] | None:
         """
-        Open the present index; a damaged one is deleted.
+        Open the current generation; a damaged one is deleted.
 
-        :param database: The source of truth.
-        :param kind: The kind that is wanted.
-        :param similarity: The similarity that is wanted.
-        :param mapped: Leave the vectors in the file, where FAISS can; such an index cannot be added to.
-        :returns: The index and the number of the change up to which it is complete; None if there is nothing to go on from.
+        :param database: The source-of-truth database.
+        :param kind: The required kind.
+        :param similarity: The required similarity.
+        :param mapped: Memory-map the vectors where FAISS can; no vectors can be added to such an index.
+        :returns: The index and the number of the change up to which it is complete; None if it must be rebuilt.
         :raises IndexFormatError: If a newer version wrote the files.
-        :raises StoreError: If they cannot be read at the moment.
+        :raises StoreError: If they cannot currently be read.
         """
         for _ in range(_ATTEMPTS):
             present = self._files.named()
@@ -83,7 +83,7 @@ class VectorFiles:
         return None
 
     def distrust(self) -> None:
-        """Read every file again at the next `load`."""
+        """Forget all verified checksums, so that the next `load` reads every file again."""
         self._files.distrust()
 
     def _load(self, database: Database, kind: str, similarity: str, *, mapped: bool) -> tuple[TrainedIndex, int] | None:
@@ -106,7 +106,7 @@ class VectorFiles:
 
     @contextmanager
     def _explained(self, verb: str) -> Iterator[None]:
-        """Tell what FAISS, numpy and json raise about files from what the machine refuses: only the first is damage."""
+        """Turn library errors into a StoreError if the environment caused them, else into a DamagedIndexError."""
         try:
             yield
         except StoreError:

@@ -10,17 +10,17 @@ from rerank_plugin.store.vectors.similarity import prepare, scores
 
 
 class FlatIndex:
-    """Vectors in a flat FAISS index: all of a small collection, or those that are not yet in the file of a large one."""
+    """A flat FAISS index: of all vectors of a small collection, or of those not yet in the trained index of a large one."""
 
     def __init__(self, similarity: str) -> None:
         """
-        Make an empty index; FAISS is imported with the first vector.
+        Create an empty index; FAISS is imported with the first vector.
 
         :param similarity: `cosine`, `dot_product` or `l2`.
         """
         self._similarity = similarity
         self._index: Any = None
-        # FAISS numbers vectors by position; position -> row of the database.
+        # FAISS numbers vectors by position; this maps position -> row of the database.
         self.rows: Rows = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ class FlatIndex:
         Return the rows with the most similar vectors.
 
         :param query: A prepared vector.
-        :param limit: How many; fewer come back only if no more match.
+        :param limit: Maximum number of hits; fewer are returned only if no more rows match.
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
@@ -40,8 +40,8 @@ class FlatIndex:
             return []
         import faiss
 
-        # With a selector FAISS scans in one thread. Without one it starts OpenMP for the one query, which has nothing
-        # to share out and waits for its own threads on a busy machine: 56 instead of 17 ms for 100,000 vectors.
+        # With a selector FAISS scans in one thread. Without one it starts OpenMP, which gains nothing for a single query
+        # and waits for its threads on a busy machine: 56 instead of 17 ms for 100,000 vectors.
         selector: Any = faiss.IDSelectorAll()
         if allowed is not None:
             bits = np.packbits(np.isin(self.rows, allowed), bitorder="little")
@@ -57,7 +57,7 @@ class FlatIndex:
         Add vectors.
 
         :param rows: Their rows.
-        :param vectors: One a line.
+        :param vectors: Shape (rows, dimension).
         """
         import faiss
 
@@ -71,10 +71,10 @@ class FlatIndex:
         """
         Remove vectors.
 
-        :param rows: Their rows; those without a vector here are passed over.
+        :param rows: Their rows; rows without a vector in this index are ignored.
         """
-        gone = np.flatnonzero(np.isin(self.rows, rows))
-        if gone.size:
-            # A flat index closes the gap, so the positions of the rest stay those of `self.rows`.
-            self._index.remove_ids(gone)
-            self.rows = np.delete(self.rows, gone)
+        positions = np.flatnonzero(np.isin(self.rows, rows))
+        if positions.size:
+            # A flat index closes the gaps, so the remaining positions still correspond to `self.rows`.
+            self._index.remove_ids(positions)
+            self.rows = np.delete(self.rows, positions)

@@ -1,64 +1,64 @@
-"""The kinds of vector index, and which one `auto` means."""
+"""The kinds of vector index, and the choice that `auto` makes."""
 
 from dataclasses import dataclass
 from importlib import import_module
 from math import floor, log2, sqrt
 from typing import Any
 
-# A flat scan of so many vectors of 384 numbers takes about 20 ms on one core, and nobody needs better than exact before.
+# A flat scan of this many vectors of 384 dimensions takes about 20 ms on one core, so approximate search is not needed.
 EXACT_UP_TO = 100_000
-# From so many vectors on, a flat index is kept in a file too, which is opened at once; fewer are read from the database.
+# From this many vectors on, a flat index is also kept in a file, which opens instantly; fewer are read from the database.
 FLAT_FILE_FROM = 20_000
-# Fewer vectors than this make no cells worth training.
+# With fewer vectors than this, training cells is not worthwhile.
 TRAINED_FROM = 2_000
 _NEIGHBOURS = 32
 _BUILD_EFFORT = 200
 _PER_CELL = 50
-_LEAST_PER_CELL = 39  # with fewer, FAISS warns that the centres are chance
+_LEAST_PER_CELL = 39  # with fewer, FAISS warns that the centroids are unreliable
 _EFFORTS = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A kind of index and why it is used."""
+    """A kind of index and the reason for it."""
 
     kind: str
     reason: str
 
 
-def choose(asked: str, count: int) -> Choice:
+def choose(requested: str, count: int) -> Choice:
     """
-    Say which kind of index is used.
+    Return the kind of index to use.
 
-    :param asked: One of `settings.VECTOR_INDEXES`.
-    :param count: How many vectors there are.
+    :param requested: One of `settings.VECTOR_INDEXES`.
+    :param count: Number of vectors.
     """
-    if asked == "flat":
-        return Choice("flat", "as asked: exact")
-    if asked == "auto":
+    if requested == "flat":
+        return Choice("flat", "as requested: exact")
+    if requested == "auto":
         if count <= EXACT_UP_TO:
             return Choice("flat", f"auto: {count:,} vectors, exact search is fast up to {EXACT_UP_TO:,}")
         return Choice("ivf_sq8", f"auto: {count:,} vectors, more than the {EXACT_UP_TO:,} that exact search is fast for")
     if count < TRAINED_FROM:
-        return Choice("flat", f"{asked} is trained from {TRAINED_FROM:,} vectors on, there are {count:,}: exact until then")
-    return Choice(asked, "as asked")
+        return Choice("flat", f"{requested} needs {TRAINED_FROM:,} vectors, there are {count:,}: exact until then")
+    return Choice(requested, "as requested")
 
 
 def cells(count: int) -> int:
     """
     Return the number of cells of an IVF index: about 2 sqrt(n), a power of two, with enough vectors in each to train it.
 
-    :param count: How many vectors there are.
+    :param count: Number of vectors.
     """
     return int(2 ** floor(log2(max(1, min(2 * sqrt(count), count / _LEAST_PER_CELL)))))
 
 
 def sample_size(kind: str, count: int) -> int:
     """
-    Return how many vectors an index is trained on.
+    Return the number of vectors to train an index on.
 
-    :param kind: A kind but `auto`.
-    :param count: How many vectors there are.
+    :param kind: Any kind except `auto`.
+    :param count: Number of vectors.
     """
     if kind in ("flat", "hnsw"):
         return 1  # nothing to train
@@ -68,12 +68,12 @@ def sample_size(kind: str, count: int) -> int:
 
 def make(kind: str, dim: int, similarity: str, count: int) -> Any:
     """
-    Make an untrained FAISS index.
+    Create an untrained FAISS index.
 
-    :param kind: A kind but `auto`.
+    :param kind: Any kind except `auto`.
     :param dim: Length of the vectors.
     :param similarity: `cosine`, `dot_product` or `l2`.
-    :param count: How many vectors it will hold.
+    :param count: Number of vectors it will hold.
     """
     import faiss
 
@@ -89,16 +89,16 @@ def make(kind: str, dim: int, similarity: str, count: int) -> Any:
     if kind.startswith("hnsw"):
         index.hnsw.efConstruction = _BUILD_EFFORT
     elif kind.startswith("ivf"):
-        index.cp.niter = 10  # more move no centroid to speak of
+        index.cp.niter = 10  # further iterations hardly move the centroids
     return index
 
 
 def efforts(kind: str, count: int) -> list[int]:
     """
-    Return the search efforts to choose from, cheapest first: cells that are looked into, or nodes that are kept in view.
+    Return the search efforts to choose from, cheapest first: `nprobe` of IVF, or `efSearch` of HNSW.
 
-    :param kind: A kind but `auto` and `flat`.
-    :param count: How many vectors there are.
+    :param kind: Any kind except `auto` and `flat`.
+    :param count: Number of vectors.
     """
     if kind.startswith("ivf"):
         return [*(effort for effort in _EFFORTS if effort < cells(count)), cells(count)]
@@ -107,13 +107,13 @@ def efforts(kind: str, count: int) -> list[int]:
 
 def parameters(kind: str, effort: int, selector: Any) -> Any:
     """
-    Return FAISS's parameters of a search.
+    Return FAISS's parameters for a search.
 
-    :param kind: A kind but `auto`.
+    :param kind: Any kind except `auto`.
     :param effort: See `efforts`.
     :param selector: Which positions may be returned.
     """
-    faiss: Any = import_module("faiss")  # its type hints do not know the parameters
+    faiss: Any = import_module("faiss")  # its type hints lack these parameters
     if kind == "flat":
         return faiss.SearchParameters(sel=selector)
     if kind.startswith("ivf"):

@@ -1,4 +1,4 @@
-"""How vectors are compared, with FAISS's numbers on the way in and ours on the way out; and exact nearest neighbours."""
+"""Similarity of vectors: preparation for FAISS, conversion of its values to scores, and exact nearest neighbours."""
 
 from typing import Any
 
@@ -9,30 +9,30 @@ from rerank_plugin.store.derived import Rows
 
 Matrix = npt.NDArray[np.float32]
 
-# Lengths up to here, and their inverses, are exact enough in single precision.
+# Norms up to this value, and their inverses, are accurate enough in single precision.
 _LARGE = 1e30
 
 
 def prepare(vectors: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float32]:
     """
-    Return vectors as FAISS compares them: of length 1 for `cosine`, as they are otherwise.
+    Return vectors as FAISS compares them: normalised to unit norm for `cosine`, unchanged otherwise.
 
-    :param vectors: One a line.
+    :param vectors: Shape (vectors, dimension).
     :param similarity: `cosine`, `dot_product` or `l2`.
     """
     if similarity == "cosine":
-        # Large values would overflow in single precision when squared, and a length in the end, too.
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, np.newaxis]
-        # A vector of zeros points nowhere: it is left as it is, and its cosine is 0.
-        lengths[lengths == 0] = 1
-        usual = lengths.size and lengths.max() < _LARGE and lengths.min() > 1 / _LARGE
-        vectors = vectors / (lengths.astype(vectors.dtype) if usual else lengths)
+        # In double precision: the squares of large values, and even a norm, would overflow in single precision.
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, np.newaxis]
+        # A zero vector has no direction: it is left unchanged, and its cosine is 0.
+        norms[norms == 0] = 1
+        usual = norms.size and norms.max() < _LARGE and norms.min() > 1 / _LARGE
+        vectors = vectors / (norms.astype(vectors.dtype) if usual else norms)
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def scores(values: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float64]:
     """
-    Return the scores that users see: the cosine, the dot product, or 1 / (1 + squared distance).
+    Return scores, where higher is better: the cosine, the dot product, or 1 / (1 + squared distance).
 
     :param values: Inner products, or squared distances for `l2`.
     :param similarity: `cosine`, `dot_product` or `l2`.
@@ -47,14 +47,14 @@ def scores(values: npt.NDArray[Any], similarity: str) -> npt.NDArray[np.float64]
 
 def compare(query: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], similarity: str) -> npt.NDArray[np.float32]:
     """
-    Return what FAISS would: inner products, or squared distances for `l2`.
+    Return the values that FAISS would return: inner products, or squared distances for `l2`.
 
-    :param query: A prepared vector.
-    :param vectors: Prepared vectors, one a line.
+    :param query: A prepared vector, shape (dimension,).
+    :param vectors: Prepared vectors, shape (vectors, dimension).
     :param similarity: `cosine`, `dot_product` or `l2`.
     """
     if similarity == "l2":
-        # By differences, as FAISS does for one query: exact for near vectors, where the binomial formula cancels out.
+        # From differences, as FAISS does for a single query: the binomial formula suffers from cancellation.
         difference = vectors - query
         distances: npt.NDArray[np.float32] = np.einsum("ij,ij->i", difference, difference)
         return distances
@@ -63,15 +63,15 @@ def compare(query: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], si
 
 
 class Nearest:
-    """The nearest rows of a few queries, found while all vectors pass by once."""
+    """The exact nearest neighbours of several queries, computed in one pass over all vectors."""
 
     def __init__(self, queries: Matrix, similarity: str, count: int) -> None:
         """
-        Begin with none.
+        Start without neighbours.
 
-        :param queries: Prepared vectors, one a line.
+        :param queries: Prepared vectors, shape (queries, dimension).
         :param similarity: `cosine`, `dot_product` or `l2`.
-        :param count: How many neighbours are kept of each.
+        :param count: Number of neighbours to keep for each query.
         """
         self.queries = queries
         self.rows: npt.NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
@@ -81,10 +81,10 @@ class Nearest:
 
     def add(self, rows: Rows, vectors: Matrix) -> None:
         """
-        Look at more vectors.
+        Compare the queries with more vectors.
 
         :param rows: Their rows.
-        :param vectors: Prepared vectors, one a line.
+        :param vectors: Prepared vectors, shape (rows, dimension).
         """
         if self._similarity == "l2":
             values = -np.stack([compare(query, vectors, self._similarity) for query in self.queries])
@@ -98,10 +98,10 @@ class Nearest:
             best = np.broadcast_to(np.arange(together.shape[1]), together.shape)
         self._values, self.rows = np.take_along_axis(together, best, axis=1), np.take_along_axis(ids, best, axis=1)
 
-    def share_in(self, found: list[Rows]) -> float:
+    def recall_of(self, results: list[Rows]) -> float:
         """
-        Return the recall of other results: the mean share of the nearest rows that are among them.
+        Return the recall of other results: the mean share of the nearest rows that they contain.
 
-        :param found: Rows, for each query.
+        :param results: The rows returned for each query.
         """
-        return float(np.mean([np.isin(true, near).mean() for true, near in zip(self.rows, found, strict=True)]))
+        return float(np.mean([np.isin(true, rows).mean() for true, rows in zip(self.rows, results, strict=True)]))

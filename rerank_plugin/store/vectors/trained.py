@@ -1,4 +1,4 @@
-"""A FAISS index in a file, mostly an approximate one: it finds candidates, whose exact scores come from the database."""
+"""A FAISS index that can be saved, usually approximate: it supplies candidates, which are rescored from the database."""
 
 import copy
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.vectors import kinds
 from rerank_plugin.store.vectors.similarity import Matrix, Nearest, prepare
 
-# So many times the wanted hits are fetched and scored exactly: compressed vectors confuse near neighbours, not far ones.
+# Candidates per requested hit: compression reorders near neighbours, so more of them are fetched and scored exactly.
 OVERSAMPLING = 2
-# The search effort is the least with which this share of the true neighbours is found: of stored vectors, whose neighbours
-# are found more easily than those of queries (0.985 here was 0.95 there).
-WANTED_RECALL = 0.985
+# The search effort is the least that reaches this recall with stored vectors as queries. Recall for real queries is lower:
+# 0.985 corresponded to 0.95.
+TARGET_RECALL = 0.985
 MEASURED_AT = 100
 _QUERIES = 100
 _SEED = 7
@@ -26,13 +26,13 @@ _SEED = 7
 @dataclass(frozen=True)
 class Trained:
     """
-    What is known about an index, apart from its vectors.
+    The properties of a trained index.
 
-    :param kind: A kind but `auto`.
+    :param kind: Any kind except `auto`.
     :param similarity: `cosine`, `dot_product` or `l2`.
-    :param effort: Cells or nodes that a search looks at.
-    :param recall: Share of the true 100 nearest that were found with this effort, for a sample of its own vectors.
-    :param trained_on: How many vectors there were when it was trained.
+    :param effort: Search effort: `nprobe` of IVF, `efSearch` of HNSW.
+    :param recall: Recall@100 with this effort, measured with a sample of the stored vectors as queries.
+    :param trained_on: Number of vectors in the index when it was trained.
     """
 
     kind: str
@@ -43,16 +43,16 @@ class Trained:
 
 
 class TrainedIndex:
-    """Vectors in an approximate index. Vectors that are replaced or deleted are marked, until it is built again."""
+    """Vectors in an approximate index. Replaced and deleted vectors are only marked, until the index is rebuilt."""
 
     def __init__(self, index: Any, rows: Rows, alive: npt.NDArray[np.bool_], facts: Trained) -> None:
         """
         Wrap a FAISS index.
 
         :param index: The FAISS index.
-        :param rows: Row of the database of each position.
-        :param alive: Whether each position still counts.
-        :param facts: What is known about it.
+        :param rows: The database row of each position.
+        :param alive: For each position, False if the vector was replaced or deleted.
+        :param facts: The properties of the index.
         """
         self.index = index
         self.rows = rows
@@ -60,7 +60,7 @@ class TrainedIndex:
         self.facts = facts
 
     def __len__(self) -> int:
-        """Return the number of vectors that count."""
+        """Return the number of vectors that are not marked as deleted."""
         return int(np.count_nonzero(self.alive))
 
     @property
@@ -72,14 +72,14 @@ class TrainedIndex:
         """
         Mark vectors as deleted.
 
-        :param rows: Their rows; those without a vector here are passed over.
+        :param rows: Their rows; rows without a vector in this index are ignored.
         """
         if rows:
             self.alive = self.alive & ~_among(self.rows, np.array(rows, dtype=np.int64))
 
     def mask(self, allowed: Rows | None) -> npt.NDArray[np.bool_]:
         """
-        Return for each position whether it counts and may be returned.
+        Return for each position whether its vector is alive and may be returned.
 
         :param allowed: The rows that may be returned; None for all.
         """
@@ -87,10 +87,10 @@ class TrainedIndex:
 
     def candidates(self, query: Matrix, limit: int, mask: npt.NDArray[np.bool_]) -> Rows:
         """
-        Return rows that are probably near a vector.
+        Return the rows of the approximate nearest neighbours of a vector.
 
         :param query: A prepared vector.
-        :param limit: How many candidates.
+        :param limit: Number of candidates.
         :param mask: See `mask`.
         :returns: At most `limit` rows, in no particular order.
         """
@@ -104,22 +104,22 @@ class TrainedIndex:
 
     def _search(self, queries: Matrix, limit: int, effort: int, selector: Any) -> npt.NDArray[np.int64]:
         limit = min(limit, self.rows.size)
-        # HNSW cannot return more than it keeps in view.
+        # HNSW cannot return more than efSearch results.
         effort = effort if self.facts.kind.startswith("ivf") else max(effort, limit)
         positions: npt.NDArray[np.int64] = self.index.search(
             queries, limit, params=kinds.parameters(self.facts.kind, effort, selector)
         )[1]
         return positions
 
-    def extended(self, index: Any, portions: Iterator[tuple[list[int], Matrix]]) -> "TrainedIndex":
+    def extended(self, index: Any, batches: Iterator[tuple[list[int], Matrix]]) -> "TrainedIndex":
         """
         Return an index with more vectors, without training it again.
 
-        :param index: A copy of the FAISS index that can be written to.
-        :param portions: Rows and vectors to add.
+        :param index: A writable copy of the FAISS index.
+        :param batches: Rows and vectors to add.
         """
         rows = [self.rows]
-        for added, vectors in portions:
+        for added, vectors in batches:
             index.add(prepare(vectors, self.facts.similarity))
             rows.append(np.array(added, dtype=np.int64))
         together = np.concatenate(rows)
@@ -129,23 +129,23 @@ class TrainedIndex:
     @classmethod
     def build(cls, database: Database, kind: str, similarity: str) -> "TrainedIndex":
         """
-        Build an index of all vectors; belongs into a snapshot.
+        Build an index of all vectors. Call inside a snapshot.
 
-        :param database: The source of truth.
-        :param kind: A kind but `auto`.
+        :param database: The source-of-truth database.
+        :param kind: Any kind except `auto`.
         :param similarity: `cosine`, `dot_product` or `l2`.
         """
         rows = database.vectors.rows()
         rng = np.random.default_rng(_SEED)
         sample = np.sort(rng.choice(rows, kinds.sample_size(kind, rows.size), replace=False))
-        vectors = prepare(np.concatenate([part for _, part in database.vectors.of(sample.tolist())]), similarity)
+        vectors = prepare(np.concatenate([batch for _, batch in database.vectors.of(sample.tolist())]), similarity)
         index = kinds.make(kind, vectors.shape[1], similarity, rows.size)
         index.train(vectors)
         chosen = np.sort(rng.choice(rows, min(_QUERIES, rows.size), replace=False))
-        queries = np.concatenate([part for _, part in database.vectors.of(chosen.tolist())])
+        queries = np.concatenate([batch for _, batch in database.vectors.of(chosen.tolist())])
         exact = None if kind == "flat" else Nearest(prepare(queries, similarity), similarity, MEASURED_AT)
-        for added, part in database.vectors.of(None):
-            prepared = prepare(part, similarity)
+        for added, batch in database.vectors.of(None):
+            prepared = prepare(batch, similarity)
             index.add(prepared)
             if exact is not None:
                 exact.add(np.array(added, dtype=np.int64), prepared)
@@ -160,15 +160,15 @@ class TrainedIndex:
         for effort in kinds.efforts(self.facts.kind, self.rows.size):
             positions = self._search(exact.queries, limit, effort, faiss.IDSelectorAll())
             rows = np.where(positions >= 0, self.rows[positions], -1)
-            recall = exact.share_in(list(rows))
+            recall = exact.recall_of(list(rows))
             self.facts = replace(self.facts, effort=effort, recall=round(recall, 4))
-            if self.facts.recall >= WANTED_RECALL:
+            if self.facts.recall >= TARGET_RECALL:
                 break
         return self
 
 
 def _among(rows: Rows, chosen: Rows) -> npt.NDArray[np.bool_]:
-    """Whether each row is chosen; by a table, as both can have a million entries and the answer is due in a millisecond."""
+    """Return for each row whether it is chosen. A lookup table keeps this at about 1 ms for a million rows."""
     if not rows.size or not chosen.size:
         return np.zeros(rows.size, dtype=np.bool_)
     table = np.zeros(int(max(rows.max(), chosen.max())) + 1, dtype=np.bool_)

@@ -186,7 +186,7 @@ def _text(fields: dict[str, Any], name: str, place: str, record: dict[str, Any])
         raise InputFileError(f"{place}: lacks {name}; it has {_columns(record)}")
     text = fields[name]
     if not isinstance(text, str):
-        raise InputFileError(f"{place}: {name} must be a text, got {shown(text)}")
+        raise InputFileError(f"{place}: {name} must be a string, got {shown(text)}")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,1 +1,1 @@
-"""Inputs that nobody would write: only errors that say what is wrong, no crash, no hanging, no wrong answer in silence."""
+"""Fuzzed inputs: only clear errors; no crash, no hang, no silently wrong result."""

@@ -48,7 +48,7 @@ def _argument(chance: random.Random, files: list[str]) -> str:
     return chance.choice([chance.choice(odd), chance.choice(good), chance.choice(files), text])
 
 
-# What does no long work on a collection of eight passages.
+# Commands that are fast on a collection of eight passages.
 _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "index": (["files"], ["--pipeline", "--language", "--prune", "--repair-text", "--json", "--index"]),
     "search": (["red fox", "--pipeline", "bm25"], ["--top-k", "--candidates", "--filters", "--json", "--index", "--pipeline"]),
@@ -62,7 +62,7 @@ _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
 
 
 def command_line_inputs(folder: Path) -> Input:
-    """Run command lines in this process; each ends with status 0, 1 or 2, in its own words."""
+    """Run command lines in this process; each ends with status 0, 1 or 2 and no raw error."""
     home = folder / "home"
     if not home.exists():
         home.mkdir()

@@ -22,13 +22,13 @@ _PIPELINES = Path(__file__).parents[3] / "pipelines"
 
 
 def _lines(data: bytes) -> list[str]:
-    """The lines of a file that hold something, as Python's text files see them."""
+    """The lines of a file that are not blank, as read by Python."""
     text = data.decode("utf-8-sig")
     return [line.rstrip("\r\n") for line in io.StringIO(text, newline=None) if line.strip()]
 
 
 def corpus_inputs(folder: Path) -> Input:
-    """`rerank index` on a corpus in which something is wrong: every line of it is indexed, or none and a reason given."""
+    """`rerank index` on a faulty corpus: every line is indexed, or none and an error is reported."""
     path, index = folder / "corpus.jsonl", folder / "fuzzed"
 
     def one(chance: random.Random) -> None:
@@ -68,7 +68,7 @@ def _row(chance: random.Random, number: int) -> Any:
 
 
 def qrels_inputs(folder: Path) -> Input:
-    """Judgements in both formats: what is read is what stands there."""
+    """Judgements in both formats: the result equals the content of the file."""
     path = folder / "qrels.tsv"
 
     def one(chance: random.Random) -> None:
@@ -140,7 +140,7 @@ _BOMBS = (
 
 
 def pipeline_inputs(folder: Path) -> Input:
-    """Pipelines in YAML: loaded, or refused with the file's name."""
+    """Pipelines in YAML: loaded, or rejected with an error that names the file."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(_PIPELINES.glob("*.yaml"))]
     path = folder / "fuzzed.yaml"
 
@@ -161,7 +161,7 @@ def pipeline_inputs(folder: Path) -> Input:
 
 
 def _mutate(chance: random.Random, node: Any) -> None:
-    """Change something somewhere in a tree."""
+    """Change a random node of a tree."""
     keys = list(node) if isinstance(node, dict) else list(range(len(node)))
     if not keys:
         return

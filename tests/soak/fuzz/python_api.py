@@ -39,7 +39,7 @@ def _flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-# What the documentation allows; a value outside has to be refused. (One inside may be: it can contradict another.)
+# The documented values; any other must be rejected. (These may be, if they contradict another parameter.)
 ALLOWED: dict[str, Callable[[Any], bool]] = {
     "model": lambda v: isinstance(v, str | Path) and bool(str(v).strip()),
     "top_k": _count,
@@ -203,7 +203,7 @@ def _check_dense(vector: Any, documents: list[Document], hits: list[Document], f
 
 
 def _matches(filters: Any, document: Document) -> bool | None:
-    """What Haystack itself says; None where it cannot tell."""
+    """Return Haystack's own result; None if it cannot compare."""
     if not filters:
         return True
     try:
@@ -230,7 +230,7 @@ def _makes_sense(filters: Any) -> bool:
 
 
 def filter_inputs(folder: Path) -> Input:
-    """Filters on documents with whatever metadata, against Haystack's own function."""
+    """Filters on documents with arbitrary metadata, compared with Haystack's own function."""
 
     def one(chance: random.Random) -> None:
         documents = [Document(id=str(i), content="fox", meta=values.meta(chance)) for i in range(chance.randint(1, 6))]
@@ -242,7 +242,7 @@ def filter_inputs(folder: Path) -> Input:
             try:
                 matching = {document.id for document in store.filter_documents(filters)}
             except FilterError as error:
-                # What makes no sense may be refused also where Haystack, on these documents, does not come to it.
+                # Invalid filters may be rejected even if Haystack, on these documents, does not evaluate the invalid part.
                 if _makes_sense(filters) and None not in expected.values():
                     raise AssertionError(f"refused, but Haystack answers: {filters!r}: {error}") from None
                 continue
@@ -255,7 +255,7 @@ def filter_inputs(folder: Path) -> Input:
 
 
 def document_inputs(folder: Path) -> Input:
-    """Documents of whatever content: they come back as they were, or none of the batch is written."""
+    """Documents with arbitrary content: they are returned unchanged, or none of the batch is written."""
 
     def one(chance: random.Random) -> None:
         store = HybridDocumentStore()

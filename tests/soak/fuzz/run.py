@@ -1,4 +1,4 @@
-"""Feed the inputs in processes of their own, and say which fell, with the seed."""
+"""Feed the inputs in separate processes, and report failures with their seeds."""
 
 import faulthandler
 import random
@@ -27,7 +27,7 @@ AREAS: dict[str, tuple[Callable[[Path], Callable[[random.Random], None]], int]] 
     "pipelines": (file_formats.pipeline_inputs, 500),
     "command_lines": (command_lines.command_line_inputs, 400),
 }
-"""What makes the inputs of an area, and how many of them there are at scale 1."""
+"""The generator of the inputs of an area, and their number at scale 1."""
 
 
 class _HangError(BaseException):
@@ -54,7 +54,7 @@ def feed(area: str, first: int, count: int, folder: str, progress: str) -> list[
     signal.signal(signal.SIGALRM, _ring)
     for seed in range(first, first + count):
         Path(progress).write_text(str(seed), encoding="utf-8")
-        # Where the alarm is not heard, in a library's own code, this says later where it was.
+        # If library code delays the alarm, this reports later where it was.
         faulthandler.dump_traceback_later(3 * _HANGS_AFTER, exit=True)
         signal.alarm(_HANGS_AFTER)
         try:
@@ -96,7 +96,7 @@ def run(size: Size, folder: Path) -> Report:
                 for seed, why in outcome.value:
                     report.fail(f"{area} seed {seed}", why)
                 at += count
-            elif outcome.error is not None:  # making the inputs fell, not one of them
+            elif outcome.error is not None:  # generating the inputs failed, not one of the inputs
                 report.fail(f"{area} from seed {at}", outcome.error)
                 at += count
             else:

@@ -40,7 +40,7 @@ OPERATORS = ["==", "!=", ">", ">=", "<", "<=", "in", "not in", "AND", "contains"
 
 
 def text(chance: random.Random) -> str:
-    """Return a text: mostly words, sometimes what trips parsers."""
+    """Return a text: mostly words, sometimes input on which parsers are known to fail."""
     kind = chance.randrange(10)
     if kind < 6:
         return " ".join(chance.choices(WORDS, k=chance.randint(0, 12)))
@@ -58,7 +58,7 @@ def text(chance: random.Random) -> str:
 
 
 def odd(chance: random.Random) -> Any:
-    """Return a value of whatever type."""
+    """Return a value of arbitrary type."""
     return chance.choice(
         [
             None, True, False, 0, -1, 1, 2, 3, 2**31, 2**63, -(2**70), 0.0, -0.0, 0.5, 1.5, 1e308, float("nan"), float("inf"),
@@ -69,7 +69,7 @@ def odd(chance: random.Random) -> Any:
 
 
 def json_value(chance: random.Random, depth: int = 0) -> Any:
-    """Return something that JSON can hold."""
+    """Return a value that JSON can represent."""
     kind = chance.randrange(8 if depth < 3 else 6)
     if kind < 2:
         return text(chance)

@@ -1,4 +1,4 @@
-"""Filters mean what `document_matches_filter` of Haystack says they mean."""
+"""Filters give the same results as Haystack's `document_matches_filter`."""
 
 import sqlite3
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ DATES = [
 ]
 NUMBERS = [0, 1, -1, 2, 1.0, 0.1, 0.30000000000000004, 1e22, 1e-320, 2**53 + 1, 2**63, -(2**70), True, False]
 TEXTS = ["", "a", "A", "1", "true", "[1]", "null", "é", "e\u0301", "a\0b", "50%", "it's", '"', "\\", "яблоко"]
-# Few values, so that filters and documents meet; hypothesis adds its own.
+# Few values, so that filters match documents often; hypothesis adds others.
 SCALARS = st.none() | st.sampled_from([*DATES, *NUMBERS, *TEXTS]) | st.text(max_size=3) | st.integers() | st.floats(-9, 9)
 LISTS = st.lists(SCALARS, max_size=2)
 FIELDS = st.sampled_from(["a", "b", 'quo"te', "sp ace", "ключ"])
@@ -77,7 +77,7 @@ def nested(levels, operators, leaf, *others):
 @pytest.mark.parametrize("operators", [["NOT"], ["AND"], ["OR"], ["AND", "OR"], ["NOT", "AND", "OR"]])
 @pytest.mark.parametrize("others", [[], [{"field": "b", "operator": ">", "value": "2024-01-01"}]])
 def test_t6_valid_filters_of_every_depth_work(operators, others):
-    """SQLite's parser overflowed from 77 levels on, and Python's own recursion far beyond."""
+    """SQLite's parser overflowed at 77 levels, and Python's recursion at a greater depth."""
     documents = [Document(id=str(i), meta={"a": i, "b": "2024-05-06"}) for i in range(2)]
     store = HybridDocumentStore()
     store.write_documents(documents)
@@ -88,7 +88,7 @@ def test_t6_valid_filters_of_every_depth_work(operators, others):
 
 
 class Counting(float):
-    """A number that counts how often it is compared."""
+    """A number that counts comparisons with it."""
 
     comparisons = 0
 
@@ -101,7 +101,7 @@ class Counting(float):
 
 @pytest.mark.parametrize("operator", ["in", "OR"])
 def test_t5_documents_are_not_compared_with_every_value_of_a_long_list(operator):
-    """3,000 values and 2,000 documents: 13 seconds for six million comparisons, with the lock held."""
+    """3,000 values and 2,000 documents took 13 seconds for six million comparisons, with the lock held."""
     store = HybridDocumentStore()
     store.write_documents([Document(id=f"{i:03}", meta={"a": i + 0.5 if i % 2 else [i]}) for i in range(300)])
     values = [[2], 7.5, None, "2024-05-06", *(Counting(i + 0.25) for i in range(1000))]
@@ -128,9 +128,9 @@ def test_t6_what_is_out_of_all_proportion_is_an_error_at_once():
         deep = [deep]
     twice += [twice, twice]
     for filters, message in [
-        (nested(5000, ["NOT"], leaf), "nested 100 levels deep.*side by side in one list"),
+        (nested(5000, ["NOT"], leaf), "nested 100 levels deep.*in one list"),
         (cyclic, "nested 100 levels deep"),
-        (shared, "10,000 conditions, these have more: give the values of one field as a list"),
+        (shared, "10,000 conditions, these have more: pass the values of one field as a list"),
         ({"field": "a" * 5_000_000, "operator": "==", "value": 1}, "1,000 characters, .* has 5,000,000: name a field"),
         ({"field": "a", "operator": "==", "value": deep}, "value of a filter may be nested 100 levels deep"),
         ({"field": "a", "operator": "in", "value": [twice]}, "value of a filter may be nested"),
@@ -146,7 +146,7 @@ def test_t6_what_is_out_of_all_proportion_is_an_error_at_once():
 
 
 def ask_haystack(filters, document):
-    """Return True, False, or None where Haystack itself cannot compare."""
+    """Return True, False, or None if Haystack cannot compare."""
     try:
         return document_matches_filter(filters, document)
     except (FilterError, TypeError):
@@ -159,7 +159,7 @@ def check_matches(store, filters, expected):
     except FilterError:
         assert None in expected.values()
     else:
-        # What Haystack cannot compare may be decided here by another condition of the same filter.
+        # If Haystack cannot compare, another condition of the same filter may decide here.
         assert {key for key, matches in expected.items() if matches} <= found
         assert not {key for key, matches in expected.items() if matches is False} & found
 
@@ -178,10 +178,10 @@ def test_agrees_with_haystack(documents, filters):
     store = HybridDocumentStore()
     store.write_documents(documents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 0)
+        patch.setattr(meta_indexes, "_MIN_DOCUMENTS", 0)
         patch.setattr(meta_indexes, "_SCANS", 1)
         check_matches(store, filters, expected)
-        check_matches(store, filters, expected)  # now with an index on the field, if that can help
+        check_matches(store, filters, expected)  # again, with an index on the field if one is useful
 
 
 ZONED = [
@@ -272,7 +272,7 @@ def test_unusual_filters_that_are_fine(filters):
         ({"field": "meta.a", "operator": "==="}, "'value' is missing"),
         ({"field": "meta.a", "operator": "LIKE", "value": 1}, "unknown operator 'LIKE'.*'not in'"),
         ({"field": "meta.a", "operator": ["=="], "value": 1}, "unknown operator"),
-        ({"field": 3, "operator": "==", "value": 1}, "'field' must be a text"),
+        ({"field": 3, "operator": "==", "value": 1}, "'field' must be a string"),
         ({"field": "meta.a", "operator": "in", "value": "abc"}, "needs a list"),
         ({"field": "meta.a", "operator": "<", "value": [1]}, "needs a number or a date"),
         ({"operator": "XOR", "conditions": []}, "unknown operator 'XOR'"),
@@ -320,7 +320,7 @@ def test_deleting_or_updating_with_empty_filters_is_an_error(filters):
 
 
 def plan(folder):
-    """Return which indexes an index folder has on fields of the meta."""
+    """Return the SQLite indexes on meta fields."""
     connection = sqlite3.connect(folder / "documents.sqlite")
     names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name GLOB 'meta:*' ORDER BY name")]
     connection.close()
@@ -328,7 +328,7 @@ def plan(folder):
 
 
 def test_a_field_that_is_filtered_often_gets_an_index(tmp_path, monkeypatch):
-    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    monkeypatch.setattr(meta_indexes, "_MIN_DOCUMENTS", 100)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=str(i), meta={"group": i % 50, "kind": {"name": f"it's {i}"}}) for i in range(200)])
     for i in range(5):
@@ -351,8 +351,8 @@ def test_a_field_that_is_filtered_often_gets_an_index(tmp_path, monkeypatch):
 
 
 def test_who_searches_does_not_wait_for_an_index(tmp_path, monkeypatch):
-    """While somebody writes, no index can be made; the filter works all the same, and the index comes later."""
-    monkeypatch.setattr(meta_indexes, "_FEWEST_DOCUMENTS", 100)
+    """During a write no index can be created; the filter works without it, and the index is created later."""
+    monkeypatch.setattr(meta_indexes, "_MIN_DOCUMENTS", 100)
     store = HybridDocumentStore(tmp_path)
     store.write_documents([Document(id=str(i), meta={"group": i}) for i in range(200)])
     writer = sqlite3.connect(tmp_path / "documents.sqlite", isolation_level=None)
