@@ -106,6 +106,6 @@ def check_ids(place: str, ids: Iterable[str]) -> None:
         pass
     for id_ in ids:
         if not isinstance(id_, str):
-            raise InvalidValueError(f"{place}: ids must be texts, got {shown(id_)}: convert them with str()")
+            raise InvalidValueError(f"{place}: ids must be strings, got {shown(id_)}: convert them with str()")
         if "\0" in id_ or any("\ud800" <= character <= "\udfff" for character in id_):
             raise InvalidValueError(f"{place}: the id {id_!r} holds a character that is not text: remove it")

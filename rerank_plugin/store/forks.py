@@ -24,7 +24,7 @@ from typing import Protocol
 import rerank_plugin.locks  # noqa: F401
 
 # How long a fork waits for calls in other threads. What is still in use then cannot be used by the child.
-_PATIENCE_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 
 
 class Forkable(Protocol):
@@ -88,7 +88,7 @@ class Forks:
                 member.uses -= 1
 
     def _before(self) -> None:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         held: list[threading.Lock | threading.RLock] = []
         at_rest: list[Forkable] = []
         self._fork.held, self._fork.at_rest = held, at_rest

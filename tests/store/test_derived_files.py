@@ -307,11 +307,14 @@ def test_t14_what_the_machine_refuses_is_told_from_damage(error, expected):
     [
         (
             sqlite3.OperationalError("database or disk is full"),
-            "cannot be written .*: make room on the disk; nothing of this",
+            "cannot be written .*: free disk space; nothing of this",
         ),
-        (OSError(errno.ENOSPC, "No space left on device"), "cannot be written .*: make room on the disk; nothing of this"),
-        (sqlite3.OperationalError("attempt to write a readonly database"), "cannot be written .*: give this user the right"),
-        (PermissionError(errno.EACCES, "Permission denied"), "cannot be opened .*: give this user the right"),
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot be written .*: free disk space; nothing of this"),
+        (
+            sqlite3.OperationalError("attempt to write a readonly database"),
+            "cannot be written .*: give this user permission",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be opened .*: give this user permission"),
         (OSError(errno.EMFILE, "Too many open files"), "cannot be opened .*too many open files.*ulimit -n"),
         (sqlite3.OperationalError("database is locked"), "is busy"),
         (sqlite3.DatabaseError("file is not a database"), "is damaged"),

@@ -98,7 +98,10 @@ def test_odd_bytes(tmp_path_factory, content, ending):
         ({"query": "\ud800", "passage": "p", "label": 1}, "a string contains a lone surrogate"),
         ({"query": "q", "positive": "p", "negatives": ["\udfff"]}, "a string contains a lone surrogate"),
         ({"query": "q", "passage": "p", "label": 10**400}, "the number 1000"),
-        ({"query": "q", "passage": "p", "label": 1, "teacher_score": float("nan")}, "NaN is not a JSON number"),
+        (
+            {"query": "q", "passage": "p", "label": 1, "teacher_score": float("nan")},
+            "not valid JSON (NaN is not a JSON number)",
+        ),
         ({"query": "q", "passage": "p", "label": 1, "teacher_score": True}, "teacher_score must be a finite number"),
         ({"query": "q" * 10_000_000, "passage": 5, "label": 1}, "passage must be a string, got 5"),
         ({"query": ["q" * 1_000_000], "passage": "p", "label": 1}, "query must be a string, got ['q"),
