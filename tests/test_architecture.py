@@ -91,6 +91,7 @@ def dependencies() -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_circle_between_any_two_files():
     order = TopologicalSorter(dependencies())
     try:
@@ -99,6 +100,7 @@ def test_no_circle_between_any_two_files():
         pytest.fail(f"these files import each other in a circle: {' -> '.join(error.args[1])}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", HOMES)
 def test_a_heavy_library_stands_in_its_own_file(library):
     users = {
@@ -112,6 +114,7 @@ def test_scoring_does_not_import_haystack():
     assert users == []
 
 
+@pytest.mark.slow
 def test_the_package_logs_by_the_standard_library_and_leaves_the_set_up_to_the_program():
     """Two files silence the logger of another library for what they do with it; the command line alone adds a handler."""
     others, set_up = [], set()

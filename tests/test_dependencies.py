@@ -55,6 +55,7 @@ def test_u9_what_is_imported_is_declared(path):
     assert not missing, f"{path} imports {sorted(missing)}, which pyproject.toml does not declare"
 
 
+@pytest.mark.slow
 def test_u9_what_is_declared_is_used():
     """A dependency that is not imported must have another reason to be declared."""
     # Haystack's converters, transformers and sentence-transformers import these, not we; their own extras are not asked for.

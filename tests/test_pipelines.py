@@ -32,6 +32,7 @@ def test_every_file_is_known_here(repository):
     assert pipeline_names() == sorted(path.stem for path in (repository / "pipelines").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEARCHING)
 def test_finds_the_document(name, index, bi_encoder):
     searcher = Searcher(load_pipeline(name, index=index, embedding_model=str(bi_encoder)))
@@ -47,6 +48,7 @@ def find(name: str) -> Path:
     return Path(__file__).parent.parent / "pipelines" / f"{name}.yaml"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SEARCHING, *INDEXING, "rag_rerank"])
 def test_loads_with_plain_haystack_as_documented(name, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -97,6 +99,7 @@ class ChatServer(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_rag_sends_the_best_passages_to_the_server_of_the_environment(index, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), ChatServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -49,6 +49,7 @@ def test_every_pipeline_loads(block):
         assert Pipeline.loads(block, allowed_modules=["rerank_plugin"]).graph.nodes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks("python"))
 def test_every_python_block_runs(block, tmp_path, monkeypatch, repository):
     """Run in a folder where `rerank index` has been run on the sample corpus, as in the README."""

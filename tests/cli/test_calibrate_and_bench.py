@@ -44,6 +44,7 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
     assert calibration.fitted_on["dataset"] == "tiny"
 
 
+@pytest.mark.slow
 def test_calibrate_writes_into_the_models_folder(rerank, collection, setting, model):
     assert rerank("calibrate", collection, *options(setting)).returncode == 0
     assert Calibration.load(model / "calibration.json").fitted_on["split"] == "dev"
@@ -111,6 +112,7 @@ def test_bench_measures_the_memory_of_each_system(rerank, collection, model, tmp
     assert all(row["peak MB"] >= 0 for row in memory)
 
 
+@pytest.mark.slow
 def test_bench_shows_a_table(rerank, collection, model, tmp_path):
     done = rerank(
         "bench", collection, "--model", model, "--case", "2x8", "--rounds", 2, "--queries", 0, "--output", tmp_path,

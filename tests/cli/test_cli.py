@@ -27,6 +27,7 @@ def test_index_and_search(rerank, tmp_path, repository):
     assert "1 files unchanged" in again.stdout
 
 
+@pytest.mark.slow
 def test_search_shows_ranks_scores_and_times(rerank, index):
     done = rerank("search", "how do bees make honey", "--index", index, "--top-k", 5)
     assert done.returncode == 0, done.stderr

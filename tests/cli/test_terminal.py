@@ -42,6 +42,7 @@ def test_s1_printable_is_one_line_without_controls_and_keeps_the_rest(text):
     assert not (CONTROLS - {"\n"}) & set(terminal.printable(text, lines=True))
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.text(st.characters() | st.sampled_from(sorted(CONTROLS))) | st.integers(),
@@ -251,6 +252,7 @@ def fuzz_command_lines(count, index, *, seed=1):
     return statuses
 
 
+@pytest.mark.slow
 def test_random_command_lines_end_with_a_result_or_one_line(hostile_index):
     statuses = fuzz_command_lines(40, hostile_index)
     assert {0, 1, 2} == set(statuses)

@@ -13,6 +13,7 @@ from rerank_plugin.collections.trec import read_qrels, read_run, write_qrels, wr
 from rerank_plugin.errors import InputFileError, InvalidValueError
 
 
+@pytest.mark.slow
 def test_mutated_files_are_read_rightly_or_refused_by_name(tmp_path):
     report = fuzz_files(tmp_path, inputs=800, seed=11)
     assert report.faults == []

@@ -191,6 +191,7 @@ def test_every_parameter_of_the_stock_ranker_is_there_with_its_default():
     assert differing == {"model", "backend", "batch_size"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "extra"), [(40, ""), (90, "window_aggregation: truncate")])
 def test_gives_the_order_of_the_stock_ranker_for_the_same_yaml(cross_encoder, words, extra):
     """Passages that fit need only a change of type; of longer ones the stock ranker reads only the beginning."""

@@ -63,6 +63,7 @@ def gate(monkeypatch):
     return gate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_error", ["raise", "keep_order"])
 def test_in_a_child_a_ranker_that_its_parent_uses_says_what_to_do(gate, cross_encoder, tmp_path, on_error):
     """Also while a thread of the parent has the turn, waits for it, or loads."""
@@ -91,6 +92,7 @@ def test_in_a_child_a_ranker_that_its_parent_uses_says_what_to_do(gate, cross_en
     ranker.close()
 
 
+@pytest.mark.slow
 def test_run_async_in_a_child_has_its_own_threads(gate, cross_encoder):
     import asyncio
 

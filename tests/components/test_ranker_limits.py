@@ -126,6 +126,7 @@ def test_what_the_time_budget_leaves_comes_last_in_first_stage_order(timed):
     assert all(document.score is None and document.meta["reranked"] is False for document in rest)
 
 
+@pytest.mark.slow
 def test_a_threshold_cuts_scored_documents_only(timed):
     reranker = timed(SlowBackend(0.25), 600, top_k=60, score_threshold=1.1, scale_score=True, batch_size=8)
     (answer,) = reranker.answer(["moon"], [DOCUMENTS], Overrides())
@@ -134,6 +135,7 @@ def test_a_threshold_cuts_scored_documents_only(timed):
     assert all(document.meta["reranked"] is False for document in answer["documents"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [100, 2000])
 def test_t1_a_time_budget_never_switches_the_ranker_off(timed, budget):
     """A slow call, whatever the reason, is followed by complete answers."""
@@ -374,6 +376,7 @@ def test_adaptive_depth_without_a_fit_says_what_to_do(make):
         make(adaptive_depth=0.9).warm_up()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
 def test_early_exit_leaves_the_best_of_the_first_look(tmp_path, cross_encoder, backend):
     import shutil
@@ -453,6 +456,7 @@ def test_depth_and_early_exit_exclude_each_other():
         CrossEncoderRanker(adaptive_depth=0.9, early_exit=20)
 
 
+@pytest.mark.slow
 async def test_sixteen_callers_at_once_get_what_one_gets(cross_encoder):
     ranker = CrossEncoderRanker(model=cross_encoder, precision="fp32", device=CPU, score_cache="memory")
     queries = [f"{WORDS[i]} {WORDS[i + 20]}" for i in range(16)]

@@ -85,6 +85,7 @@ def test_other_judgements_can_be_used(bilingual, tmp_path):
     assert (list(queries), qrels) == (["q4"], {"q4": {"d1": 1}})
 
 
+@pytest.mark.slow
 def test_an_index_is_built_once_per_language_and_updated(bilingual, cache):
     pipelines = [split_stages("bm25", read_pipeline("bm25"))]
     german = kept_index(bilingual, language="de", pipelines=pipelines)

@@ -48,6 +48,7 @@ def staged(index, cross_encoder, **ranker):
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", [{}, {"fusion": "linear", "fusion_weight": 0.4}, {"fusion": "rrf"}])
 def test_l12_a_depth_curve_is_what_the_pipeline_gives_at_each_depth(index, cross_encoder, fusion):
     data = staged(index, cross_encoder, **fusion)
@@ -75,6 +76,7 @@ def test_l12_there_is_no_curve_if_smaller_depths_cannot_be_derived(index, cross_
 SCORES = st.sampled_from([-1.0, 0.0, 0.5, 0.5, 2.0])
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), SCORES, SCORES), min_size=1, max_size=12),

@@ -119,6 +119,7 @@ def test_a_lang_that_is_not_text_is_named(own, broken):
         run_evaluation(EvalRequest(str(own), pipelines=[broken]))
 
 
+@pytest.mark.slow
 def test_an_index_needs_no_corpus_beside_it(rerank, own, index, tmp_path):
     (own / "corpus.jsonl").unlink()
     (tmp_path / "x.run").write_text("q1 Q0 d9 1 2 x\n")

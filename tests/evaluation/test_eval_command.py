@@ -31,6 +31,7 @@ def report(rerank, collection, yaml, tmp_path):
     return tmp_path / "out", done
 
 
+@pytest.mark.slow
 def test_the_report_has_everything(report):
     folder, done = report
     results = json.loads((folder / "results.json").read_text())
@@ -69,6 +70,7 @@ def test_trec_eval_gets_our_figures_from_our_files(report):
             assert theirs[query]["ndcg_cut_10"] == pytest.approx(value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing_from_the_network(report):
     page = (report[0] / "report.html").read_text()
     assert "default-src 'none'" in page

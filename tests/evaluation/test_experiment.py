@@ -88,6 +88,7 @@ def test_rankers_whose_scores_depend_on_the_candidates_share_no_work(index, cros
     assert all("ranker" in answer.milliseconds for answers in run(pipelines).values() for answer in answers)
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_resumes_and_answers_nothing_twice(index, cross_encoder, tmp_path, monkeypatch):
     pipelines = [pipeline(index, "bm25"), pipeline(index, "bm25_rerank", cross_encoder)]
     whole = run(pipelines)
@@ -106,6 +107,7 @@ def test_an_interrupted_experiment_resumes_and_answers_nothing_twice(index, cros
     assert rankings(run(pipelines, tmp_path)["bm25_rerank"]) == rankings(whole["bm25_rerank"])
 
 
+@pytest.mark.slow
 def test_answers_of_other_settings_are_not_reused(index, cross_encoder, tmp_path):
     staged = pipeline(index, "p", cross_encoder)
     run([staged], tmp_path)

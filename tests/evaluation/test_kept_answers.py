@@ -70,6 +70,7 @@ def test_l7_query_sets_with_the_same_ids_do_not_mix(index, tmp_path):
     assert first(one) == ours
 
 
+@pytest.mark.slow
 def test_l7_another_calibration_is_another_ranker(index, cross_encoder, tmp_path):
     """The calibration in the model's folder is not part of the model's fingerprint, but it determines the fusion weight."""
     model = tmp_path / "model"
@@ -122,6 +123,7 @@ def test_outcomes_are_read_as_they_were_written(tmp_path):
     assert again.get("other", "q1") is None
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_damaged_file_loses_answers_and_never_changes_one(tmp_path_factory, data):

@@ -71,6 +71,7 @@ def test_two_runs_with_the_same_name_are_an_error(rerank, tmp_path):
     assert "two systems have the same name" in done.stderr
 
 
+@pytest.mark.slow
 def test_names_that_matplotlib_would_read_as_formulas_are_shown_as_they_are(rerank, tmp_path):
     (tmp_path / "q.txt").write_text("q1 0 a 1\nq2 0 b 1\n")
     for file, best in (("one", "a"), ("two", "b")):

@@ -52,6 +52,7 @@ def result_or_message(call):
         return None, str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(RUNS, QRELS, st.lists(st.one_of(MEASURES, MEASURES, st.text(max_size=5), WEIRD), max_size=3))
 def test_evaluate_raises_errors_of_this_package_only(run, qrels, measures):
@@ -62,6 +63,7 @@ def test_evaluate_raises_errors_of_this_package_only(run, qrels, measures):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.one_of(WEIRD, st.dictionaries(st.one_of(IDS, st.just("base")), RUNS, max_size=3)), QRELS, st.one_of(st.none(), IDS)
@@ -82,6 +84,7 @@ LINES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     st.one_of(
@@ -168,6 +171,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["q1", "q2", "q3"]), DISTINCT, min_size=1),

@@ -33,6 +33,7 @@ def index(files: Path, **options) -> IndexReport:
     return index_paths([files], files.parent / "index", pipeline=KEYWORD, **options)
 
 
+@pytest.mark.slow
 def test_l4_nothing_beside_the_database_says_what_was_indexed(files, tmp_path):
     index(files)
     assert sorted(path.name for path in (tmp_path / "index").iterdir()) == [
@@ -43,6 +44,7 @@ def test_l4_nothing_beside_the_database_says_what_was_indexed(files, tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["deleted", "emptied"])
 def test_l4_a_database_that_is_gone_is_filled_again(files, tmp_path, damage):
     index(files)
@@ -66,6 +68,7 @@ def test_l4_a_database_that_is_gone_is_filled_again(files, tmp_path, damage):
     assert index(files).unchanged == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["the file", "backup()"])
 def test_l4_an_older_backup_is_brought_up_to_date(files, tmp_path, how):
     lines = (files / "corpus.jsonl").read_text()
@@ -94,6 +97,7 @@ def test_l4_an_older_backup_is_brought_up_to_date(files, tmp_path, how):
     assert contents(tmp_path / "index") == after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["a passage", "a file", "everything", "a passage too many"])
 def test_l4_what_others_deleted_or_added_is_noticed(files, tmp_path, loss):
     index(files)
@@ -115,6 +119,7 @@ def test_l4_what_others_deleted_or_added_is_noticed(files, tmp_path, loss):
     assert contents(tmp_path / "index") == before
 
 
+@pytest.mark.slow
 def test_documents_that_are_of_no_file_are_left_alone(files, tmp_path):
     store = HybridDocumentStore(tmp_path / "index")
     store.write_documents([Document(id="own", content="My own.", meta={"source": str(files / "note.txt")})])
@@ -126,6 +131,7 @@ def test_documents_that_are_of_no_file_are_left_alone(files, tmp_path):
     assert index(files).unchanged == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_taken_up_only_where_all_that_it_wrote_still_stands(files, tmp_path):
     class InterruptionError(Exception):
         pass
@@ -148,6 +154,7 @@ def test_an_interrupted_run_is_taken_up_only_where_all_that_it_wrote_still_stand
         shutil.rmtree(tmp_path / "index")
 
 
+@pytest.mark.slow
 def test_l1_passages_that_vanish_during_the_run_are_not_called_complete(files, tmp_path):
     """As an earlier version could do, which takes no lock."""
     store = HybridDocumentStore(tmp_path / "index")
@@ -164,6 +171,7 @@ def test_l1_passages_that_vanish_during_the_run_are_not_called_complete(files, t
     assert len(contents(tmp_path / "index")) == 601
 
 
+@pytest.mark.slow
 def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files, tmp_path):
     """As left by version 0.x: a manifest beside the database that says everything is complete, and stale passages."""
     index(files)
@@ -189,6 +197,7 @@ def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files
     assert index(files).unchanged == 2
 
 
+@pytest.mark.slow
 def test_an_index_of_format_2_that_cannot_be_written_can_be_searched():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

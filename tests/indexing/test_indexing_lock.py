@@ -54,6 +54,7 @@ def test_l1_a_second_run_fails_and_says_who_holds_the_index(tmp_path, holder):
         index_paths([tmp_path / "a.txt"], tmp_path / "index", pipeline="indexing_keyword", wait=0)
 
 
+@pytest.mark.slow
 def test_l1_the_command_says_in_one_line_who_holds_the_index(rerank, tmp_path, holder):
     (tmp_path / "a.txt").write_text("A red fox.")
     done = rerank(
@@ -64,6 +65,7 @@ def test_l1_the_command_says_in_one_line_who_holds_the_index(rerank, tmp_path, h
     assert f"is being indexed by process {holder.pid}" in done.stderr
 
 
+@pytest.mark.slow
 def test_l1_searches_and_ordinary_writes_are_not_held_up(tmp_path, holder):
     from haystack import Document
 
@@ -75,6 +77,7 @@ def test_l1_searches_and_ordinary_writes_are_not_held_up(tmp_path, holder):
         pass
 
 
+@pytest.mark.slow
 def test_l1_a_second_run_waits_says_so_once_and_goes_on_when_the_first_one_ends(tmp_path, holder):
     (tmp_path / "a.txt").write_text("A red fox.")
     told = []

@@ -72,6 +72,7 @@ def folder(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_indexes_every_kind_of_file(folder, tmp_path):
     report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     assert (report.files, report.passages, report.failed) == (5, 6, [])
@@ -122,6 +123,7 @@ def test_a_changed_file_replaces_its_passages(folder, tmp_path):
     assert {text[-2] for text in found if "Number" in text} == {"1", "2"}
 
 
+@pytest.mark.slow
 def test_another_pipeline_indexes_everything_again(folder, tmp_path, bi_encoder):
     index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
     report = index_paths([folder], tmp_path / "index", embedding_model=str(bi_encoder))
@@ -157,6 +159,7 @@ def test_a_path_that_never_was_there_is_an_error_with_prune_too(folder, tmp_path
     assert len(texts(tmp_path / "index")) == 6
 
 
+@pytest.mark.slow
 def test_of_a_beir_folder_only_the_corpus_is_indexed(repository, tmp_path):
     report = index_paths([repository / "sample_corpus"], tmp_path / "index", pipeline=KEYWORD)
     lines = (repository / "sample_corpus" / "documents.jsonl").read_text(encoding="utf-8").splitlines()
@@ -252,6 +255,7 @@ def test_the_command_names_what_it_passed_over_and_is_no_failure(rerank, folder,
     assert f"skipped: {folder / 'pipe.txt'} is a named pipe; only regular files are indexed" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_is_too_large_is_reported_and_the_others_are_indexed(folder, tmp_path):
     with (folder / "huge.txt").open("wb") as file:
         file.truncate((128 << 20) + 1)  # sparse: takes no disk space

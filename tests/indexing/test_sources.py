@@ -149,6 +149,7 @@ def test_hidden_files_and_folders_are_passed_over_and_a_named_one_is_taken(folde
     assert names(find_sources([folder / ".hidden.txt"])) == [".hidden.txt"]
 
 
+@pytest.mark.slow
 def test_a_tree_deeper_than_calls_may_be_nested_is_walked(tmp_path):
     folders = [tmp_path]
     for _ in range(sys.getrecursionlimit() + 50):

@@ -77,6 +77,7 @@ def queries(count=300, candidates=96):
     return logits, [20.0 / (1 + 0.05 * ranks) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_depth_keeps_the_promised_share_of_the_results_on_other_queries():
     model = fit_depth(*queries(), top_k=10)
     logits, firsts = queries()
@@ -90,6 +91,7 @@ def test_depth_keeps_the_promised_share_of_the_results_on_other_queries():
         assert np.mean(stops) < 96
 
 
+@pytest.mark.slow
 def test_less_confidence_never_scores_more():
     model = fit_depth(*queries(), top_k=10)
     logits, firsts = queries(50)

@@ -134,6 +134,7 @@ def test_tokens_within_a_time_take_that_time(seconds_per_token, batch_cost, toke
     assert cost.tokens_within(cost.seconds(tokens)) == pytest.approx(tokens, abs=1e-3)
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-6, 10.0), min_size=1, max_size=30))
 def test_the_expectation_stays_between_what_was_seen(seconds):
     cost = CostModel()

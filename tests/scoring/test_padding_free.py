@@ -29,6 +29,7 @@ def batch(model, texts, *, query="what is the capital", width=64):
     return model.tokenizer.features(pairs, width=width)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(texts=st.lists(st.text("abc fox. ", max_size=90), min_size=1, max_size=9), query=st.text("sky ", max_size=20))
 def test_logits_are_those_of_the_padded_network(model, texts, query):

@@ -76,6 +76,7 @@ def test_logits_are_near_those_of_torch(bundled, backend, precision, far, alike)
     assert np.corrcoef(logits, expected)[0, 1] > alike
 
 
+@pytest.mark.slow
 def test_the_name_of_a_backend_says_what_it_computes_in(bundled):
     assert bundled("openvino", "int8").backend_name == "openvino int8"
     assert bundled("onnx", "fp32").backend_name == "onnx fp32"

@@ -291,6 +291,7 @@ def test_l16_a_forked_child_has_its_own_connection_and_locks(tmp_path):
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_l16_processes_share_a_cache(tmp_path):
     file = tmp_path / "scores.sqlite"

@@ -33,12 +33,14 @@ def test_torch_agrees_with_sentence_transformers(cross_encoder):
     np.testing.assert_allclose(scorer(cross_encoder, "torch").logits(QUERY, PASSAGES), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
 def test_a_converted_model_agrees_with_torch(cross_encoder, backend):
     expected = scorer(cross_encoder, "torch").logits(QUERY, PASSAGES)
     np.testing.assert_allclose(scorer(cross_encoder, backend).logits(QUERY, PASSAGES), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", sorted(BACKENDS))
 def test_a_logit_does_not_depend_on_its_neighbours(cross_encoder, backend):
     together = scorer(cross_encoder, backend).logits(QUERY, PASSAGES)

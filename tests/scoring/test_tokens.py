@@ -40,6 +40,7 @@ def ours(peer, queries, passages, max_length=64):
     return tokenizer.features(pairs, width=max(map(tokenizer.length, pairs)))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_gives_the_arrays_of_transformers(peer, data):

@@ -61,6 +61,7 @@ async def test_the_event_loop_goes_on_while_another_process_writes(tmp_path):
     assert await asyncio.wait_for(waiting, 30) == 1
 
 
+@pytest.mark.slow
 async def test_many_callers_at_once_get_what_one_gets(tmp_path):
     store = HybridDocumentStore(tmp_path)
     await store.write_documents_async([Document(id=f"{i}", content=f"fox {i}", embedding=[1.0, i]) for i in range(30)])

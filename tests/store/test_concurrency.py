@@ -32,6 +32,7 @@ def index(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_what_another_process_writes_is_seen_at_once(index):
     code = """
         import sys
@@ -112,6 +113,7 @@ def write_and_delete(store, part):
     store.delete_documents([f"{part * 100:05}"])
 
 
+@pytest.mark.slow
 def test_threads_may_share_a_store(folder):
     store, other = HybridDocumentStore(folder), HybridDocumentStore(folder)
     done = threading.Event()
@@ -134,6 +136,7 @@ def test_threads_may_share_a_store(folder):
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_opens_the_index_for_itself(index):
     code = """
@@ -156,6 +159,7 @@ def test_a_forked_process_opens_the_index_for_itself(index):
         assert process.stdout.read() == "12\n"
 
 
+@pytest.mark.slow
 def test_a_writer_waits_for_another_writer(index):
     store = HybridDocumentStore(index)
     connection = sqlite3.connect(index / "documents.sqlite", isolation_level=None, check_same_thread=False)

@@ -104,6 +104,7 @@ def whole_or_one_error(folder, expected):
     return errors.get("count") or next(iter(errors.values()), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["documents.sqlite", "documents.ledger"])
 def test_s3_a_closed_index_is_whole_or_an_error(index, tmp_path, name, damage):
@@ -112,6 +113,7 @@ def test_s3_a_closed_index_is_whole_or_an_error(index, tmp_path, name, damage):
     assert (error is None) == (name == "documents.ledger")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["documents.sqlite", "documents.sqlite-wal", "documents.sqlite-shm", "documents.ledger"])
@@ -173,12 +175,14 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statement", ROWS.values(), ids=ROWS)
 def test_s3_rows_that_were_damaged_while_nobody_looked_are_an_error_on_opening(index, statement):
     change(index, statement)
     assert "is damaged" in whole_or_one_error(index, IDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [statement for name, statement in ROWS.items() if not name.startswith(("a row", "a format")) and "without" not in name],

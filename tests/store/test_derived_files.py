@@ -345,6 +345,7 @@ SLOW_BUILDER = """
 """
 
 
+@pytest.mark.slow
 def test_t8_others_write_while_the_keyword_index_is_built(tmp_path):
     """Formerly a build held the lock on the database, and writers in other processes failed after 60 s."""
     store = HybridDocumentStore(tmp_path)
@@ -367,6 +368,7 @@ def test_t8_others_write_while_the_keyword_index_is_built(tmp_path):
     store.close()
 
 
+@pytest.mark.slow
 def test_t8_a_build_begins_again_if_all_was_deleted_meanwhile(tmp_path):
     store = HybridDocumentStore(tmp_path)
     store.write_documents(make_documents(0, 20))

@@ -73,6 +73,7 @@ def test_files_that_cannot_grow(tmp_path, kilobytes):
     store.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_store_stays_as_it_was(index, monkeypatch):
     original = DocumentTable.put
 
@@ -132,6 +133,7 @@ READER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
 def test_a_folder_that_cannot_be_written_can_be_searched(index):
     with read_only(index) as folder, run_python(READER, folder) as reader:
@@ -142,6 +144,7 @@ def test_a_folder_that_cannot_be_written_can_be_searched(index):
         assert lines[5:] == ["10", "None"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs users")
 def test_a_folder_that_was_not_closed_and_cannot_be_written(index):
     store = HybridDocumentStore(index)

@@ -94,6 +94,7 @@ def test_l2_a_fork_in_the_middle_of_a_call_leaves_the_index_to_the_parent(tmp_pa
     assert outcome(code, tmp_path / "index") == ["True"] * 6 + ["['parent']"]
 
 
+@pytest.mark.slow
 def test_l3_a_fork_does_not_wait_for_ever_for_another_thread(tmp_path):
     code = f"""{IN_USE}
     forks._TIMEOUT_SECONDS = 0.2
@@ -128,6 +129,7 @@ def test_l2_a_process_forked_past_python_refuses_the_files_of_its_parent(tmp_pat
     assert outcome(code, tmp_path / "index") == ["True"] * 6 + ["['a', 'parent']"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ivf_sq8", "hnsw"])
 def test_l3_a_child_trains_a_vector_index_after_its_parent_has(tmp_path, kind):
     """OpenMP's threads do not exist in a forked child: FAISS waited for them for ever."""

@@ -71,6 +71,7 @@ def columns(store):
     return state_of(store.path)["columns"]
 
 
+@pytest.mark.slow
 def test_the_words_are_chosen_by_themselves(stores):
     kept, plain = map(columns, stores)
     assert "waa" in kept
@@ -78,6 +79,7 @@ def test_the_words_are_chosen_by_themselves(stores):
     assert plain == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_the_result_is_the_same(stores, data):

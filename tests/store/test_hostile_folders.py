@@ -20,6 +20,7 @@ def open_files():
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_opening_and_closing_leaves_no_file_open(tmp_path):
     for _ in range(3):

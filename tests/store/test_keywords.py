@@ -263,6 +263,7 @@ def test_v_a_word_a_thousand_times_is_weighed_and_looked_up_once(engine):
     assert [document.id for document in required] == ["owl"]
 
 
+@pytest.mark.slow
 def test_both_engines_rank_a_real_corpus_alike():
     """The paragraphs of Python's language reference: a few thousand passages of prose, code and tables."""
     topics = pytest.importorskip("pydoc_data.topics").topics
@@ -295,6 +296,7 @@ def test_rank_biased_overlap():
     assert rank_biased_overlap("abc", "bac", p=0.5) == pytest.approx(1 / 8 + 1 * (1 / 4 + 1 / 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_both_engines_rank_the_sample_corpus_alike(repository, language):
     dataset = BeirDataset(repository / "sample_corpus")
@@ -354,6 +356,7 @@ def birds():
     return {engine: make_store(BIRDS, keyword_engine=engine) for engine in ENGINES}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.text(min_size=1)
@@ -410,6 +413,7 @@ def test_simple_does_not_stem():
     assert ranking(store, "flying") == ["a"]
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     texts=st.lists(st.text(max_size=40), min_size=1, max_size=6),

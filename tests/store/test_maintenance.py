@@ -49,6 +49,7 @@ def test_a_backup_does_not_overwrite(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_backup_while_another_store_writes_is_consistent(tmp_path):
     writer, reader = HybridDocumentStore(tmp_path / "a"), HybridDocumentStore(tmp_path / "a")
     writer.write_documents(make_documents(0, 10))

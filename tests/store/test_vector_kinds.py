@@ -69,6 +69,7 @@ def test_every_kind_builds_searches_changes_and_reopens(tmp_path, kind, similari
     assert agreement(reopened, truth, queries, top_k=200) >= 0.85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [1, 20])
 def test_filters_are_exact_and_never_leave_too_few(tmp_path, kind, share, monkeypatch):
@@ -92,6 +93,7 @@ def test_a_trained_index_waits_until_there_is_enough_to_train_on(tmp_path):
     assert not (tmp_path / "vectors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["truncate", "delete", "garbage", "state"])
 def test_a_damaged_index_is_built_again(tmp_path, damage):
     vectors, query = clustered(3000, 9), clustered(1, 10)[0]
@@ -115,6 +117,7 @@ def test_a_damaged_index_is_built_again(tmp_path, damage):
     assert len(list(folder.glob("*/*.faiss"))) == 1
 
 
+@pytest.mark.slow
 def test_auto_changes_to_a_trained_index_and_back(tmp_path, monkeypatch):
     monkeypatch.setattr("rerank_plugin.store.vectors.kinds.EXACT_UP_TO", 2500)
     vectors, query = clustered(3000, 11), clustered(1, 12)[0]
@@ -131,6 +134,7 @@ def test_auto_changes_to_a_trained_index_and_back(tmp_path, monkeypatch):
     assert agreement(store, truth, [query], top_k=50) == 1.0
 
 
+@pytest.mark.slow
 def test_auto_does_not_compare_very_many_vectors_for_long(tmp_path, monkeypatch):
     monkeypatch.setattr("rerank_plugin.store.vectors.kinds.EXACT_UP_TO", 1200)
     store = HybridDocumentStore(tmp_path)
@@ -141,6 +145,7 @@ def test_auto_does_not_compare_very_many_vectors_for_long(tmp_path, monkeypatch)
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["cosine", "dot_product", "l2"])
 def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, similarity):
     monkeypatch.setattr("rerank_plugin.store.vectors.kinds.FLAT_FILE_FROM", 1000)
@@ -185,6 +190,7 @@ def test_a_large_flat_index_is_opened_from_its_file(tmp_path, monkeypatch, simil
     reopened.close()
 
 
+@pytest.mark.slow
 def test_a_trained_index_that_cannot_be_saved_stays_in_memory(tmp_path, caplog):
     vectors, query = clustered(2500, 13), clustered(1, 14)[0]
     store = HybridDocumentStore(tmp_path, vector_index="ivf")
@@ -206,6 +212,7 @@ def test_two_kinds_on_one_folder_find_the_same(tmp_path):
     assert dict(trained) == pytest.approx(dict(exact), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
     monkeypatch.setattr("rerank_plugin.store.vectors.trained.TARGET_RECALL", 0.2)  # reached with the first few cells
     vectors = np.random.default_rng(15).normal(size=(4000, DIM))
@@ -223,6 +230,7 @@ def test_recall_is_measured_against_the_exact_scan(tmp_path, monkeypatch):
     assert recall == pytest.approx(agreement(store, truth, vectors[::80], top_k=10), abs=0.1)
 
 
+@pytest.mark.slow
 def test_an_index_is_not_extended_by_what_it_holds_where_others_compacted_meanwhile(tmp_path):
     store = HybridDocumentStore(tmp_path)
     store.write_documents(documents(clustered(2_100, 1)))

@@ -64,6 +64,7 @@ def test_equal_vectors_come_by_id_and_the_cut_is_by_id_too():
     assert [document.id for document in store.embedding_retrieval([1.0, 0.0, 0.0], top_k=5)] == names[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [[0.0, 0.0], [1.0, 0.0]])
 def test_t7_ties_do_not_let_the_search_grow_without_bound(monkeypatch, query):
     """A zero query vector is equally near to every document: all of them were fetched, in ever larger steps."""

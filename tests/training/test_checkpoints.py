@@ -118,6 +118,7 @@ def scores(model) -> list[float]:
     return model.predict([(pair.query, pair.passage) for pair in PAIRS]).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["optimizer.pt", WEIGHTS])
 def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(base, whole, tmp_path, name):
     train(PAIRS, config(base), tmp_path, stop_after=9)
@@ -125,6 +126,7 @@ def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(base, whole, tmp
     assert scores(train(PAIRS, config(base), tmp_path).model) == pytest.approx(whole, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_was_moved_still_keeps_its_best_model(base, tmp_path):
     dev = dev_collection()
     settings = config(base, eval_steps=4, learning_rate=1e-3)
@@ -142,6 +144,7 @@ def dev_collection() -> DevCollection:
     return DevCollection("animals", "bm25", {"q": "animal"}, {"q": ranked}, texts, {"q": dict.fromkeys(NOUNS[:4], 1)})
 
 
+@pytest.mark.slow
 def test_patience_carries_over_when_a_run_is_resumed(base, tmp_path):
     settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
     whole = train(PAIRS, settings, tmp_path / "whole", dev=dev_collection())
@@ -150,6 +153,7 @@ def test_patience_carries_over_when_a_run_is_resumed(base, tmp_path):
     assert train(PAIRS, settings, tmp_path / "cut", dev=dev_collection()).steps == 12
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_is_not_trained_further_when_it_is_started_again(base, tmp_path):
     settings = config(base, eval_steps=4, learning_rate=1e-9, patience=2)
     first = train(PAIRS, settings, tmp_path, dev=dev_collection())

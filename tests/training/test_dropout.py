@@ -15,6 +15,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     assert dropout.eval()(torch.ones(3)).tolist() == [1, 1, 1]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 40), st.sampled_from([0.0, 0.1, 0.5, 0.9]))
 @settings(deadline=None)
 def test_masks_have_the_shape_that_was_asked_for_and_repeat_with_the_seed(count, probability):
@@ -40,6 +41,7 @@ def test_every_byte_of_the_random_numbers_is_used_alike():
     assert shares.max() < 0.52
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
     st.lists(st.floats(-9, 9), min_size=1, max_size=20),

@@ -59,6 +59,7 @@ def check_reading(path: Path) -> None:
         assert all(0 <= pair.label <= 1 and pair.query.strip() and pair.passage.strip() for pair in kept)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(content=st.lists(rows, max_size=4))
 def test_odd_json_lines(tmp_path_factory, content):
@@ -70,6 +71,7 @@ def test_odd_json_lines(tmp_path_factory, content):
 cells = st.lists(texts.filter(lambda text: "\ud800" not in text), max_size=5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(content=st.lists(cells | st.just(["query", "passage", "label"]) | st.just(["fox", "a fox", "1"]), max_size=4))
 @pytest.mark.parametrize("ending", ["csv", "tsv"])

@@ -28,6 +28,7 @@ def base(tmp_path_factory) -> Path:
     return write_cross_encoder(tmp_path_factory.mktemp("losses") / "base", seed=3, spread=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_each_loss_learns_to_put_answers_first(base, tmp_path, loss):
     config = TrainingConfig(model=str(base), loss=loss, learning_rate=3e-3, epochs=12, batch_size=8, list_size=4)
@@ -43,6 +44,7 @@ def test_pairs_stay_pairs_for_bce():
     assert len(rows) == 3
 
 
+@pytest.mark.slow
 def test_positives_count_as_often_as_pos_weight_says(base, tmp_path):
     config = {"model": str(base), "epochs": 1, "batch_size": 4, "logging_steps": 1, "save_steps": 50, "dropout": 0.0}
     pairs = [LabelledPair("q", "old fox", 1.0)] * 4

@@ -88,6 +88,7 @@ def three_threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("threads", [1, 3])
 @given(lengths=lengths_of_a_batch)

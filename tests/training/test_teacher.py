@@ -34,6 +34,7 @@ def ask(teacher: Path, output: Path, pairs=PAIRS) -> tuple[list[float], list[tup
     return [pair.teacher_score for pair in taught], asked
 
 
+@pytest.mark.slow
 def test_l9_teachers_with_the_same_name_share_no_scores(teachers, tmp_path):
     first, second = (ask(teacher, tmp_path)[0] for teacher in teachers)
     assert first == ask(teachers[0], tmp_path / "alone")[0]
@@ -51,6 +52,7 @@ def test_l9_a_teacher_whose_files_changed_scores_again(teachers, tmp_path):
     assert (after == before, len(asked)) == (False, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edited", [LabelledPair("sea?", "sky", 0.5), LabelledPair("sea", "sky.", 0.5)])
 def test_l9_an_edited_query_or_passage_is_scored(teachers, tmp_path, edited):
     ask(teachers[0], tmp_path)
@@ -67,6 +69,7 @@ def kept(teachers, tmp_path_factory) -> bytes:
     return scores_file(str(teachers[0]), output).read_bytes()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8)
 @given(part=st.floats(0, 1))
 def test_a_kill_while_the_file_is_written_loses_at_most_the_last_line(teachers, kept, tmp_path_factory, part):

@@ -48,6 +48,7 @@ def predictions(model) -> list[float]:
     return model.predict([(pair.query, pair.passage) for pair in PAIRS[::7]]).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", [{}, FAST])
 def test_learns(base, tmp_path, fast):
     result = train(PAIRS, config(base, epochs=16, **fast), tmp_path)
@@ -57,6 +58,7 @@ def test_learns(base, tmp_path, fast):
     assert min(scores[1], scores[3]) > 0.5 > max(scores[0], scores[2])
 
 
+@pytest.mark.slow
 def test_frozen_embeddings_stay(base, tmp_path):
     before = train(PAIRS, config(base, **FAST), tmp_path / "a", stop_after=1).model.state_dict()
     after = train(PAIRS, config(base, **FAST), tmp_path / "b").model.state_dict()
@@ -122,6 +124,7 @@ def _last_step(output: Path) -> int:
     return max((int(file.parent.name.removeprefix("checkpoint-")) for file in states), default=0)
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_ignored(base, tmp_path):
     whole = train(PAIRS, config(base), tmp_path / "whole")
     train(PAIRS, config(base), tmp_path / "cut", stop_after=13)
@@ -132,6 +135,7 @@ def test_a_half_written_checkpoint_is_ignored(base, tmp_path):
     assert predictions(resumed.model) == pytest.approx(predictions(whole.model), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_run_are_refused(base, tmp_path):
     train(PAIRS, config(base), tmp_path, stop_after=3)
     with pytest.raises(InvalidValueError, match="another run: learning_rate changed; choose another output"):

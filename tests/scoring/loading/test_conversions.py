@@ -95,6 +95,7 @@ def converting() -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", CONVERT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_for_the_first(cache):
     with converting() as first, converting() as second:
         ready, _, _ = select.select([first.stdout, second.stdout], [], [], 60)
@@ -162,6 +163,7 @@ print({{"torch", "transformers", "sentence_transformers"}} & set(sys.modules))
     np.testing.assert_allclose([float(logit) for logit in logits], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_different_weights_or_settings_need_another_conversion(tmp_path, cache):
     write_cross_encoder(tmp_path / "a", seed=1)
     shutil.copytree(tmp_path / "a", tmp_path / "copy")

@@ -49,6 +49,7 @@ def scorer(spec, backend="torch"):
     return load_scorer(spec, ScorerSettings(backend=backend, precision="fp32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 @pytest.mark.parametrize(
     ("revision", "commit"), [("main", "main"), (None, "main"), ("second", "second"), ("b" * 40, "second")]

@@ -114,6 +114,7 @@ def test_t5_documents_are_not_compared_with_every_value_of_a_long_list(operator)
     assert Counting.comparisons < 50 * len(values), "300,000 if each were compared with each"
 
 
+@pytest.mark.slow
 def test_t6_what_is_out_of_all_proportion_is_an_error_at_once():
     store = HybridDocumentStore()
     store.write_documents([Document(content="fox", embedding=[1.0])])
@@ -228,6 +229,7 @@ LONG_DOCUMENTS = st.lists(
 ).map(lambda metas: [Document(id=str(i), meta=meta) for i, meta in enumerate(metas)])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(DOCUMENTS | LONG_DOCUMENTS, LONG | WIDE)
 def test_t5_long_lists_agree_with_haystack(documents, filters):
@@ -236,6 +238,7 @@ def test_t5_long_lists_agree_with_haystack(documents, filters):
     check_matches(store, filters, {document.id: ask_haystack(filters, document) for document in documents})
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(DOCUMENTS | LONG_DOCUMENTS, DEEP)
 def test_t6_deep_filters_agree_with_haystack(documents, filters):

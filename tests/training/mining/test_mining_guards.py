@@ -86,6 +86,7 @@ texts = st.lists(st.sampled_from(["red", "Red", "fox", "sea,", "sky."]), max_siz
 shares = st.sampled_from([0.125, 0.25, 0.5, 0.75, 1.0])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(texts, st.lists(texts, max_size=3), shares)
 def test_a_near_duplicate_is_one_by_the_jaccard_of_word_trigrams(text, others, share):
@@ -132,6 +133,7 @@ def test_below_zero_the_limit_lies_lower_too():
     assert margin_limit(MiningRules(relative_margin=0.1), {"d": -10.0}, ["d"]) == pytest.approx(-11.0)
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_guards_with_probabilities(cross_encoder):
     score = cross_encoder_probabilities(str(cross_encoder))
     passages = ["a red fox", "the sky is blue", "where are the books"]

@@ -105,6 +105,7 @@ def recorded(journal: bytes) -> int:
     return json.loads(lines[-1])[1] if lines else 0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 7), st.floats(0, 1), st.floats(0, 1), st.binary(max_size=9))
 def test_a_run_that_was_killed_while_writing_ends_in_the_same_files(
