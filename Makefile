@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/rerank eval sample_corpus --pipeline bm25 --pipeline dense --pipeline hybrid \
 		--pipeline bm25_rerank --pipeline hybrid_rerank --output .demo/eval
 
-# Formatting, types, and the tests that take less than a second each.
+# Formatting, types, and the tests that are quick.
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,7 +34,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 # The attacks in full: hours at SOAK=1.
 soak: install
