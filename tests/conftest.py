@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Converted models of one test run; also for the processes that tests start.
-CONVERTED = tempfile.TemporaryDirectory(prefix="rerank-plugin-tests-")
-os.environ["RERANK_PLUGIN_CACHE"] = CONVERTED.name
+# Converted models of one test run, for all processes of pytest-xdist and for those that tests start.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CONVERTED = tempfile.TemporaryDirectory(prefix="rerank-plugin-tests-")
+    os.environ["RERANK_PLUGIN_CACHE"] = CONVERTED.name
 
 import pytest
 

@@ -11,7 +11,11 @@ from soak import cycles, damage, forks, index_kills, odd, time_budget, two_runs
 from soak.fuzz import run as fuzz
 from soak.report import Size
 
-pytestmark = [pytest.mark.attack, pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs signals and forks")]
+pytestmark = [
+    pytest.mark.attack,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs signals and forks"),
+]
 
 
 def check(report):

@@ -27,6 +27,7 @@ def test_l2_l3_every_acknowledged_write_is_there_after_a_fork(tmp_path, situatio
     assert forking.run(situation, tmp_path / "index") > 0
 
 
+@pytest.mark.attack
 @pytest.mark.slow
 @pytest.mark.parametrize("situation", forking.SITUATIONS)
 def test_l2_l3_ten_rounds(tmp_path, situation):
