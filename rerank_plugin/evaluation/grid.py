@@ -89,7 +89,8 @@ class Setting:
     def ranker_parameters(self) -> dict[str, Any]:
         """The init parameters that give `CrossEncoderRanker` this setting."""
         chosen = parse_fusion(self.fusion)
-        fusion: dict[str, Any] = {"fusion": chosen.method}
+        # Without a fusion, a weight in the pipeline's file has to go: the ranker refuses one that has no effect.
+        fusion: dict[str, Any] = {"fusion": chosen.method, "fusion_weight": None}
         if chosen != NO_FUSION:
             fusion["fusion_weight"] = chosen.weight
         return {"precision": self.precision, "window_aggregation": self.windows, **fusion}

@@ -74,7 +74,6 @@ def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository
             continue
         data = read_pipeline(yaml, index=tmp_path / "index")
         parameters = data["components"]["ranker"]["init_parameters"]
-        parameters.pop("fusion_weight", None)  # the weight in the file belongs to the fusion in the file
         parameters.update(tried["ranker"], scale_score=False)
         searcher = Searcher(build_pipeline(data, name="tiny"))
         depth = tried["candidates"]
