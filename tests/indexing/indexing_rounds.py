@@ -103,12 +103,19 @@ def write_files(folder: Path, rng: random.Random, *, documents: int, files: int)
     lines = [
         json.dumps({"_id": f"d{number}", "title": f"Title {number}", "text": text}) for number, text in enumerate(texts)
     ]
-    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    _replace(folder / "corpus.jsonl", "\n".join(lines) + "\n")
     for number in range(files):
         text = f"{' '.join(rng.choices(WORDS, k=12))} note {number}."
         texts.append(text)
-        (folder / f"note{number}.{('txt', 'md')[number % 2]}").write_text(text, encoding="utf-8")
+        _replace(folder / f"note{number}.{('txt', 'md')[number % 2]}", text)
     return set(texts)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Edit as editors do: in one step, so that a run that reads the file meanwhile never sees it empty."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def kill_and_resume(
