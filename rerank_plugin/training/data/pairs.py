@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.checks import shown
+from rerank_plugin.checks import check_text, shown
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.collections.lines import read_lines
-from rerank_plugin.errors import InputFileError, MissingDependencyError
+from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
 from rerank_plugin.files import replace_file
 
 # Datasets have different names for the same columns.
@@ -184,17 +184,10 @@ def _teacher_score(record: dict[str, Any], place: str) -> float | None:
 def _text(fields: dict[str, Any], name: str, place: str, record: dict[str, Any]) -> str:
     if name not in fields:
         raise InputFileError(f"{place}: lacks {name}; it has {_columns(record)}")
-    text = fields[name]
-    if not isinstance(text, str):
-        raise InputFileError(f"{place}: {name} must be a string, got {shown(text)}")
     try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputFileError(
-            f"{place}: {name} is not valid Unicode (character {error.start} is a lone surrogate): write it again "
-            "with errors='replace'"
-        ) from None
-    return text
+        return check_text(f"{place}: {name}", fields[name], empty=True)
+    except InvalidValueError as error:
+        raise InputFileError(str(error)) from None
 
 
 def _number(value: Any, name: str, place: str, record: dict[str, Any]) -> float:
