@@ -9,6 +9,7 @@ import re
 import shutil
 import sqlite3
 import sys
+import time
 
 import pytest
 from haystack import Document
@@ -164,6 +165,19 @@ def test_every_file_is_read_once_and_again_only_if_it_changes(index, monkeypatch
     store.write_documents([Document(id="new", content="new fox")])
     answers(store)
     assert sum(read) < first + 10, "the files of one new segment"
+
+
+def test_no_thread_of_the_keyword_index_writes_into_its_folder(index, patched):
+    """tantivy's watcher reloaded changed files, and made a lock in a folder that was being deleted."""
+    (generation,) = (index / "keywords").glob("generation-*")
+    with HybridDocumentStore(index) as store:
+        store.bm25_retrieval("fox")
+        (generation / ".tantivy-meta.lock").unlink()
+        (generation / "meta.json").write_bytes((generation / "meta.json").read_bytes() + b" ")
+        deadline = time.monotonic() + 1.2  # the watcher looks twice a second
+        while time.monotonic() < deadline:
+            assert not (generation / ".tantivy-meta.lock").exists()
+            time.sleep(0.01)
 
 
 def kill_between_commit_and_state(folder):
