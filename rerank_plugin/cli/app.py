@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from rerank_plugin import __version__
+from rerank_plugin.checks import shown
 from rerank_plugin.cli.printing import echo, printable
 from rerank_plugin.errors import RerankError
 
@@ -95,6 +96,8 @@ def _message(error: Exception) -> tuple[str, int]:
         return str(cause), 1
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many open files: raise the limit with `ulimit -n 4096` and run the command again", 1
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes | Path):
+        return f"{error.strerror[0].lower()}{error.strerror[1:]}: {shown(str(error.filename))}", 1
     return f"{type(error).__name__}: {error}  (run `rerank --debug ...` for details)", 1
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def without_ties(query: str, scores: Mapping[str, float]) -> dict[str, float]:
         values = np.array([np.nan])
     if np.isnan(values).any():
         name, value = next((id_, s) for id_, s in scores.items() if not isinstance(s, int | float) or isnan(s))
-        raise InvalidValueError(f"query {query!r}: the score of document {name!r} must be a number, got {value!r}")
+        raise InvalidValueError(
+            f"query {shown(query)}: the score of document {shown(name)} must be a number, got {shown(value)}"
+        )
     if len(np.unique(values)) == len(values):
         return cast("dict[str, float]", scores) if isinstance(scores, dict) else dict(scores)
     ranked = sorted(zip(values.tolist(), scores, strict=True), reverse=True)

@@ -85,12 +85,13 @@ def _check_score(document: Document, fusion: str) -> None:
         return
     if score is None:
         raise InvalidValueError(
-            f"fusion 'linear' needs the first stage's score of every document, but {document.id!r} has none: "
+            f"fusion 'linear' needs the first stage's score of every document, but {shown(document.id)} has none: "
             "use fusion 'rrf'"
         )
     if not isfinite(score):
         raise InvalidValueError(
-            f"fusion 'linear' needs finite first-stage scores, but document {document.id!r} has {score}: use fusion 'rrf'"
+            f"fusion 'linear' needs finite first-stage scores, but document {shown(document.id)} has {score}: "
+            "use fusion 'rrf'"
         )
 
 

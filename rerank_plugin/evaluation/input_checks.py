@@ -27,9 +27,9 @@ def check_qrels(qrels: Mapping[str, Mapping[str, int]]) -> None:
     for query, grades in qrels.items():
         if not isinstance(grades, Mapping):
             raise InvalidValueError(
-                f"qrels of query {query!r} must be a mapping from document ids to grades, got {shown(grades)}"
+                f"qrels of query {shown(query)} must be a mapping from document ids to grades, got {shown(grades)}"
             )
-        check_ids(f"qrels of query {query!r}", grades)
+        check_ids(f"qrels of query {shown(query)}", grades)
         for document, grade in grades.items():
             if type(grade) is not int or not -HIGHEST_GRADE <= grade <= HIGHEST_GRADE:
                 _check_grade(query, document, grade)
@@ -38,8 +38,8 @@ def check_qrels(qrels: Mapping[str, Mapping[str, int]]) -> None:
 def _check_grade(query: str, document: str, grade: Any) -> None:
     if not isinstance(grade, int) or isinstance(grade, bool) or not -HIGHEST_GRADE <= grade <= HIGHEST_GRADE:
         raise InvalidValueError(
-            f"qrels of query {query!r}: the grade of document {document!r} must be a whole number up to {HIGHEST_GRADE}, "
-            f"got {shown(grade)}"
+            f"qrels of query {shown(query)}: the grade of document {shown(document)} must be a whole number up to "
+            f"{HIGHEST_GRADE}, got {shown(grade)}"
         )
 
 
@@ -57,7 +57,7 @@ def check_ranking(query: str, ranking: Ranking) -> Ranking:
     is_list = isinstance(ranking, Sequence) and not isinstance(ranking, str | bytes)
     if not is_list or not all(hasattr(document, "meta") and hasattr(document, "score") for document in ranking):
         raise InvalidValueError(
-            f"query {query!r}: an answer must be scores by document id or a list of Documents, got {shown(ranking)}"
+            f"query {shown(query)}: an answer must be scores by document id or a list of Documents, got {shown(ranking)}"
         )
     for document in ranking:
         if document.score is not None:
@@ -74,14 +74,14 @@ def check_scores(query: str, scores: Mapping[str, Any]) -> Mapping[str, float]:
     :returns: The scores as Python numbers.
     :raises InvalidValueError: If an id is not text, or a score is not a number.
     """
-    check_ids(f"run of query {query!r}", scores)
+    check_ids(f"run of query {shown(query)}", scores)
     if all(type(score) is float for score in scores.values()):
         return scores
     return {document: _number(query, document, score) for document, score in scores.items()}
 
 
 def _number(query: str, document: str, score: Any) -> float:
-    requirement = f"query {query!r}: the score of document {document!r} must be a number"
+    requirement = f"query {shown(query)}: the score of document {shown(document)} must be a number"
     if not isinstance(score, Real) or isinstance(score, bool | np.bool_):
         raise InvalidValueError(f"{requirement}, got {shown(score)}")
     try:
@@ -108,4 +108,4 @@ def check_ids(place: str, ids: Iterable[str]) -> None:
         if not isinstance(id_, str):
             raise InvalidValueError(f"{place}: ids must be strings, got {shown(id_)}: convert them with str()")
         if "\0" in id_ or any("\ud800" <= character <= "\udfff" for character in id_):
-            raise InvalidValueError(f"{place}: the id {id_!r} holds a character that is not text: remove it")
+            raise InvalidValueError(f"{place}: the id {shown(id_)} holds a character that is not text: remove it")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError, StoreError
 from rerank_plugin.store.keywords.analysis import SIMPLE, STEMMERS, STOP_WORDS
 from rerank_plugin.store.keywords.fields import SearchFields
@@ -41,12 +42,14 @@ class Settings:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value is not None and value not in choices:
-                raise InvalidValueError(f"unknown {name} {value!r}; choose one of {list(choices)}")
+                raise InvalidValueError(f"unknown {name} {shown(value)}; choose one of {list(choices)}")
         if self.stop_words and (self.language or "en") not in STOP_WORDS:
-            raise InvalidValueError(f"there are no stop words for language {self.language!r}, only for {sorted(STOP_WORDS)}")
+            raise InvalidValueError(
+                f"there are no stop words for language {shown(self.language)}, only for {sorted(STOP_WORDS)}"
+            )
         dim = self.embedding_dim
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
-            raise InvalidValueError(f"embedding_dim must be a whole number of at least 1, got {dim!r}")
+            raise InvalidValueError(f"embedding_dim must be a whole number of at least 1, got {shown(dim)}")
 
     def with_defaults(self) -> "Settings":
         """Return the settings of a new index: `None` is replaced by the default, the first of the choices."""
@@ -99,4 +102,4 @@ def check_vector_index(vector_index: str) -> None:
     :raises InvalidValueError: If it is not one of `VECTOR_INDEXES`.
     """
     if vector_index not in VECTOR_INDEXES:
-        raise InvalidValueError(f"unknown vector_index {vector_index!r}; choose one of {list(VECTOR_INDEXES)}")
+        raise InvalidValueError(f"unknown vector_index {shown(vector_index)}; choose one of {list(VECTOR_INDEXES)}")

@@ -7,6 +7,7 @@ from haystack.dataclasses import Document
 from haystack.document_stores.errors import DuplicateDocumentError
 from haystack.document_stores.types import DuplicatePolicy
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.sqlite.database import Database
@@ -22,7 +23,7 @@ def check_policy(policy: DuplicatePolicy) -> None:
     :raises InvalidValueError: If it is not a DuplicatePolicy.
     """
     if not isinstance(policy, DuplicatePolicy):
-        raise InvalidValueError(f"policy must be a DuplicatePolicy, got {policy!r}")
+        raise InvalidValueError(f"policy must be a DuplicatePolicy, got {shown(policy)}")
 
 
 class Batch:
@@ -89,4 +90,4 @@ class Batch:
             database.settings.set("embedding_dim", self._embedding_dim)
             return
         first = next(r.id for r, vector in zip(self._records, self._vectors, strict=True) if vector is not None)
-        check_dimension(self._embedding_dim, known, f"the embedding of document {first!r}")
+        check_dimension(self._embedding_dim, known, f"the embedding of document {shown(first)}")

@@ -198,9 +198,10 @@ def test_no_arguments_show_the_help(rerank):
     ("error", "message", "status"),
     [
         (OSError(errno.EMFILE, "Too many open files", "x"), "error: too many open files: raise the limit with `ulimit", 1),
+        (PermissionError(errno.EACCES, "Permission denied", "x\n"), "error: permission denied: 'x\\n'\n", 1),
         (
-            PermissionError(errno.EACCES, "Permission denied", "x\n"),
-            "error: PermissionError: [Errno 13] Permission denied: 'x",
+            OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000),
+            f"error: file name too long: '{'x' * 79}... (str)\n",
             1,
         ),
         (KeyboardInterrupt(), "error: interrupted; completed work is kept", 130),

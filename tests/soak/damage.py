@@ -161,6 +161,7 @@ def _damages(path: Path, index: Path, backup: Path) -> Iterator[tuple[str, Calla
 
 
 def _judge(index: Path, expected: dict[str, Any]) -> tuple[str, str]:
+    generations = _generations(index)
     outcome = attempt(answers, str(index))
     if outcome.hung:
         return "HANG", "no answer after 60 s"
@@ -173,11 +174,16 @@ def _judge(index: Path, expected: dict[str, Any]) -> tuple[str, str]:
             return "VAGUE ERROR", outcome.error
         return "error", outcome.error
     said, noticed = outcome.value["said"], outcome.value["noticed"]
-    differing = [name for name, value in expected.items() if _other(name, said[name], value, rebuilt=noticed)]
+    rebuilt = noticed or _generations(index) != generations
+    differing = [name for name, value in expected.items() if _other(name, said[name], value, rebuilt=rebuilt)]
     if not differing:
-        return ("rebuilt" if noticed else "same"), ""
+        return ("rebuilt" if rebuilt else "same"), ""
     shorter = [name for name in differing if len(str(said[name])) < len(str(expected[name]))]
     return ("SILENT" if shorter else "ALTERED"), f"other answers of: {', '.join(differing)}"
+
+
+def _generations(index: Path) -> set[str]:
+    return {folder.name for folder in index.rglob("generation-*")}
 
 
 def _other(name: str, said: Any, expected: Any, *, rebuilt: bool) -> bool:

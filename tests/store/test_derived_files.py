@@ -149,6 +149,21 @@ def test_l6_one_flipped_bit_is_noticed_and_logged(index, tmp_path, pattern, capl
     assert "damaged" not in caplog.text, "once is enough"
 
 
+@pytest.mark.parametrize("suffix", ["fast", "idx", "term", "pos", "fieldnorm"])
+def test_s3_a_keyword_file_of_another_index_is_noticed(tmp_path, suffix, caplog):
+    """It has a correct checksum of its own, and was believed: searches returned other documents, or none."""
+    for name, text in [("mine", "fox {} runs"), ("other", "one two hen {}")]:
+        with HybridDocumentStore(tmp_path / name) as store:
+            store.write_documents([Document(id=f"{i:02}", content=text.format(i)) for i in range(30)])
+    (theirs,) = (tmp_path / "other").rglob(f"*.{suffix}")
+    (mine,) = (tmp_path / "mine").rglob(f"*.{suffix}")
+    shutil.copyfile(theirs, mine)
+    with HybridDocumentStore(tmp_path / "mine") as store:
+        assert len(store.bm25_retrieval("fox", top_k=100)) == 30
+        assert ids(store.bm25_retrieval("7")) == ["07"]
+    assert "is of another index, or from a backup" in caplog.text
+
+
 def test_every_file_is_read_once_and_again_only_if_it_changes(index, monkeypatch, patched):
     read = []
     original = DerivedFiles.checksum_of

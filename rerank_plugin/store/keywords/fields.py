@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 
 CONTENT = "content"
@@ -35,13 +36,14 @@ class SearchFields:
         :raises InvalidValueError: If it is not such a dictionary, or a weight is not a whole number from 1 to 20.
         """
         if not isinstance(weights, Mapping) or not weights:
-            raise InvalidValueError(f"search_fields must map names of fields to weights, got {weights!r}")
+            raise InvalidValueError(f"search_fields must map names of fields to weights, got {shown(weights)}")
         for name, weight in weights.items():
             if not isinstance(name, str) or not name.removeprefix("meta."):
-                raise InvalidValueError(f"search_fields: {name!r} is not the name of a field")
+                raise InvalidValueError(f"search_fields: {shown(name)} is not the name of a field")
             if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAX_WEIGHT:
                 raise InvalidValueError(
-                    f"search_fields: the weight of {name!r} must be a whole number from 1 to {MAX_WEIGHT}, got {weight!r}"
+                    f"search_fields: the weight of {shown(name)} must be a whole number from 1 to {MAX_WEIGHT}, "
+                    f"got {shown(weight)}"
                 )
         bare = {name.removeprefix("meta."): weight for name, weight in weights.items()}
         return cls(tuple(sorted(bare.items(), key=lambda field: (field[0] == CONTENT, field[0]))))

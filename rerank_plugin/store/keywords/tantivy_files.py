@@ -2,7 +2,8 @@
 Verification of the files of a tantivy index.
 
 tantivy appends a checksum to every file of a segment but never verifies it: with one flipped bit in a column, a search
-silently returns nothing. `meta.json`, which lists the segments, has no checksum; ours is stored in the state.
+silently returns nothing. `meta.json`, which lists the segments, has no checksum; ours is stored in the state, and so are
+those of the segments, as a file of another index or from a backup has a correct one of its own.
 """
 
 import json
@@ -30,19 +31,32 @@ class Commit(NamedTuple):
 
     :param checksum: CRC-32 of its `meta.json`.
     :param opstamp: tantivy's operation counter, which only increases.
+    :param files: CRC-32 of every file of its segments, by name.
     """
 
     checksum: int
     opstamp: int
+    files: dict[str, int]
 
 
-def read_commit(folder: Path) -> Commit:
+def read_commit(files: DerivedFiles, folder: Path) -> Commit:
     """
     Return the last commit of an index.
 
-    :param folder: The folder of the index.
+    :param files: The folder of the derived index.
+    :param folder: The folder of the tantivy index.
+    :raises DamagedIndexError: If a file is missing, or has no checksum.
+    :raises StoreError: If a file cannot currently be read.
     """
-    return _commit((folder / META).read_bytes())
+    try:
+        data = (folder / META).read_bytes()
+        meta = json.loads(data)
+        json.loads((folder / _MANAGED).read_bytes())
+        opstamp, names = int(meta["opstamp"]), _segment_files(meta)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        files.refuse_environment(error)
+        raise DamagedIndexError(f"{folder / META} cannot be read: {error}") from error
+    return Commit(zlib.crc32(data), opstamp, {name: _footer(files, folder / name).checksum for name in names})
 
 
 def let_others_read(folder: Path) -> None:
@@ -69,25 +83,23 @@ def check(files: DerivedFiles, folder: Path, published: Commit) -> bool:
     :raises DamagedIndexError: If a file is missing, or its checksum differs.
     :raises StoreError: If a file cannot currently be read.
     """
-    try:
-        data = (folder / META).read_bytes()
-        commit, names = _commit(data), _segment_files(json.loads(data))
-        json.loads((folder / _MANAGED).read_bytes())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        files.refuse_environment(error)
-        raise DamagedIndexError(f"{folder / META} cannot be read: {error}") from error
+    commit = read_commit(files, folder)
     if commit.checksum != published.checksum and commit.opstamp <= published.opstamp:
         raise DamagedIndexError(f"{folder / META} is damaged: its checksum differs")
-    for name in names:
+    for name, expected in commit.files.items():
         path = folder / name
-        expected, length = _footer(files, path)
-        if files.checksum_of(path, without=length) != expected:
+        if published.files.get(name, expected) != expected:
+            raise DamagedIndexError(f"{path} is of another index, or from a backup: its checksum differs")
+        if files.checksum_of(path, without=_footer(files, path).length) != expected:
             raise DamagedIndexError(f"{path} is damaged: its checksum differs")
     return commit.checksum == published.checksum
 
 
-def _commit(meta: bytes) -> Commit:
-    return Commit(zlib.crc32(meta), int(json.loads(meta)["opstamp"]))
+class _Footer(NamedTuple):
+    """The end of a file: its checksum, and the length of the footer, which the checksum does not cover."""
+
+    checksum: int
+    length: int
 
 
 def _segment_files(meta: dict[str, Any]) -> list[str]:
@@ -100,8 +112,7 @@ def _segment_files(meta: dict[str, Any]) -> list[str]:
     return names
 
 
-def _footer(files: DerivedFiles, path: Path) -> tuple[int, int]:
-    """Return the checksum in the footer of a file, and the length of the footer, which the checksum does not cover."""
+def _footer(files: DerivedFiles, path: Path) -> _Footer:
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
@@ -110,7 +121,7 @@ def _footer(files: DerivedFiles, path: Path) -> tuple[int, int]:
         length = int.from_bytes(tail[-8:-4], "little")
         if tail[-4:] != _MAGIC or not 0 < length <= len(tail) - 8:
             raise ValueError("it has no valid footer")
-        return int(json.loads(tail[-8 - length : -8])["crc"]), length + 8
+        return _Footer(int(json.loads(tail[-8 - length : -8])["crc"]), length + 8)
     except (OSError, ValueError, KeyError, TypeError) as error:
         files.refuse_environment(error)
         raise DamagedIndexError(f"{path} cannot be read: {error}") from error

@@ -30,7 +30,7 @@ from rerank_plugin.store.sqlite.database import Database
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 
 # Memory for new documents before they are written as a segment.
 _HEAP_BYTES = 64_000_000
@@ -313,7 +313,7 @@ class TantivyIndex:
             tantivy_files.let_others_read(files.folder / self._generation)
             state = {
                 "analysis": self._analysis,
-                "commit": tantivy_files.read_commit(files.folder / self._generation),
+                "commit": tantivy_files.read_commit(files, files.folder / self._generation),
                 "columns": self._frequent.columns,
                 "chosen_at": self._frequent.chosen_at,
             }

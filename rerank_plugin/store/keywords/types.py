@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.derived import DerivedIndex
 from rerank_plugin.store.keywords.analysis import Analyzer
@@ -42,11 +43,11 @@ class BM25Parameters:
         if given is None:
             return cls()
         if not isinstance(given, Mapping) or not set(given) <= {"k1", "b"}:
-            raise InvalidValueError(f"bm25_parameters must be a dictionary with k1, b or both, got {given!r}")
+            raise InvalidValueError(f"bm25_parameters must be a dictionary with k1, b or both, got {shown(given)}")
         for name, value in given.items():
             most = 1.0 if name == "b" else 100.0
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
-                raise InvalidValueError(f"bm25_parameters: {name} must be a number from 0 to {most:g}, got {value!r}")
+                raise InvalidValueError(f"bm25_parameters: {name} must be a number from 0 to {most:g}, got {shown(value)}")
         return cls(**given)
 
     def check_engine(self, engine: str | None) -> None:

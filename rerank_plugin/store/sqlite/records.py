@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from haystack.dataclasses import ByteStream, Document, SparseEmbedding
 
+from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.fields import SearchFields
 
@@ -65,7 +66,7 @@ def check_documents(documents: Iterable[Document]) -> list[Document]:
         if not isinstance(document, Document):
             raise InvalidValueError(f"documents must be a list of Documents, it contains a {type(document).__name__}")
         if not isinstance(document.id, str):
-            raise InvalidValueError(f"the id of a document must be a string, got {document.id!r}")
+            raise InvalidValueError(f"the id of a document must be a string, got {shown(document.id)}")
     return batch
 
 
@@ -110,7 +111,7 @@ def encode_meta(meta: dict[str, Any], document_id: str) -> str:
         text = json.dumps(meta, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(
-            f"the meta of document {document_id!r} cannot be stored as JSON ({error}): use strings, numbers, booleans, "
+            f"the meta of document {shown(document_id)} cannot be stored as JSON ({error}): use strings, numbers, booleans, "
             "None, lists and dictionaries only, and ISO 8601 strings for dates"
         ) from error
     _check_unicode(text, document_id)
@@ -148,7 +149,7 @@ def decode(columns: Sequence[Any], *, score: float | None = None, embedding_dim:
     try:
         # A row that an earlier version wrote has no checksum.
         if checksum is not None and _checksum(record) != checksum:
-            raise DamagedRecordError(f"document {name!r} is corrupt: its checksum differs")
+            raise DamagedRecordError(f"document {shown(name)} is corrupt: its checksum differs")
         values["id"], values["content"], values["score"] = name, content, own_score if score is None else score
         values["meta"] = decode_meta(meta)
         if blob is not None:
@@ -158,11 +159,11 @@ def decode(columns: Sequence[Any], *, score: float | None = None, embedding_dim:
     except DamagedRecordError:
         raise
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise DamagedRecordError(f"document {name!r} cannot be read: {error}") from error
+        raise DamagedRecordError(f"document {shown(name)} cannot be read: {error}") from error
     if embedding is not None:
         values["embedding"] = _decode_vector(embedding, embedding_dim).tolist()
         if vector_checksum is not None and zlib.crc32(embedding) != vector_checksum:
-            raise DamagedRecordError(f"the vector of document {name!r} is corrupt: its checksum differs")
+            raise DamagedRecordError(f"the vector of document {shown(name)} is corrupt: its checksum differs")
     return document
 
 
@@ -196,7 +197,7 @@ def encode_vectors(documents: Sequence[Document], embedding_dim: int | None) -> 
         if document.embedding is None:
             blobs.append(None)
             continue
-        subject = f"the embedding of document {document.id!r}"
+        subject = f"the embedding of document {shown(document.id)}"
         vector = check_vector(document.embedding, subject)
         embedding_dim = vector.size if embedding_dim is None else embedding_dim
         check_dimension(vector.size, embedding_dim, subject)
@@ -218,7 +219,7 @@ def check_vector(values: Any, subject: str) -> npt.NDArray[np.float64]:
     except ValueError as error:
         raise InvalidValueError(f"{subject} must be a flat list of numbers: {error}") from error
     if vector.ndim != 1 or vector.size == 0 or vector.dtype.kind not in "fiu":
-        raise InvalidValueError(f"{subject} must be a flat, non-empty list of numbers, got {str(values)[:60]}")
+        raise InvalidValueError(f"{subject} must be a flat, non-empty list of numbers, got {shown(values)}")
     if not bool((np.abs(vector) <= np.finfo(np.float32).max).all()):
         raise InvalidValueError(
             f"{subject} contains NaN, infinity or a number beyond single precision: embed the text again"
@@ -274,6 +275,6 @@ def _check_unicode(text: str, document_id: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidValueError(
-            f"document {document_id!r} contains text that is not valid Unicode ({error.reason} at {error.start}): decode "
-            "the source with errors='replace'"
+            f"document {shown(document_id)} contains text that is not valid Unicode ({error.reason} at {error.start}): "
+            "decode the source with errors='replace'"
         ) from error

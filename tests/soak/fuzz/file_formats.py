@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from rerank_plugin import HybridDocumentStore, load_pipeline
 from rerank_plugin.evaluation import read_qrels, read_run
 
 Input = Callable[[random.Random], None]
+_BLANKS = re.compile(r"[ \t\v\f]+")
 _PIPELINES = Path(__file__).parents[3] / "pipelines"
 
 
@@ -115,7 +117,9 @@ def run_inputs(folder: Path) -> Input:
         run = read_run(path)
         expected = {}
         for line in _lines(path.read_bytes()):
-            query, _, document, _, score, _ = line.split()
+            query, _, document, _, score, _ = (
+                line.split("\t") if line.count("\t") == 5 else _BLANKS.split(line.strip(" \t\v\f"))
+            )
             assert (query, document) not in expected, f"{document} occurs twice for {query}, and one of them is dropped"
             expected[query, document] = float(score)
         got = {(query, document): score for query, scores in run.items() for document, score in scores.items()}
