@@ -217,13 +217,13 @@ def header_bombs(folder: Path, rounds: int) -> str:
     store.embedding_retrieval([1.0, 0.0, 0.0])
     store.close()
     for file in [file for file in index.rglob("*") if file.suffix in (".faiss", ".npy")]:
-        pristine = file.read_bytes()
+        pristine, copy = file.read_bytes(), folder / "copy"
         for at in range(0, min(len(pristine), 200), 8):
-            file.write_bytes(pristine[:at] + huge + pristine[at + 8 :])
+            shutil.copytree(index, copy)
+            (copy / file.relative_to(index)).write_bytes(pristine[:at] + huge + pristine[at + 8 :])
             tried += 1
-            outcome = attempt(_searched_in_little_memory, str(index))
-            judge(outcome, f"{file.suffix}, 2^60 at byte {at}")
-            file.write_bytes(pristine)
+            judge(attempt(_searched_in_little_memory, str(copy)), f"{file.suffix}, 2^60 at byte {at}")
+            shutil.rmtree(copy)
     assert not fell, f"{len(fell)} of {tried} bombs: {'; '.join(fell)}"
     return f"{tried} bombs"
 

@@ -113,7 +113,7 @@ def ranker_inputs(folder: Path) -> Input:
         if chance.random() < 0.5:
             name = chance.choice(["top_k", "scale_score", "score_threshold"])
             overrides[name] = chance.choice([values.odd(chance), chance.randint(1, 20)])
-        are_documents = isinstance(documents, list) and all(isinstance(document, Document) for document in documents)
+        are_documents = isinstance(documents, list | tuple) and all(isinstance(document, Document) for document in documents)
         before = [document.to_dict() for document in documents] if are_documents else None
         result = ranker.run(query=query, documents=documents, **overrides)
         for name, value in overrides.items():
