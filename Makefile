@@ -64,4 +64,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .demo
+	rm -rf $(VENV) .venv-lowest .venv-newest .demo .pytest_cache

@@ -10,15 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Converted models of one test run, for all processes of pytest-xdist and for those that tests start.
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    CONVERTED = tempfile.TemporaryDirectory(prefix="rerank-plugin-tests-")
-    os.environ["RERANK_PLUGIN_CACHE"] = CONVERTED.name
+# Converted models, for all processes of pytest-xdist, those that tests start, and later runs: quantising the default model
+# takes a minute. A changed conversion needs another `conversions.FORMAT`, here as for users; `make clean` deletes them.
+os.environ["RERANK_PLUGIN_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "converted")
 
 import pytest
 

@@ -17,7 +17,7 @@ from rerank_plugin.scoring.types import ScoringRequest
 
 QUERY = "why does coffee taste bitter"
 ANSWER = "Over-extracted coffee tastes bitter: grind coarser, or brew for a shorter time."
-OTHERS = [json.loads(line)["text"] for line in (sample_corpus() / "documents.jsonl").read_text("utf-8").splitlines()[::8]]
+OTHERS = [json.loads(line)["text"] for line in (sample_corpus() / "documents.jsonl").read_text("utf-8").splitlines()[::24]]
 PASSAGES = [ANSWER, *OTHERS, "", "coffee"]
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 SHIPPED = [
