@@ -108,7 +108,7 @@ def check_text(name: str, value: Any, *, empty: bool = False) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidValueError(
-            f"{name} is not valid Unicode (character {error.start} is half of a surrogate pair): decode its source with "
+            f"{name} is not valid Unicode (character {error.start} is a lone surrogate): decode its source with "
             "errors='replace'"
         ) from None
     return value

@@ -63,7 +63,7 @@ class HeldLock:
             if self._keep_file:
                 os.ftruncate(self._descriptor, 0)
             # Windows does not delete open files: there filelock does it afterwards. Elsewhere the file goes before the lock:
-            # whoever locks a deleted file notices. It stays if it is another one by now, which another process may hold.
+            # a process that locks a deleted file notices. It stays if another process has replaced it.
             elif os.name != "nt" and os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
                 self._path.unlink()
         self._lock.release()

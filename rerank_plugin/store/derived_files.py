@@ -31,7 +31,7 @@ LOCK = "build.lock"
 _GENERATION = "generation-"
 _LEFT_OVERS = re.compile(rf"{re.escape(LOCK)}|\.{STATE}\.[0-9a-f]+\.tmp")
 _CHUNK = 1 << 20
-# Building an index of ten million passages takes some minutes; whoever needs it meanwhile waits for it.
+# Building an index of ten million passages takes some minutes; other processes that need it wait for it.
 _PATIENCE_SECONDS = 900.0
 
 

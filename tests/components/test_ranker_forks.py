@@ -1,14 +1,13 @@
 """A ranker in a forked child works if it was not used before, else names the remedy; it never hangs."""
 
 import os
-import select
-import signal
 import subprocess
 import sys
 import threading
 
 import numpy as np
 import pytest
+from forked_child import in_child
 from haystack import Document
 
 from rerank_plugin.components import CrossEncoderRanker
@@ -33,27 +32,6 @@ class Gate:
         self.entered.set()
         assert self.go.wait(30)
         return features["attention_mask"].sum(axis=1).astype(np.float32)
-
-
-def in_child(work):
-    """Return what `work` returns or raises in a forked child, or `hung`."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            result = str(work())
-        except BaseException as error:  # noqa: BLE001
-            result = f"{type(error).__name__}: {error}"
-        os.write(writing, result.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        ready, _, _ = select.select([stream], [], [], 20)
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-        result = stream.read() if ready else "hung"
-    os.waitpid(child, 0)
-    return result
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 import os
-import select
-import signal
 import sqlite3
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from forked_child import in_child
 
 from rerank_plugin.errors import InvalidValueError, ScoreCacheError
 from rerank_plugin.scoring.cache import ScoreCache, score_key
@@ -239,31 +238,8 @@ def test_l16_a_read_only_cache_serves_what_it_has(folder_too):
             assert len(reading) == 3
             reading.close()
 
-        assert in_child(child) == "done"
+        assert in_child(child) == "None"
         folder.chmod(0o755)
-
-
-def in_child(work):
-    """Call `work` in a forked child; return `done`, or its exception."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        try:
-            work()
-            result = "done"
-        except BaseException as error:  # noqa: BLE001
-            result = f"{type(error).__name__}: {error}"
-        os.write(writing, result.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as stream:
-        ready, _, _ = select.select([stream], [], [], 20)
-        if not ready:
-            os.kill(child, signal.SIGKILL)
-        result = stream.read() if ready else "hung"
-    os.waitpid(child, 0)
-    return result
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -279,7 +255,7 @@ def test_l16_a_forked_child_has_its_own_connection_and_locks(tmp_path):
             assert compute.asked == [keys(4)[2:]]
             cache.close()
 
-        assert in_child(child) == "done"
+        assert in_child(child) == "None"
     compute = Counting()
     cache.get_or_compute(keys(4), compute)
     cache.get_or_compute(keys(6), compute)

@@ -177,7 +177,7 @@ def _remove_leftovers(folder: Path) -> None:
     """
     Remove what conversions left behind whose process was killed. The caller holds the lock of `folder`.
 
-    A partial folder is made by the holder of its conversion's lock: whoever gets that lock knows that nobody writes there.
+    A partial folder is made by the holder of its conversion's lock: who gets that lock knows that nobody writes there.
     """
     for partial in folder.parent.glob(f".*{PARTIAL}"):
         owner = folder.with_name(partial.name[1:].removesuffix(PARTIAL).rpartition(".")[0])

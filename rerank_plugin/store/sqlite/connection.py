@@ -46,7 +46,7 @@ class Connection:
         self._connect("rwc")
 
     def _connect(self, mode: str) -> None:
-        # Looked at before: whoever writes meanwhile makes the file another one.
+        # Checked before opening: a write in between changes the file.
         self._read_as = _version(self.file) if self.is_read_only else None
         self._sqlite = _open(self.file, mode)
         self.identity = _identify(self.file)
