@@ -292,13 +292,13 @@ def test_an_empty_database_file_left_by_a_killed_process_is_an_empty_index(folde
 def test_a_newer_format_is_an_error_that_names_both_versions(index):
     state = index / "keywords" / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "format": 8}))
-    with pytest.raises(IndexFormatError, match="format 8, this version reads up to 3: upgrade rerank-plugin"):
+    with pytest.raises(IndexFormatError, match="format 8, this version reads up to 4: upgrade rerank-plugin"):
         HybridDocumentStore(index).bm25_retrieval("fox")
     connection = sqlite3.connect(index / "documents.sqlite")
     connection.execute("UPDATE settings SET value = 9 WHERE name = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(IndexFormatError, match="format 9, this version reads up to 3: upgrade rerank-plugin"):
+    with pytest.raises(IndexFormatError, match="format 9, this version reads up to 4: upgrade rerank-plugin"):
         HybridDocumentStore(index).count_documents()
 
 
