@@ -66,6 +66,14 @@ class SharedPassages:
         self._rewrite(left, without_first=left)
         return left
 
+    def list_places(self, rows: Iterable[int]) -> None:
+        """
+        List the other places of shared passages in the meta of their documents again, after these were overwritten.
+
+        :param rows: Rows of documents, shared or not.
+        """
+        self._rewrite(self._places.of(list(rows)).keys(), without_first=())
+
     def _merge(self, new: Sequence[int], *, without_first: Collection[int]) -> dict[int, int]:
         """Merge equal passages; return the rows of the documents that were merged, and the row each was merged into."""
         keys = self._keys(new)
@@ -92,11 +100,9 @@ class SharedPassages:
         others = self._places.of(rows)
         # A place whose id is a document of its own is stored there: an interrupted run had begun to read its file again.
         own = self._documents.rows_of([place.id for places in others.values() for place in places])
-        changed, rest = [], []
-        gone = set(rows)
+        changed, rest, gone = [], [], []
         for row, document in self._documents.read(list(rows), embeddings=False):
             if _file(document) is None:  # somebody else's document now: it stays, and its files are indexed again
-                gone.discard(row)
                 continue
             places = [place for place in others.get(row, []) if place.id not in own]
             if row not in without_first:
@@ -105,8 +111,9 @@ class SharedPassages:
                 first, *further = sorted(places, key=_order)
                 changed.append((row, replace(document, id=first.id, meta=_meta(first, further))))
                 rest += further
-                gone.discard(row)
-        self._documents.delete(list(gone))
+            else:
+                gone.append(row)
+        self._documents.delete(gone)
         self._places.remove(list(rows))
         self._places.add(rest)
         if changed:

@@ -57,14 +57,16 @@ class Batch:
         :raises InvalidValueError: If the vectors differ in length from those of the index.
         """
         existing = database.documents.rows_of([record.id for record in self._records])
+        shared = SharedPassages(database)
         if policy == DuplicatePolicy.OVERWRITE:
             replaced = {existing[document.id]: document for document in self._documents if document.id in existing}
-            left = SharedPassages(database).hand_over(replaced)
+            left = shared.hand_over(replaced)
             existing = {name: row for name, row in existing.items() if row not in left}
         entries = self._resolve(existing, policy)
         self._set_dimension(database)
         if entries:
             database.documents.put(entries)
+            shared.list_places(row for row, _, _ in entries if row is not None)
         return len(self._records) if policy == DuplicatePolicy.OVERWRITE else len(entries)
 
     def _resolve(self, existing: dict[str, int], policy: DuplicatePolicy) -> list[Entry]:
