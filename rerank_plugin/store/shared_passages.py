@@ -20,7 +20,9 @@ from rerank_plugin.store.sqlite.records import decode_meta, encode, encode_meta
 
 ALSO_IN = "also_in"
 # The meta fields that tell a reader where a passage is.
-_SHOWN = ("source", "page", "section")
+_LISTED = ("source", "page", "section")
+# Larger whole numbers are no floats.
+_MAX_NUMBER = 2**53
 
 
 class SharedPassages:
@@ -45,7 +47,7 @@ class SharedPassages:
         :returns: How many of the new documents were merged into another one.
         """
         touched = self._places.remove_files(sources)
-        left = self._places.of(old).keys()
+        left = self._places.shared(old)
         self._documents.delete([row for row in old if row not in left])
         merged = self._merge(new, without_first=left)
         self._rewrite({*touched, *left, *merged.values()}.difference(merged), without_first=left)
@@ -60,7 +62,7 @@ class SharedPassages:
         """
         left = {
             row
-            for row, document in self._documents.read(list(self._places.of(replaced)), embeddings=False)
+            for row, document in self._documents.read(list(self._places.shared(replaced)), embeddings=False)
             if (self._text(document), _file(document)) != (self._text(replaced[row]), _file(replaced[row]))
         }
         self._rewrite(left, without_first=left)
@@ -72,7 +74,7 @@ class SharedPassages:
 
         :param rows: Rows of documents, shared or not.
         """
-        self._rewrite(self._places.of(list(rows)).keys(), without_first=())
+        self._rewrite(self._places.shared(list(rows)), without_first=())
 
     def _merge(self, new: Sequence[int], *, without_first: Collection[int]) -> dict[int, int]:
         """Merge equal passages; return the rows of the documents that were merged, and the row each was merged into."""
@@ -84,7 +86,7 @@ class SharedPassages:
             groups.setdefault(keys[row], []).append(row)
         merged = {row: kept for kept, *others in groups.values() for row in others}
         places = [
-            _first_place(document, merged[row])
+            _place(document, merged[row])
             for row, document in self._documents.read(list(merged), embeddings=False)
             if row not in without_first
         ]
@@ -97,27 +99,28 @@ class SharedPassages:
 
     def _rewrite(self, rows: Collection[int], *, without_first: Collection[int]) -> None:
         """Give documents the id and meta of what is now their first place; delete those that have no place left."""
-        others = self._places.of(rows)
-        # A place whose id is a document of its own is stored there: an interrupted run had begun to read its file again.
-        own = self._documents.rows_of([place.id for places in others.values() for place in places])
-        changed, rest, gone = [], [], []
+        changed, gone = [], []
         for row, document in self._documents.read(list(rows), embeddings=False):
-            if _file(document) is None:  # somebody else's document now: it stays, and its files are indexed again
+            if _file(document) is None:  # somebody else's document now: it stays
                 continue
-            places = [place for place in others.get(row, []) if place.id not in own]
             if row not in without_first:
-                places.append(_first_place(document, row))
-            if places:
-                first, *further = sorted(places, key=_order)
-                changed.append((row, replace(document, id=first.id, meta=_meta(first, further))))
-                rest += further
-            else:
+                self._places.add([_place(document, row)])
+            first = self._take_first(row)
+            if first is None:
                 gone.append(row)
+                continue
+            meta, others = decode_meta(first.meta), self._places.listed(row)
+            changed.append((row, replace(document, id=first.id, meta={**meta, ALSO_IN: others} if others else meta)))
         self._documents.delete(gone)
-        self._places.remove(list(rows))
-        self._places.add(rest)
         if changed:
             self._documents.update_meta([(row, encode(document, self._fields)) for row, document in changed])
+
+    def _take_first(self, row: int) -> Place | None:
+        while place := self._places.take_first(row):
+            # Otherwise the passage is stored there on its own: an interrupted run had begun to read its file again.
+            if self._documents.rows_of([place.id]).get(place.id, row) == row:
+                return place
+        return None
 
     def _keys(self, rows: Sequence[int]) -> dict[int, bytes]:
         """Return the key of each passage with a text: equal if what is searched and embedded is equal."""
@@ -139,22 +142,22 @@ def _file(document: Document) -> tuple[str, str] | None:
     return (source, fingerprint) if isinstance(source, str) and isinstance(fingerprint, str) else None
 
 
-def _first_place(document: Document, row: int) -> Place:
+def _place(document: Document, row: int) -> Place:
+    """Return the first place of a document, as another place of the document in a row."""
     meta = {name: value for name, value in document.meta.items() if name != ALSO_IN}
-    return Place(row, meta["source"], meta["source_fingerprint"], document.id, encode_meta(meta, document.id))
+    listed = {name: meta[name] for name in _LISTED if meta.get(name) is not None}
+    return Place(
+        row=row,
+        source=meta["source"],
+        page=_number(meta.get("page")),
+        section=str(meta.get("section") or ""),
+        position=_number(meta.get("split_id")),
+        id=document.id,
+        fingerprint=meta["source_fingerprint"],
+        listed=encode_meta(listed, document.id),
+        meta=encode_meta(meta, document.id),
+    )
 
 
-def _meta(first: Place, others: Sequence[Place]) -> dict[str, Any]:
-    """Return the meta of a document by its places."""
-    meta = decode_meta(first.meta)
-    if others:
-        places = (decode_meta(place.meta) for place in others)
-        meta[ALSO_IN] = [{name: place[name] for name in _SHOWN if place.get(name) is not None} for place in places]
-    return meta
-
-
-def _order(place: Place) -> tuple[Any, ...]:
-    """Return the sort key of a place: path, page and section, then its position in the section."""
-    meta = decode_meta(place.meta)
-    page, position = (value if isinstance(value, (int, float)) else -1 for value in map(meta.get, ("page", "split_id")))
-    return place.source, page, str(meta.get("section") or ""), position, place.id
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _MAX_NUMBER else -1.0

@@ -5,6 +5,7 @@ The document of such a passage has the id and meta of its first place. `passage_
 id and meta that the document has there. `passage_keys` finds a stored passage by its text.
 """
 
+import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,15 +13,17 @@ from typing import Any, NamedTuple
 from rerank_plugin.checks import shown
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
-from rerank_plugin.store.sqlite.rows import LISTED, batches, delete_rows
+from rerank_plugin.store.sqlite.rows import LISTED, batches
 
 FIRST_FORMAT = 4
 # Both have a column `row`: the row of the document that stores the passage.
 NAMES = ("passage_places", "passage_keys")
+# The key of a place is its order: by path, page and section, then by its position in the section.
 TABLES = (
-    """CREATE TABLE passage_places (row INTEGER NOT NULL, source TEXT NOT NULL, fingerprint TEXT NOT NULL, id TEXT NOT NULL,
-        meta TEXT NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (source, id)) WITHOUT ROWID""",
-    "CREATE INDEX passage_places_row ON passage_places (row)",
+    """CREATE TABLE passage_places (row INTEGER NOT NULL, source TEXT NOT NULL, page REAL NOT NULL, section TEXT NOT NULL,
+        position REAL NOT NULL, id TEXT NOT NULL, fingerprint TEXT NOT NULL, listed TEXT NOT NULL, meta TEXT NOT NULL,
+        checksum INTEGER NOT NULL, PRIMARY KEY (row, source, page, section, position, id)) WITHOUT ROWID""",
+    "CREATE INDEX passage_places_source ON passage_places (source, fingerprint)",
     "CREATE TABLE passage_keys (row INTEGER PRIMARY KEY, key BLOB NOT NULL)",
     "CREATE INDEX passage_keys_key ON passage_keys (key)",
 )
@@ -29,20 +32,32 @@ _KEYS_AT_A_TIME = 500
 
 class Place(NamedTuple):
     """
-    A place of a passage other than its first one: a row of `passage_places`.
+    A place of a passage: a row of `passage_places`, without its checksum.
 
     :param row: The row of the document that stores the passage.
     :param source: Absolute path of the file.
-    :param fingerprint: Fingerprint of the file, as in its record.
+    :param page: Number of the page; -1 where there is none.
+    :param section: The section; empty where there is none.
+    :param position: Orders the passages of a section.
     :param id: The id that the document has when this is its first place.
-    :param meta: The meta that it then has, as JSON.
+    :param fingerprint: Fingerprint of the file, as in its record.
+    :param listed: What the document lists of it when this is another place, as JSON.
+    :param meta: The meta that the document has when this is its first place, as JSON.
     """
 
     row: int
     source: str
-    fingerprint: str
+    page: float
+    section: str
+    position: float
     id: str
+    fingerprint: str
+    listed: str
     meta: str
+
+
+_COLUMNS = ", ".join((*Place._fields, "checksum"))
+_ORDER = "source, page, section, position, id"
 
 
 class PlaceTable:
@@ -62,22 +77,47 @@ class PlaceTable:
         :param places: The places.
         """
         self._connection.executemany(
-            "INSERT OR REPLACE INTO passage_places VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO passage_places ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             ((*place, _checksum(place)) for place in places),
         )
 
-    def of(self, rows: Collection[int]) -> dict[int, list[Place]]:
+    def take_first(self, row: int) -> Place | None:
         """
-        Return the other places of passages; a passage without any is left out.
+        Remove and return the first of the places of a document.
 
-        :param rows: The rows of their documents.
-        :raises DamagedDatabaseError: If a place is damaged.
+        :param row: The row of the document.
+        :raises DamagedDatabaseError: If it is damaged.
         """
-        found: dict[int, list[Place]] = {}
+        place = next(self._read(f"WHERE row = ? ORDER BY {_ORDER} LIMIT 1", (row,)), None)
+        if place is not None:
+            where = "row = ? AND source = ? AND page = ? AND section = ? AND position = ? AND id = ?"
+            self._connection.execute(f"DELETE FROM passage_places WHERE {where}", place[:6])  # noqa: S608
+        return place
+
+    def listed(self, row: int) -> list[Any]:
+        """
+        Return what a document lists of its other places, in order.
+
+        :param row: The row of the document.
+        :raises DamagedDatabaseError: If it cannot be read.
+        """
+        found = self._connection.execute(f"SELECT listed FROM passage_places WHERE row = ? ORDER BY {_ORDER}", (row,))  # noqa: S608
+        try:
+            return list(json.loads(f"[{', '.join(listed for (listed,) in found)}]"))
+        except ValueError as error:
+            raise DamagedDatabaseError(self._connection.file, f"a place of row {row} is not JSON: {error}") from error
+
+    def shared(self, rows: Collection[int]) -> set[int]:
+        """
+        Return those of these documents that have other places.
+
+        :param rows: Rows of documents.
+        """
+        shared: set[int] = set()
         for part in batches(list(rows)):
-            for place in self._read(f"WHERE row IN {LISTED}", (part,)):
-                found.setdefault(place.row, []).append(place)
-        return found
+            query = f"SELECT DISTINCT row FROM passage_places WHERE row IN {LISTED}"  # noqa: S608 - our own names
+            shared.update(row for (row,) in self._connection.execute(query, (part,)))
+        return shared
 
     def count(self, source: str) -> int:
         """
@@ -99,15 +139,7 @@ class PlaceTable:
         :param row: The row of the one.
         :param to: The row of the other.
         """
-        self._connection.execute("UPDATE passage_places SET row = ? WHERE row = ?", (to, row))
-
-    def remove(self, rows: Sequence[int]) -> None:
-        """
-        Remove the places of documents.
-
-        :param rows: The rows of the documents.
-        """
-        delete_rows(self._connection, "passage_places", rows)
+        self._connection.execute("UPDATE OR REPLACE passage_places SET row = ? WHERE row = ?", (to, row))
 
     def remove_files(self, sources: Iterable[str]) -> set[int]:
         """
@@ -158,7 +190,7 @@ class PlaceTable:
             raise DamagedDatabaseError(self._connection.file, f"row {orphan} has places, but no document")
 
     def _read(self, where: str, parameters: tuple[Any, ...]) -> Iterator[Place]:
-        query = f"SELECT row, source, fingerprint, id, meta, checksum FROM passage_places {where}"  # noqa: S608
+        query = f"SELECT {_COLUMNS} FROM passage_places {where}"  # noqa: S608 - our own names
         for *values, checksum in self._connection.execute(query, parameters):
             place = Place(*values)
             if _checksum(place) != checksum:
@@ -170,4 +202,4 @@ class PlaceTable:
 
 def _checksum(place: Place) -> int:
     """Return the CRC-32 of what is recorded about a place, without the row of its document, which may change."""
-    return zlib.crc32("\0".join(place[1:]).encode())
+    return zlib.crc32("\0".join(map(str, place[1:])).encode())
