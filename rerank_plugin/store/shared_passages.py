@@ -51,7 +51,7 @@ class SharedPassages:
         self._documents.delete([row for row in old if row not in left])
         merged = self._merge(new, without_first=left)
         self._rewrite({*touched, *left, *merged.values()}.difference(merged), without_first=left)
-        return len(merged)
+        return len(merged.keys() & set(new))
 
     def hand_over(self, replaced: Mapping[int, Document]) -> set[int]:
         """
@@ -63,7 +63,8 @@ class SharedPassages:
         left = {
             row
             for row, document in self._documents.read(list(self._places.shared(replaced)), embeddings=False)
-            if (self._text(document), _file(document)) != (self._text(replaced[row]), _file(replaced[row]))
+            if _file(document)
+            and (self._text(document), _file(document)) != (self._text(replaced[row]), _file(replaced[row]))
         }
         self._rewrite(left, without_first=left)
         return left
