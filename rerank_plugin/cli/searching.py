@@ -40,6 +40,7 @@ def index(
     Index files: convert, split, embed, store.
 
     Unchanged files are skipped, changed ones replaced; an interrupted run is resumed.
+    A passage that occurs several times is stored once: its meta is that of the first place, also_in lists the others.
     Only one run at a time may index into an index; searches are not blocked.
     """
     with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
@@ -62,8 +63,9 @@ def index(
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
         pruned += f"; {report.repaired} texts repaired" if repair_text else ""
+        merged = f", {report.merged} of them duplicates that are stored once" if report.merged else ""
         echo(
-            f"{report.passages} passages of {report.files} files written to {index}; "
+            f"{report.passages} passages of {report.files} files written to {index}{merged}; "
             f"{report.unchanged} files unchanged{pruned}"
         )
     for skipped in report.skipped:

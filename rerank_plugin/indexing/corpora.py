@@ -98,7 +98,8 @@ def _write(job: IndexingJob, plan: CorpusPlan) -> bool:
     except InputFileError:
         is_same = False
     if is_same:
-        job.finish({state.source: state.passages})
+        # Judgements name the documents of a corpus by their ids: each stays a document of its own.
+        job.finish({state.source: state.passages}, merge=False)
     else:
         # The written passages may mix two versions of the file, so they must not be resumed from.
         job.indexed_files.put([replace(state, documents=0, passages=0)])

@@ -98,7 +98,7 @@ def _write(job: IndexingJob, batch: Sequence[LoadedFile]) -> None:
         [file for file in batch if not counts[file.source]],
         "has no readable text: check the file, or leave it out",
     )
-    job.finish({source: count for source, count in counts.items() if count})
+    job.finish({source: count for source, count in counts.items() if count}, merge=True)
 
 
 def _report_failed(job: IndexingJob, files: Sequence[LoadedFile], reason: str) -> None:

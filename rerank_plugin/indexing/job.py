@@ -21,6 +21,7 @@ class IndexReport:
     :param unchanged: Number of files that have not changed.
     :param pruned: Number of deleted files whose passages were dropped.
     :param passages: Number of passages written.
+    :param merged: How many of them are equal to another one, and are stored with it.
     :param repaired: Number of texts (files; in a corpus, titles and passages) whose encoding was repaired.
     :param failed: Each file or folder that could not be indexed, with the reason.
     :param skipped: Each path that was skipped, as it is not a regular file or is a link out of the folder, with the reason.
@@ -30,6 +31,7 @@ class IndexReport:
     unchanged: int = 0
     pruned: int = 0
     passages: int = 0
+    merged: int = 0
     repaired: int = 0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -90,13 +92,16 @@ class IndexingJob:
         if self.on_progress:
             self.on_progress(self._done, self._total)
 
-    def finish(self, passages: Mapping[str, int]) -> None:
+    def finish(self, passages: Mapping[str, int], *, merge: bool) -> None:
         """
         Mark files as complete whose passages were all written, or report that some are missing.
 
         :param passages: For each file its number of passages.
+        :param merge: Whether passages that occur several times are stored once.
         """
-        for source, stored in self.indexed_files.finish(passages).items():
+        finished = self.indexed_files.finish(passages, merge=merge)
+        self.report.merged += finished.merged
+        for source, stored in finished.passages.items():
             if stored == passages[source]:
                 self.report.files += 1
             else:

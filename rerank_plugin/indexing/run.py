@@ -41,6 +41,11 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
     Files that were indexed before and have not changed are skipped; the passages of changed files are replaced. An
     interrupted run is resumed. A file that cannot be read is reported, and the others are indexed.
 
+    A passage whose text and title occur several times, in one file or in several, is stored once. Its meta is that of the
+    first place, by path, page and section; `also_in` lists the `source`, and `page` and `section` if known, of each of the
+    others. Filters, such as on `meta.source`, see the first place only. When the file of the first place is changed or
+    pruned, the passage moves to the next one. Documents of a corpus stay separate, as judgements name them by their ids.
+
     Only one run at a time may index files into an index; searches and other writes are not blocked.
 
     :param paths: Files and folders; see `find_sources`.

@@ -329,4 +329,4 @@ def _highlighted(document: Document, spans: list[Span]) -> Document:
 
 
 def _merged(document: Document, meta: dict[str, Any]) -> Document:
-    return Document(id=document.id, content=document.content, meta={**document.meta, **meta})
+    return replace(document, meta={**document.meta, **meta})

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from rerank_plugin.store.session import Session
+from rerank_plugin.store.shared_passages import SharedPassages
 from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 
 
@@ -48,6 +49,19 @@ class IndexedFilesSnapshot:
             return None
         stored = self.passages.get(source, {}).get(fingerprint, 0)
         return file if stored >= file.passages else None
+
+
+@dataclass(frozen=True)
+class FinishedFiles:
+    """
+    What stands in the store of files that were read completely.
+
+    :param passages: For each file the number of its passages.
+    :param merged: How many passages were merged with an equal one, of these files or of others.
+    """
+
+    passages: Mapping[str, int]
+    merged: int
 
 
 class IndexedFiles:
@@ -98,36 +112,40 @@ class IndexedFiles:
         Forget files.
 
         :param sources: The files.
-        :param passages: Whether to delete their passages, too.
+        :param passages: Whether to remove their passages, too; a passage that also occurs in another file stays.
         :raises StoreError: If the index cannot be written.
         """
         with self._session.writing() as handle:
             table = handle.database.indexed_files
             if passages:
-                handle.database.documents.delete([row for source in sources for row in table.rows(source)])
+                old = [row for source in sources for row in table.rows(source)]
+                SharedPassages(handle.database).replace_files(sources, old)
             table.remove(sources)
 
-    def finish(self, sources: Mapping[str, int]) -> dict[str, int]:
+    def finish(self, sources: Mapping[str, int], *, merge: bool) -> FinishedFiles:
         """
-        Delete the older passages of files that were read completely, count the passages that remain, and record the file
+        Remove the older passages of files that were read completely, count the passages that remain, and record the file
         as complete if the count is as expected. All in one transaction: neither a search nor a crash can leave a file half
         replaced.
 
         :param sources: For each file the number of its passages.
-        :returns: For each file the number of passages in the store. A file with fewer or more than expected is not recorded
-            as complete, and will be indexed again from the beginning.
+        :param merge: Whether to store passages once that are equal to others that were merged; see `shared_passages`.
+        :returns: The passages in the store. A file with fewer or more than expected is not recorded as complete, and will
+            be indexed again from the beginning.
         :raises StoreError: If the index cannot be written.
         """
-        stored: dict[str, int] = {}
         with self._session.writing() as handle:
             table = handle.database.indexed_files
-            for source, expected in sources.items():
-                file = table.get(source)
-                if file is None:  # all documents were deleted meanwhile
-                    stored[source] = 0
-                    continue
-                handle.database.documents.delete(table.stale_rows(file))
-                stored[source] = len(table.rows(source))
-                complete = stored[source] == expected
-                table.put([replace(file, documents=0, passages=expected if complete else 0, complete=complete)])
-        return stored
+            # A file without a record: all documents were deleted meanwhile.
+            files = [file for file in map(table.get, sources) if file is not None]
+            old = {row for file in files for row in table.stale_rows(file)}
+            new = [row for file in files for row in table.rows(file.source) if row not in old] if merge else []
+            merged = SharedPassages(handle.database).replace_files([file.source for file in files], old, new)
+            stored = dict.fromkeys(sources, 0) | {file.source: table.passage_count(file.source) for file in files}
+            table.put(_finished(file, stored[file.source], expected=sources[file.source]) for file in files)
+        return FinishedFiles(stored, merged)
+
+
+def _finished(file: IndexedFile, stored: int, *, expected: int) -> IndexedFile:
+    complete = stored == expected
+    return replace(file, documents=0, passages=expected if complete else 0, complete=complete)

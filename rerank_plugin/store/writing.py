@@ -10,6 +10,7 @@ from haystack.document_stores.types import DuplicatePolicy
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.keywords.fields import SearchFields
+from rerank_plugin.store.shared_passages import SharedPassages
 from rerank_plugin.store.sqlite.database import Database
 from rerank_plugin.store.sqlite.documents import Entry
 from rerank_plugin.store.sqlite.records import check_dimension, encode, encode_vectors
@@ -39,6 +40,7 @@ class Batch:
         :raises InvalidValueError: If a document cannot be stored.
         """
         self.search_fields = search_fields
+        self._documents = documents
         self._embedding_dim, self._vectors = encode_vectors(documents, embedding_dim)
         self._records = [
             encode(document, search_fields, vector) for document, vector in zip(documents, self._vectors, strict=True)
@@ -54,10 +56,17 @@ class Batch:
         :raises DuplicateDocumentError: If an id exists and the policy is `FAIL`.
         :raises InvalidValueError: If the vectors differ in length from those of the index.
         """
-        entries = self._resolve(database.documents.rows_of([record.id for record in self._records]), policy)
+        existing = database.documents.rows_of([record.id for record in self._records])
+        shared = SharedPassages(database)
+        if policy == DuplicatePolicy.OVERWRITE:
+            replaced = {existing[document.id]: document for document in self._documents if document.id in existing}
+            left = shared.hand_over(replaced)
+            existing = {name: row for name, row in existing.items() if row not in left}
+        entries = self._resolve(existing, policy)
         self._set_dimension(database)
         if entries:
             database.documents.put(entries)
+            shared.list_places(row for row, _, _ in entries if row is not None)
         return len(self._records) if policy == DuplicatePolicy.OVERWRITE else len(entries)
 
     def _resolve(self, existing: dict[str, int], policy: DuplicatePolicy) -> list[Entry]:

@@ -97,7 +97,7 @@ def answers(index: Path) -> list[list[str]]:
 
 
 def write_files(folder: Path, rng: random.Random, *, documents: int, files: int) -> set[str]:
-    """Write a corpus and small files of three kinds; return the texts of all passages."""
+    """Write a corpus, small files of three kinds, and copies of a few texts; return the texts of all passages."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = [f"{' '.join(rng.choices(WORDS, k=12))} number {number}." for number in range(documents)]
     lines = [
@@ -108,6 +108,11 @@ def write_files(folder: Path, rng: random.Random, *, documents: int, files: int)
         text = f"{' '.join(rng.choices(WORDS, k=12))} note {number}."
         texts.append(text)
         _replace(folder / f"note{number}.{('txt', 'md')[number % 2]}", text)
+    for number in range(files // 2):
+        text = f"The shared fox number {rng.randrange(files // 4)}."
+        texts.append(text)
+        (folder / f"copy{number}").mkdir(exist_ok=True)
+        _replace(folder / f"copy{number}" / "shared.txt", text)
     return set(texts)
 
 
@@ -138,7 +143,7 @@ def kill_and_resume(
     :param on_report: Told about each round.
     """
     rng, report = random.Random(seed), RoundsReport()
-    write_files(folder / "files", rng, documents=documents, files=20)
+    texts = write_files(folder / "files", rng, documents=documents, files=20)
     how = ["--embedding-model", embedding_model] if embedding_model else ["--pipeline", "indexing_keyword"]
 
     def start(index: Path) -> BaseProcess:
@@ -149,7 +154,7 @@ def kill_and_resume(
     start(folder / "whole").join()
     duration = time.monotonic() - began
     expected, expected_answers = contents(folder / "whole"), answers(folder / "whole")
-    assert len(expected) == documents + 20, (folder / "output.txt").read_text()
+    assert len(expected) == len(texts), (folder / "output.txt").read_text()
     for number in range(rounds):
         index = folder / f"round{number}"
         for _ in range(rng.choice([1, 1, 2, 3])):

@@ -221,7 +221,8 @@ def test_an_index_of_format_2_that_cannot_be_written_can_be_searched():
 def make_format_2(index: Path) -> None:
     with closing(sqlite3.connect(index / "documents.sqlite")) as connection:
         connection.executescript(
-            "DROP INDEX documents_source; DROP TABLE indexed_files; UPDATE settings SET value = 2 WHERE name = 'format';"
+            "DROP INDEX documents_source; DROP TABLE indexed_files; DROP TABLE passage_places; DROP TABLE passage_keys;"
+            "UPDATE settings SET value = 2 WHERE name = 'format';"
             "ALTER TABLE documents DROP COLUMN checksum; ALTER TABLE documents DROP COLUMN vector_checksum"
         )
     (index / "documents.ledger").unlink()

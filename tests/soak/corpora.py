@@ -20,8 +20,13 @@ def paragraph(chance: random.Random, sentences: int) -> str:
     return " ".join(sentence(chance) for _ in range(sentences))
 
 
+def shared_paragraphs() -> list[str]:
+    """Return paragraphs that several files have in common: too long for two of them to be one passage."""
+    return [f"shared{number} {paragraph(random.Random(number), 8)}" for number in range(6)]
+
+
 def write_files(folder: Path, seed: int, *, files: int = 12, lines: int = 120) -> Path:
-    """Write text, Markdown and HTML files, and a corpus in JSON Lines; every passage has a word of its own."""
+    """Write text, Markdown and HTML files, and a corpus in JSON Lines; passages of different texts have different words."""
     chance = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(files):
@@ -31,7 +36,12 @@ def write_files(folder: Path, seed: int, *, files: int = 12, lines: int = 120) -
 
 
 def write_file(folder: Path, number: int, chance: random.Random) -> None:
-    """Write a file of a type that follows from its number, anew each time."""
+    """Write a file of a type that follows from its number, anew each time; those with odd numbers have passages in common."""
+    if number % 2:
+        (folder / f"copy{number:02}").mkdir(exist_ok=True)
+        parts = chance.choices(shared_paragraphs(), k=chance.randint(1, 5))
+        replace(folder / f"copy{number:02}" / "shared.txt", "".join(f"{part}\n\n" for part in parts))
+        return
     name, parts = f"file{number:02}", [f"unique{number}x{i} {paragraph(chance, 8)}" for i in range(chance.randint(1, 5))]
     suffix = (".txt", ".md", ".html")[number % 3]
     if suffix == ".html":

@@ -1,5 +1,7 @@
 """HybridDocumentStore: Haystack's test mixins, and tests of what they do not cover."""
 
+from dataclasses import replace
+
 import pytest
 from haystack import Document
 from haystack.dataclasses import ByteStream, SparseEmbedding
@@ -144,6 +146,23 @@ def test_the_first_embedding_sets_the_length_until_everything_is_deleted():
     store.delete_all_documents()
     store.write_documents([Document(id="b", embedding=[1.0, 2.0, 3.0])])
     assert [document.id for document in store.embedding_retrieval([1.0, 2.0, 3.0])] == ["b"]
+
+
+def test_update_by_filter_keeps_what_is_not_meta(tmp_path):
+    """It wrote a checksum without them, so that the document was reported as corrupt."""
+    document = Document(
+        id="a",
+        content="A fox.",
+        meta={"n": 1},
+        score=0.5,
+        blob=ByteStream(b"data", meta={"name": "x"}),
+        embedding=[1.0, 2.0],
+        sparse_embedding=SparseEmbedding([1], [0.5]),
+    )
+    with HybridDocumentStore(tmp_path) as store:
+        store.write_documents([document])
+        store.update_by_filter({"field": "meta.n", "operator": "==", "value": 1}, {"n": 2})
+        assert store.filter_documents() == [replace(document, meta={"n": 2})]
 
 
 def test_update_by_filter_reaches_the_keyword_index():

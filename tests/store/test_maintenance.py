@@ -108,7 +108,8 @@ def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "documents.sqlite")) as connection:  # as format 1 was
         connection.execute("DROP INDEX vectors_row")
         connection.execute("DROP INDEX documents_source")
-        connection.execute("DROP TABLE indexed_files")
+        for table in ("indexed_files", "passage_places", "passage_keys"):
+            connection.execute(f"DROP TABLE {table}")
         for column in ("checksum", "vector_checksum"):
             connection.execute(f"ALTER TABLE documents DROP COLUMN {column}")
         connection.execute("UPDATE settings SET value = 1 WHERE name = 'format'")

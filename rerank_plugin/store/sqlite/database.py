@@ -20,6 +20,7 @@ from rerank_plugin.store.sqlite.documents import DocumentTable
 from rerank_plugin.store.sqlite.indexed_files import IndexedFilesTable
 from rerank_plugin.store.sqlite.integrity import check_everything
 from rerank_plugin.store.sqlite.ledger import Ledger, looks_untouched
+from rerank_plugin.store.sqlite.places import PlaceTable
 from rerank_plugin.store.sqlite.settings import SettingsTable
 from rerank_plugin.store.sqlite.vectors import VectorTable
 
@@ -48,7 +49,8 @@ class Database:
             self.changes = Changelog(self.connection, self.settings)
             self.vectors = VectorTable(self.connection, self.settings)
             self.documents = DocumentTable(self.connection, self.settings, self.changes, self.vectors)
-            self.indexed_files = IndexedFilesTable(self.connection)
+            self.places = PlaceTable(self.connection)
+            self.indexed_files = IndexedFilesTable(self.connection, self.places)
             self.is_new = not self._has_tables()
             if self.is_new:
                 self._compare_with_ledger("", 0)
@@ -81,7 +83,7 @@ class Database:
             self._known = self.settings.index_id, self.changes.counter
             self._compare_with_ledger(*self._known)
             if not is_untouched:
-                check_everything(self.connection, self.settings, self.changes, self.documents)
+                check_everything(self.connection, self.settings, self.changes, self.documents, self.places)
         if not is_untouched and self._ledger is not None:
             self._ledger.acknowledge(*self._known)
 

@@ -11,6 +11,7 @@ from haystack.dataclasses import Document
 from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.lookups import lookups
 from rerank_plugin.store.keywords.fields import SearchFields
+from rerank_plugin.store.sqlite import places
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
@@ -67,26 +68,27 @@ class DocumentTable:
 
     def update_meta(self, entries: Sequence[tuple[int, Record]]) -> None:
         """
-        Store changed meta.
+        Store changed meta, and the id where it has changed.
 
-        :param entries: The rows, and their new records.
+        :param entries: The rows, and their new records; content and vector stay as they are.
         """
         change = self._changes.next()
         self._connection.executemany(
-            "UPDATE documents SET meta = ?, plain = ?, has_text = ?, checksum = ?, changed = ? WHERE row = ?",
-            ((new.meta, new.plain, new.has_text, new.checksum, change, row) for row, new in entries),
+            "UPDATE documents SET id = ?, meta = ?, plain = ?, has_text = ?, checksum = ?, changed = ? WHERE row = ?",
+            ((new.id, new.meta, new.plain, new.has_text, new.checksum, change, row) for row, new in entries),
         )
 
     def delete(self, rows: Sequence[int]) -> None:
         """
-        Delete documents.
+        Delete documents, and where else their passages occur.
 
         :param rows: Their rows.
         """
         if not rows:
             return
         change = self._changes.next()
-        delete_rows(self._connection, "documents", rows)
+        for table in ("documents", *places.NAMES):
+            delete_rows(self._connection, table, rows)
         self._vectors.replace(rows, [])
         self._changes.add_deleted(rows, change)
 
@@ -96,7 +98,7 @@ class DocumentTable:
 
         :param embedding_dim: The new length of the vectors, if it is known.
         """
-        for table in ("documents", "indexed_files"):
+        for table in ("documents", "indexed_files", *places.NAMES):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
         self._vectors.delete_all()
         self._settings.set("embedding_dim", embedding_dim)

@@ -5,6 +5,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from rerank_plugin.store.sqlite.connection import Connection
+from rerank_plugin.store.sqlite.places import PlaceTable
 
 # The source of a passage is in its meta. With this index, the passages of a file are found without reading their meta, and
 # the meta of other documents is not even parsed. `json_valid`: meta that SQLite cannot parse must not prevent a write.
@@ -29,7 +30,7 @@ class IndexedFile:
     :param fingerprint: Hash of its content and of the indexing configuration, also in the meta of its passages.
     :param size: Its size in bytes.
     :param since: The store's change counter when indexing began: passages written later have this fingerprint, older ones
-        are deleted at the end.
+        are removed at the end.
     :param documents: For a corpus, the number of documents read and written so far.
     :param passages: Number of passages written so far; of a complete file, of all passages.
     :param complete: Whether it was indexed completely, and its older passages were deleted.
@@ -51,10 +52,12 @@ class IndexedFilesTable:
     It is in the same database as the documents, so that a copy, a backup or a deleted file cannot separate them.
 
     :param connection: The open database. Methods that write must be called inside a transaction.
+    :param places: The passages that have their first place elsewhere.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, places: PlaceTable) -> None:
         self._connection = connection
+        self._places = places
 
     def files(self) -> dict[str, IndexedFile]:
         """Return the record of every file, by source."""
@@ -89,7 +92,7 @@ class IndexedFilesTable:
         self._connection.executemany("DELETE FROM indexed_files WHERE source = ?", ((source,) for source in sources))
 
     def passage_counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of passages in the store: source -> fingerprint -> count."""
+        """Return the number of passages, wherever they have their first place: source -> fingerprint -> count."""
         counts: dict[str, dict[str, int]] = {}
         rows = self._connection.execute(
             f"SELECT {_SOURCE} AS source, {_FINGERPRINT} AS fingerprint, count(*) "  # noqa: S608 - our own names
@@ -98,11 +101,22 @@ class IndexedFilesTable:
         for source, fingerprint, count in rows:
             if isinstance(source, str) and isinstance(fingerprint, str):
                 counts.setdefault(source, {})[fingerprint] = count
+        for source, fingerprint, count in self._places.counts():
+            of_file = counts.setdefault(source, {})
+            of_file[fingerprint] = of_file.get(fingerprint, 0) + count
         return counts
+
+    def passage_count(self, source: str) -> int:
+        """
+        Return the number of passages of a file, wherever they have their first place.
+
+        :param source: The file.
+        """
+        return len(self.rows(source)) + self._places.count(source)
 
     def rows(self, source: str) -> list[int]:
         """
-        Return the rows of all passages of a file.
+        Return the rows of all passages that have their first place in a file.
 
         :param source: The file.
         """
@@ -110,7 +124,7 @@ class IndexedFilesTable:
 
     def stale_rows(self, file: IndexedFile) -> list[int]:
         """
-        Return the rows of a file's passages that have another fingerprint, or were not written since indexing began.
+        Return those of these rows that have another fingerprint, or were not written since indexing began.
 
         :param file: The file.
         """

@@ -4,10 +4,13 @@ from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.documents import DocumentTable
+from rerank_plugin.store.sqlite.places import FIRST_FORMAT, PlaceTable
 from rerank_plugin.store.sqlite.settings import SettingsTable
 
 
-def check_everything(connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable) -> None:
+def check_everything(
+    connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable, places: PlaceTable
+) -> None:
     """
     Check the structure of a database and every document in it. Call inside a snapshot.
 
@@ -15,6 +18,7 @@ def check_everything(connection: Connection, settings: SettingsTable, changes: C
     :param settings: Its settings.
     :param changes: Its changelog.
     :param documents: Its documents.
+    :param places: Where else its passages occur.
     :raises DamagedDatabaseError: If the structure or a document is damaged.
     """
     (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -30,6 +34,8 @@ def check_everything(connection: Connection, settings: SettingsTable, changes: C
     settings.read()
     for _ in documents.read(None):
         pass
+    if settings.number("format") >= FIRST_FORMAT:  # an index that cannot be written is not migrated
+        places.check()
     (orphan,) = connection.execute("SELECT min(row) FROM vectors WHERE row NOT IN (SELECT row FROM documents)").fetchone()
     if orphan is not None:
         raise DamagedDatabaseError(connection.file, f"row {orphan} has a vector, but no document")

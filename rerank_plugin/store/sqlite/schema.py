@@ -4,11 +4,11 @@ import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.sqlite import indexed_files
+from rerank_plugin.store.sqlite import indexed_files, places
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.records import CHECKSUMS, Record
 
-FORMAT = 3
+FORMAT = 4
 # The earliest format that can be searched without migration, for read-only indexes. It has no checksums.
 SEARCHABLE = 2
 
@@ -24,6 +24,7 @@ TABLES = (
     "CREATE TABLE deleted (row INTEGER PRIMARY KEY, changed INTEGER NOT NULL)",
     "CREATE INDEX deleted_changed ON deleted (changed)",
     *indexed_files.TABLES,
+    *places.TABLES,
 )
 # The statements that migrate an index from a format to the next.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -31,6 +32,8 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     # Formats 1 and 2 kept the indexed files in a separate database, which could disagree with this one: it is ignored, and
     # the next indexing run reads all files again. Existing rows have no checksum until they are written again.
     2: (*indexed_files.TABLES, *(f"ALTER TABLE documents ADD COLUMN {name}" for name in CHECKSUMS)),
+    # Format 3 stored a passage as often as it occurs. The next indexing run merges what it reads.
+    3: places.TABLES,
 }
 
 
