@@ -52,9 +52,7 @@ def markdown_blocks(text: str) -> list[Block]:
         parser.disable(["link", "image"])
     for token in parser.parse(text):
         if token.level >= _MAX_NESTING - 1:
-            raise InputFileError(
-                f"is nested too deeply (more than {_MAX_NESTING} levels of lists or quotations): check the file"
-            )
+            raise InputFileError(f"is nested too deeply (more than {_MAX_NESTING} levels of lists and quotations)")
         walk.visit(token)
     walk.end_block()
     return walk.blocks
