@@ -25,6 +25,11 @@ LAYERS = [
 # Packages of one layer that must not import each other.
 STRANGERS = [("scoring", "store"), ("store", "scoring"), ("evaluation", "training")]
 HOMES = {
+    "pypdfium2": {f"components/converters/{name}.py" for name in ("pdf", "pdf_text")},
+    "docx": {"components/converters/docx.py"},
+    "pptx": {"components/converters/pptx.py"},
+    "openpyxl": {"components/converters/xlsx.py"},
+    "docutils": {"components/converters/rst.py"},
     "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},
     "tantivy": {f"store/keywords/{name}.py" for name in ("tantivy_index", "tantivy_search")},
     "rank_bm25": {"store/keywords/rank_bm25_index.py"},

@@ -15,7 +15,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # Benchmarked if it is installed; the package does not need it.
 UNDECLARED = {"flashrank"}
 # The extra that provides the packages which a subpackage imports in addition to the required ones.
-ROOMS = {"training": {"train"}, "evaluation": {"eval", "ir-datasets", "bench"}, "indexing": {"repair"}}
+ROOMS = {
+    "training": {"train"},
+    "evaluation": {"eval", "ir-datasets", "bench"},
+    "indexing": {"repair"},
+    "components": {"office"},
+}
 
 
 def normalized(name: str) -> str:
@@ -59,7 +64,7 @@ def test_u9_what_is_imported_is_declared(path):
 def test_u9_what_is_declared_is_used():
     """A dependency that is not imported must have another reason to be declared."""
     # Haystack's converters, transformers and sentence-transformers import these, not we; their own extras are not asked for.
-    for_others = {"lxml-html-clean", "lxml", "markdown-it-py", "mdit-plain", "pypdf", "trafilatura", "pydantic"}
+    for_others = {"pydantic"}
     used = set().union(*(DISTRIBUTIONS.get(name, {normalized(name)}) for path in FILES for name in imported(path)))
     # The pipelines' YAML files name modules, too.
     modules = {

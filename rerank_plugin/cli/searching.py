@@ -1,8 +1,9 @@
 """The commands `rerank index` and `rerank search`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,11 +13,21 @@ from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
+if TYPE_CHECKING:
+    from rerank_plugin.indexing import IndexReport
+
+# More files are counted, not named.
+_SHOWN_FILES = 5
+
 
 @app.command()
 def index(
     paths: Annotated[
-        list[Path], typer.Argument(help="Files (.txt .md .html .pdf, .jsonl in BEIR format) and folders of them.")
+        list[Path],
+        typer.Argument(
+            help="Files and folders: text, Markdown, reStructuredText, HTML, PDF, CSV, EPUB, notebooks, e-mail, .jsonl in "
+            "BEIR format; Word, PowerPoint and Excel with the extra 'office'."
+        ),
     ],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
@@ -68,12 +79,35 @@ def index(
             f"{report.passages} passages of {report.files} files written to {index}{merged}; "
             f"{report.unchanged} files unchanged{pruned}"
         )
-    for skipped in report.skipped:
-        echo(f"skipped: {printable(skipped)}", err=True)
+    for line in _remarks(report):
+        echo(line, err=True)
     for failure in report.failed:
         echo(f"error: {printable(failure)}", err=True)
-    if report.failed:
+    if report.is_empty:
+        places = ", ".join(printable(path) for path in paths)
+        echo(f"error: nothing to index in {places}: no file has a type that `rerank index --help` names", err=True)
+    if report.failed or report.is_empty:
         raise typer.Exit(1)
+
+
+def _remarks(report: "IndexReport") -> Iterator[str]:
+    """Yield a line for everything that was skipped or assumed."""
+    for skipped in report.skipped:
+        yield f"skipped: {printable(skipped)}"
+    if report.skipped_types:
+        yield f"skipped: {_by_type(report.skipped_types)} (types that cannot be indexed)"
+    if report.missing_extra:
+        yield f"skipped: {_by_type(report.missing_extra)} (pip install 'rerank-plugin[office]' reads them)"
+    for encoding, sources in report.assumed_encodings.items():
+        if len(sources) <= _SHOWN_FILES:
+            files = ", ".join(printable(source) for source in sources)
+        else:
+            files = f"{len(sources)} files (--json names them)"
+        yield f"assumed: {encoding} as the encoding of {files}"
+
+
+def _by_type(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {printable(suffix) or 'without an extension'}" for suffix, count in counts.items())
 
 
 @app.command()

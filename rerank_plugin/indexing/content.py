@@ -9,25 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from rerank_plugin.collections.lines import UTF8_BOM, UTF16_BOMS
+from rerank_plugin.components.converters.encoding import decode
+from rerank_plugin.components.converters.types import BY_SUFFIX, FileType
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.indexing.titles import html_title, markdown_title
 
-CORPUS_TYPE = "application/jsonl"
-MIME_TYPES = {
-    ".txt": "text/plain",
-    ".text": "text/plain",
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".html": "text/html",
-    ".htm": "text/html",
-    ".pdf": "application/pdf",
-    ".jsonl": CORPUS_TYPE,
-}
+CORPUS_SUFFIX = ".jsonl"
+SUFFIXES = (*BY_SUFFIX, CORPUS_SUFFIX)
 # Files other than corpora are converted as a whole, which keeps several copies of the text in memory.
 MAX_FILE_BYTES = 128 << 20
 
 _CHUNK_BYTES = 1 << 20
+# By the specification's implementation notes, other bytes may stand before the header.
+_PDF_HEADER_WITHIN = 1024
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -84,6 +77,23 @@ class FingerprintedReader:
 
 
 @dataclass(frozen=True)
+class LoadedContent:
+    """
+    The content of a file.
+
+    :param data: Its bytes; those of a text in UTF-8, without a byte order mark.
+    :param fingerprint: The fingerprint of the file.
+    :param size: The size of the file in bytes.
+    :param assumed_encoding: The encoding of a text that does not say it and is not UTF-8; empty otherwise.
+    """
+
+    data: bytes
+    fingerprint: str
+    size: int
+    assumed_encoding: str = ""
+
+
+@dataclass(frozen=True)
 class SourceFile:
     """
     A file to index.
@@ -99,14 +109,14 @@ class SourceFile:
         return str(self.path)
 
     @property
-    def mime_type(self) -> str:
-        """The type by the file's extension."""
-        return MIME_TYPES[self.path.suffix.lower()]
+    def type(self) -> FileType:
+        """The type of a file that is not a corpus."""
+        return BY_SUFFIX[self.path.suffix.lower()]
 
     @property
     def is_corpus(self) -> bool:
         """Whether it is a corpus in BEIR format: read line by line, each line one passage that is not split."""
-        return self.mime_type == CORPUS_TYPE
+        return self.path.suffix.lower() == CORPUS_SUFFIX
 
     @contextmanager
     def open(self, salt: str) -> Iterator[FingerprintedReader]:
@@ -147,13 +157,12 @@ class SourceFile:
                 pass
             return reader.fingerprint
 
-    def read(self, salt: str) -> tuple[bytes, str, int]:
+    def read(self, salt: str) -> LoadedContent:
         """
-        Read a text, Markdown, HTML or PDF file and check that its content matches its extension.
+        Read a file that is not a corpus, and bring text to UTF-8.
 
         :param salt: The indexing configuration.
-        :returns: The content without a byte order mark, the fingerprint of the file, and its size.
-        :raises InputFileError: If the file cannot be read, is too large or binary, or is not UTF-8.
+        :raises InputFileError: If the file cannot be read, is too large, or is a binary file with the extension of a text.
         """
         with self.open(salt) as reader:
             data = reader.read(MAX_FILE_BYTES + 1)
@@ -162,33 +171,18 @@ class SourceFile:
                     f"{self.path} is larger than {MAX_FILE_BYTES >> 20} MiB: split it, or convert it to a .jsonl corpus, "
                     "which is read line by line"
                 )
-            self._check(data)
-            return data.removeprefix(UTF8_BOM), reader.fingerprint, reader.size
-
-    def title(self, data: bytes) -> str:
-        """
-        Return the title in the file's markup, or else the file name without its extension.
-
-        :param data: The content.
-        """
-        find_title = {"text/markdown": markdown_title, "text/html": html_title}.get(self.mime_type)
-        return (find_title(data) if find_title else "") or self.path.stem
-
-    def _check(self, data: bytes) -> None:
-        if self.mime_type == "application/pdf":
-            if not data.lstrip().startswith(b"%PDF-"):
-                raise InputFileError(f"{self.path} is not a PDF file, despite its extension: check the file")
-        elif data.startswith(UTF16_BOMS):
-            raise InputFileError(f"{self.path} is UTF-16 text, not UTF-8: convert it, for example with iconv -t UTF-8")
-        elif b"\0" in data:
-            raise InputFileError(f"{self.path} is a binary file, not text: check the file, or leave it out")
-        elif self.mime_type != "text/html":  # HTML may declare another encoding
-            try:
-                data.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise InputFileError(
-                    f"{self.path} is not UTF-8 text (byte {error.start}): convert it, for example with iconv"
-                ) from None
+            fingerprint, size = reader.fingerprint, reader.size
+        if self.type.name == "pdf" and b"%PDF-" not in data[:_PDF_HEADER_WITHIN]:
+            raise InputFileError(f"{self.path} is not a PDF file, despite its extension: check the file")
+        if not self.type.is_text:
+            return LoadedContent(data, fingerprint, size)
+        try:
+            decoded = decode(data, is_markup=self.type.name == "html")
+        except InputFileError as error:
+            raise InputFileError(f"{self.path} {error}") from None
+        # The surrogates that UTF-16 may hold alone cannot be written.
+        data = decoded.text.encode("utf-8", errors="replace")
+        return LoadedContent(data, fingerprint, size, decoded.encoding if decoded.is_assumed else "")
 
 
 def _unreadable(path: Path, error: OSError) -> InputFileError:

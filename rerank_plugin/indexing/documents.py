@@ -1,4 +1,4 @@
-"""Indexing text, Markdown, HTML and PDF files: each is read once, then converted and split in small batches."""
+"""Indexing files other than corpora: each is read once, then converted and split in small batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -64,17 +64,19 @@ def _batches(job: IndexingJob, files: Iterable[SourceFile]) -> Iterator[list[Loa
 
 def _load(job: IndexingJob, file: SourceFile) -> LoadedFile | None:
     try:
-        data, fingerprint, size = file.read(job.pipeline.salt)
+        content = file.read(job.pipeline.salt)
     except InputFileError as error:
         job.report.failed.append(str(error))
         return None
-    if job.known.is_whole(file.source, fingerprint):  # changed back since it was listed
+    if job.known.is_whole(file.source, content.fingerprint):  # changed back since it was listed
         job.report.unchanged += 1
         return None
-    state = IndexedFile(file.source, fingerprint, size)
-    data = _repaired(job, file, data)
-    meta = {**source_meta(state), "title": file.title(data)}
-    return LoadedFile(state, ByteStream(data=data, mime_type=file.mime_type, meta=meta))
+    if content.assumed_encoding:
+        job.report.assumed_encodings.setdefault(content.assumed_encoding, []).append(file.source)
+    state = IndexedFile(file.source, content.fingerprint, content.size)
+    # The converter replaces the title by that of the file's own structure, if it has one.
+    meta = {**source_meta(state), "title": file.path.stem}
+    return LoadedFile(state, ByteStream(data=_repaired(job, file, content.data), mime_type=file.type.mime_type, meta=meta))
 
 
 def _write(job: IndexingJob, batch: Sequence[LoadedFile]) -> None:
@@ -103,19 +105,16 @@ def _write(job: IndexingJob, batch: Sequence[LoadedFile]) -> None:
 
 def _report_failed(job: IndexingJob, files: Sequence[LoadedFile], reason: str) -> None:
     """Report files that could not be indexed, and restore their records: their older passages stay."""
-    job.report.failed += [f"{file.source} {reason}" for file in files]
+    job.report.failed += [reason if reason.startswith(file.source) else f"{file.source} {reason}" for file in files]
     before = {file.source: job.known.files.get(file.source) for file in files}
     job.indexed_files.put([state for state in before.values() if state is not None])
     job.indexed_files.forget([source for source, state in before.items() if state is None], passages=False)
 
 
 def _repaired(job: IndexingJob, file: SourceFile, data: bytes) -> bytes:
-    if job.repair is None or not file.mime_type.startswith("text/"):
+    if job.repair is None or not file.type.is_text:
         return data
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:  # HTML that declares another encoding
-        return data
+    text = data.decode("utf-8")
     repaired = job.repair(text)
     job.report.repaired += repaired != text
     return data if repaired == text else repaired.encode("utf-8")

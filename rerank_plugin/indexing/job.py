@@ -25,6 +25,9 @@ class IndexReport:
     :param repaired: Number of texts (files; in a corpus, titles and passages) whose encoding was repaired.
     :param failed: Each file or folder that could not be indexed, with the reason.
     :param skipped: Each path that was skipped, as it is not a regular file or is a link out of the folder, with the reason.
+    :param skipped_types: Extensions of files that cannot be indexed, with their number; "" for files without one.
+    :param missing_extra: Extensions of files that the extra `office`, which is not installed, reads, with their number.
+    :param assumed_encodings: Encodings that were guessed, with the texts, which are not UTF-8 and have no byte order mark.
     """
 
     files: int = 0
@@ -35,6 +38,14 @@ class IndexReport:
     repaired: int = 0
     failed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    skipped_types: dict[str, int] = field(default_factory=dict)
+    missing_extra: dict[str, int] = field(default_factory=dict)
+    assumed_encodings: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to do: no file to index, none that failed, and none to prune."""
+        return not (self.files or self.unchanged or self.pruned or self.failed)
 
 
 @dataclass

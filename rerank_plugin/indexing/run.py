@@ -54,7 +54,7 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
     :param language: Language of the keyword index; `None`: that of the existing index, English for a new one.
     :param embedding_model: Replaces the embedding model of the pipeline.
     :param prune: Drop the passages of files below `paths` that were indexed and no longer exist.
-    :param repair: Repair mojibake (`â€¦` for an ellipsis) in texts; PDF files are not changed.
+    :param repair: Repair mojibake (`â€¦` for an ellipsis) in texts; PDF and Office files are not changed.
     :param progress: Called with the units done and in total; a unit is a passage of a corpus, or any other file.
     :param wait: Seconds to wait for another run on the same index to end; 0 to fail at once.
     :param on_report: Called with a message if the run has to wait.
@@ -75,7 +75,12 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
         gone = _gone(indexing, given) if prune else []
         listing = find_sources([path for path in given if path not in gone])
         listing.roots += [absolute(path) for path in gone]
-        report = IndexReport(failed=listing.failed, skipped=listing.skipped)
+        report = IndexReport(
+            failed=listing.failed,
+            skipped=listing.skipped,
+            skipped_types=listing.counts(listing.other_types),
+            missing_extra=listing.counts(listing.unreadable),
+        )
         if not listing.files and not prune:
             return report
         with indexing_lock(index, wait=wait, on_report=on_report):

@@ -2,13 +2,15 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rerank_plugin.collections.beir import BeirDataset, is_beir_folder
+from rerank_plugin.components.converters.types import OFFICE_EXTRA, file_type
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.indexing.content import MIME_TYPES, SourceFile, irregular_kind
+from rerank_plugin.indexing.content import SUFFIXES, SourceFile, irregular_kind
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ class SourceListing:
     :param skipped: Each path that was skipped although the user may have meant it, with the reason.
     :param failed: Each file or folder that cannot be read, with the reason.
     :param unlisted: Folders that cannot be listed, so that their content is unknown.
+    :param other_types: Files of types that cannot be indexed.
+    :param unreadable: Files of types that can be indexed only with an extra that is not installed.
     """
 
     roots: list[Path] = field(default_factory=list)
@@ -30,6 +34,17 @@ class SourceListing:
     skipped: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     unlisted: list[Path] = field(default_factory=list)
+    other_types: list[Path] = field(default_factory=list)
+    unreadable: list[Path] = field(default_factory=list)
+
+    @staticmethod
+    def counts(paths: Iterable[Path]) -> dict[str, int]:
+        """
+        Count files by extension, the most frequent first.
+
+        :param paths: The files.
+        """
+        return dict(Counter(path.suffix.lower() for path in paths).most_common())
 
     def lost(self, sources: Iterable[str]) -> list[str]:
         """
@@ -37,7 +52,7 @@ class SourceListing:
 
         :param sources: Paths of files that were indexed.
         """
-        present = {file.source for file in self.files}
+        present = {file.source for file in self.files} | {str(path) for path in self.unreadable}
         return [
             source
             for source in sources
@@ -101,8 +116,10 @@ class _Walk:
         kind = irregular_kind(mode)
         if kind:
             raise InputFileError(f"{given} is {kind}: only regular files can be indexed")
-        if given.suffix.lower() not in MIME_TYPES:
-            raise InputFileError(f"{given} has a type that cannot be indexed: pass one of {', '.join(MIME_TYPES)}")
+        if given.suffix.lower() not in SUFFIXES:
+            raise InputFileError(f"{given} has a type that cannot be indexed: pass one of {', '.join(SUFFIXES)}")
+        if _needs_extra(given):
+            raise InputFileError(f"{given} needs the extra {OFFICE_EXTRA!r}: pip install 'rerank-plugin[{OFFICE_EXTRA}]'")
         self._add(absolute(given))
 
     def _walk(self, root: Path) -> None:
@@ -135,20 +152,24 @@ class _Walk:
         try:
             status = path.stat()
         except OSError as error:
-            if path.suffix.lower() in MIME_TYPES:
+            if path.suffix.lower() in SUFFIXES:
                 self._listing.failed.append(f"{path} cannot be read: {error.strerror}")
             return
         kind = irregular_kind(status.st_mode)
         if path.is_symlink() and not self._is_inside(path.resolve()):
             target = "a folder elsewhere" if path.is_dir() else "a file outside the folder"
-            if path.is_dir() or path.suffix.lower() in MIME_TYPES:
+            if path.is_dir() or path.suffix.lower() in SUFFIXES:
                 self._skip(path, f"a link to {target}; name it on the command line to index it")
         elif kind and not path.is_dir():
             self._skip(path, f"{kind}; only regular files are indexed")
-        elif kind is None and path.suffix.lower() in MIME_TYPES:
-            self._add(path)
-        elif kind is None:
+        elif kind is None and path.suffix.lower() not in SUFFIXES:
+            self._listing.other_types.append(path)
             logger.info("Passed over %s: a type that cannot be indexed", path)
+        elif kind is None and _needs_extra(path):
+            self._listing.unreadable.append(path)
+            logger.info("Passed over %s: it needs the extra %r", path, OFFICE_EXTRA)
+        elif kind is None:
+            self._add(path)
 
     def _add(self, path: Path) -> None:
         try:
@@ -167,3 +188,8 @@ class _Walk:
     def _skip(self, path: Path, reason: str) -> None:
         self._listing.skipped.append(f"{path} is {reason}")
         logger.warning("Passed over %s: %s", path, reason)
+
+
+def _needs_extra(path: Path) -> bool:
+    kind = file_type(path)
+    return kind is not None and not kind.is_readable

@@ -1,4 +1,4 @@
-"""Indexing of mutated text, Markdown, HTML, PDF and JSONL files. For tests and `tests/soak`."""
+"""Indexing of mutated files of most types. For tests and `tests/soak`."""
 
 import json
 import random
@@ -6,6 +6,8 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from sample_files import MAIL, NOTEBOOK, RST, epub, xlsx
 
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.indexing import index_paths
@@ -76,6 +78,12 @@ def fuzz_documents(folder: Path, *, inputs: int, seed: int, pdf: bytes) -> Docum
         "c.txt": TEXT.encode(),
         "d.jsonl": CORPUS.encode(),
         "e.pdf": pdf,
+        "f.rst": RST.encode(),
+        "g.csv": b"city;population\nParis;2100000\n",
+        "h.eml": MAIL,
+        "i.ipynb": json.dumps(NOTEBOOK).encode(),
+        "j.epub": epub(),
+        "k.xlsx": xlsx(),
     }
     files, index = folder / "files", folder / "index"
     files.mkdir(parents=True)

@@ -1,8 +1,20 @@
-"""Titles come from parsers, in linear time (T3)."""
+"""Titles come from parsers; no text makes reading it slow (T3)."""
+
+from contextlib import suppress
 
 import pytest
 
-from rerank_plugin.indexing.titles import html_title, markdown_title
+from rerank_plugin.components.converters import html, markdown
+from rerank_plugin.components.converters.encoding import decode
+from rerank_plugin.errors import InputFileError
+
+
+def markdown_title(data: bytes) -> str:
+    return markdown.read(decode(data).text.encode()).title
+
+
+def html_title(data: bytes) -> str:
+    return html.read(data).title
 
 
 @pytest.mark.parametrize(
@@ -70,6 +82,7 @@ def test_a_cut_inside_a_character_does_not_change_the_encoding():
         (html_title, "<div>" * 50_000 + "<title>deep</title>"),
     ],
 )
-def test_t3_no_text_makes_finding_its_title_slow(find_title, head):
+def test_t3_no_text_makes_reading_it_slow(find_title, head):
     """The former regular expressions took minutes to years for these inputs."""
-    assert isinstance(find_title(head.encode()), str)
+    with suppress(InputFileError):  # nested too deeply
+        assert isinstance(find_title(head.encode()), str)
