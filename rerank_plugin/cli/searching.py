@@ -89,13 +89,26 @@ def search(
         str | None,
         typer.Option(help='Haystack filters as JSON, such as {"field": "meta.lang", "operator": "==", "value": "en"}.'),
     ] = None,
+    collapse: Annotated[
+        bool | None,
+        typer.Option(
+            "--collapse/--no-collapse",
+            help="Leave out near duplicates of a better hit, which then says where else the text stands; default: as in the "
+            "pipeline (the packaged ones that rerank do).",
+        ),
+    ] = None,
+    max_per_source: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of hits of one file; default: that of the pipeline (no limit).", metavar="N"),
+    ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
     Search an index, and show how the second stage moved each hit.
 
-    With a reranking pipeline the table shows the first-stage rank and score next to the final ones.
+    Each hit has its title, its file with page or section, and the sentence that answers the query best. With a reranking
+    pipeline, the rank and score of the first stage are shown next to the final ones.
     """
     parsed = _parse_filters(filters)
     with quiet_libraries():
@@ -104,9 +117,17 @@ def search(
 
         searcher = Searcher(load_pipeline(pipeline, index=index, embedding_model=embedding_model))
         searcher.warm_up()
-        result = searcher.search(query, top_k=top_k, candidates=candidates, filters=parsed, sentences=True)
+        result = searcher.search(
+            query,
+            top_k=top_k,
+            candidates=candidates,
+            filters=parsed,
+            sentences=True,
+            collapse=collapse,
+            max_per_source=max_per_source,
+        )
 
-    from rerank_plugin.cli.tables import hits_as_json, show_hits
+    from rerank_plugin.cli.hits import hits_as_json, show_hits
 
     if as_json:
         echo(to_json(hits_as_json(query, result)))
