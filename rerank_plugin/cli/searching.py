@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from rerank_plugin.checks import shown
-from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.app import DEFAULT_INDEX, AppOptions, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.indexing_progress import indexing_progress, interruption_message
 from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
@@ -15,6 +16,7 @@ from rerank_plugin.errors import InvalidValueError
 
 @app.command()
 def index(
+    context: typer.Context,
     paths: Annotated[
         list[Path], typer.Argument(help="Files (.txt .md .html .pdf, .jsonl in BEIR format) and folders of them.")
     ],
@@ -42,21 +44,30 @@ def index(
     Unchanged files are skipped, changed ones replaced; an interrupted run is resumed.
     Only one run at a time may index into an index; searches are not blocked.
     """
-    with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
-        from rerank_plugin.indexing import index_paths
+    try:
+        with (
+            quiet_libraries(),
+            progress_bar("Indexing", hidden=as_json) as bar,
+            indexing_progress(bar) as progress,
+        ):
+            from rerank_plugin.indexing import index_paths
 
-        report = index_paths(
-            paths,
-            index,
-            pipeline=pipeline,
-            language=language,
-            embedding_model=embedding_model,
-            prune=prune,
-            repair=repair_text,
-            progress=progress,
-            wait=wait,
-            on_report=lambda text: echo(printable(text), err=True),
-        )
+            report = index_paths(
+                paths,
+                index,
+                pipeline=pipeline,
+                language=language,
+                embedding_model=embedding_model,
+                prune=prune,
+                repair=repair_text,
+                progress=progress,
+                wait=wait,
+                on_report=lambda text: echo(printable(text), err=True),
+            )
+    except KeyboardInterrupt:
+        if isinstance(context.obj, AppOptions):
+            context.obj.interrupted = interruption_message(index)
+        raise
     if as_json:
         echo(to_json(vars(report)))
     else:
