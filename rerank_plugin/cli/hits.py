@@ -160,9 +160,11 @@ def _moved(hit: "Hit") -> Text:
 def _left_out(result: "SearchResult") -> str:
     reasons = []
     if result.collapsed:
-        reasons.append(f"{result.collapsed} near duplicates of these hits (also in ...)")
+        plural = "s" if result.collapsed > 1 else ""
+        reasons.append(f'{result.collapsed} near duplicate{plural} (listed under "also in")')
     if result.over_limit:
-        reasons.append(f"{result.over_limit} further hits of the same files (--max-per-source)")
+        plural = "s" if result.over_limit > 1 else ""
+        reasons.append(f"{result.over_limit} further hit{plural} of the same files (--max-per-source)")
     return f"left out: {', '.join(reasons)}" if reasons else ""
 
 

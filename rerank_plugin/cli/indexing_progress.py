@@ -20,6 +20,7 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
     :param bar: Shows the progress.
     :returns: A callback that takes units done and units in total.
     """
+    bar.activity("looking for new and changed files")
     from rerank_plugin.pipelines.timing import stopwatch
 
     counts: list[tuple[int, int]] = []
@@ -40,7 +41,6 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
         counts[:] = [(done, total)]
         bar(done, total)
 
-    bar.activity("looking for new and changed files")
     with stopwatch(on_start):
         yield on_progress
 

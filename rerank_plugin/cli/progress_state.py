@@ -53,7 +53,7 @@ class ProgressState:
         :param step: Its name, as `printable` returns it.
         """
         estimate = self._estimates[step]
-        if estimate.total and estimate.done >= estimate.total:
+        if estimate.done >= estimate.total:  # finished, or its number of units is not known yet
             return ""
         seconds = estimate.remaining()
         return "no estimate yet" if seconds is None else f"about {duration(seconds)} left"
@@ -68,4 +68,4 @@ class ProgressState:
             share = 100 * estimate.done // estimate.total
             parts.append(f"{estimate.done:,} of {estimate.total:,} ({share} %)")
         parts += [part for part in (self.activity, self.remaining(self.step)) if part]
-        return f"{self.step}: {', '.join(parts)}"
+        return ": ".join([self.step, *([", ".join(parts)] if parts else [])])

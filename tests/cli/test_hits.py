@@ -87,9 +87,9 @@ def test_without_a_second_stage_there_is_one_score(width):
 def test_what_was_left_out_is_counted():
     text = " ".join(" ".join(shown(*HITS, width=100, collapsed=3, over_limit=2)).split())
     assert (
-        "left out: 3 near duplicates of these hits (also in ...), 2 further hits of the same files (--max-per-source)"
-        in text
+        'left out: 3 near duplicates (listed under "also in"), 2 further hits of the same files (--max-per-source)' in text
     )
+    assert 'left out: 1 near duplicate (listed under "also in")' in shown(*HITS, width=100, collapsed=1)
     assert "left out" not in "\n".join(shown(*HITS, width=100))
     assert shown(width=80)[0] == "no hits"
 

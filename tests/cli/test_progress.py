@@ -122,7 +122,7 @@ def test_u7_lines_tell_step_counts_activity_and_time(clock):
     with progress_lines(state, lines.append, wait=wait):
         pass
     assert lines == [
-        "Indexing[2J: loading models, no estimate yet",
+        "Indexing[2J: loading models",
         "Indexing[2J: 0 of 11,000 (0 %), loading models, no estimate yet",
         "Indexing[2J: 500 of 11,000 (4 %), embedding, about 2 min left",
         "Answering: 3 of 3 (100 %)",
