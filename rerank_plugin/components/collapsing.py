@@ -9,7 +9,7 @@ from haystack import Document
 
 from rerank_plugin.checks import check_count, check_flag, check_number
 from rerank_plugin.components.inputs import check_documents
-from rerank_plugin.components.near_duplicates import Shingles, resemble, shingles
+from rerank_plugin.components.near_duplicates import NearDuplicates, shingles
 from rerank_plugin.components.places import ALSO_IN, file_of, merge_places
 
 DEFAULT_THRESHOLD = 0.7
@@ -66,26 +66,28 @@ def collapse_results(
     """
     check_limits(collapse, max_per_source, top_k, threshold, shingle_size)
     check_documents(documents, fusion="none")
-    kept: list[tuple[Document, Shingles, list[Document]]] = []
+    known = NearDuplicates(threshold)
+    kept: list[tuple[Document, list[Document]]] = []  # each with its near duplicates
     per_file: Counter[tuple[Any, ...]] = Counter()
     collapsed = over_limit = 0
     for document in documents:
         text = shingles(document, shingle_size) if collapse else frozenset()
-        better = next((duplicates for _, other, duplicates in kept if resemble(text, other, threshold)), None)
+        better = known.find(text)
         file = file_of(document)
         if better is not None:
-            better.append(document)
+            kept[better][1].append(document)
             collapsed += 1
         elif top_k is not None and len(kept) == top_k:
             continue  # full; the rest is read for duplicates of what is kept
         elif file is not None and max_per_source is not None and per_file[file] == max_per_source:
             over_limit += 1
         else:
-            kept.append((document, text, []))
+            kept.append((document, []))
+            known.add(text)
             if file is not None:
                 per_file[file] += 1
     return {
-        "documents": [_with_places(document, duplicates) for document, _, duplicates in kept],
+        "documents": [_with_places(document, duplicates) for document, duplicates in kept],
         "status": {"candidates": len(documents), "collapsed": collapsed, "over_limit": over_limit},
     }
 

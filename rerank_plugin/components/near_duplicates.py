@@ -2,11 +2,12 @@
 Near-duplicate detection: the resemblance of two documents is the Jaccard similarity of their sets of word shingles.
 
 A. Z. Broder, "On the resemblance and containment of documents", Compression and Complexity of Sequences 1997. The lists
-compared here are short, so the sets are intersected exactly, without the sketches (MinHash) of the paper.
+compared here are short, so the similarities are exact, without the sketches (MinHash) of the paper.
 """
 
 import re
 import unicodedata
+from collections import Counter, defaultdict
 
 from haystack import Document
 
@@ -36,16 +37,36 @@ def shingles(document: Document, size: int) -> Shingles:
     return frozenset(zip(*(words[start:] for start in range(size)), strict=False))
 
 
-def resemble(one: Shingles, other: Shingles, threshold: float) -> bool:
+class NearDuplicates:
     """
-    Return whether two documents are near duplicates.
+    Finds which of the documents that were added a further one resembles.
 
-    :param one: The shingles of one document.
-    :param other: The shingles of the other.
+    Only documents that share a shingle are compared, so a long list takes little longer for each document than a short one.
+
     :param threshold: Lowest Jaccard similarity of near duplicates, above 0.
     """
-    fewer, more = sorted((len(one), len(other)))
-    if fewer < threshold * more or not fewer:  # the similarity is at most fewer / more
-        return False
-    common = len(one & other)
-    return common >= threshold * (fewer + more - common)
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._sizes: list[int] = []
+        self._places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+
+    def add(self, document: Shingles) -> None:
+        """Add a document; the first one has number 0."""
+        for shingle in document:
+            self._places[shingle].append(len(self._sizes))
+        self._sizes.append(len(document))
+
+    def find(self, document: Shingles) -> int | None:
+        """Return the number of the first document that was added and that this one resembles; `None` if there is none."""
+        common: Counter[int] = Counter()
+        for shingle in document:
+            common.update(self._places.get(shingle, ()))
+        return min(
+            (
+                number
+                for number, count in common.items()
+                if count >= self._threshold * (len(document) + self._sizes[number] - count)
+            ),
+            default=None,
+        )
