@@ -1,12 +1,11 @@
 """The result of `rerank search`: for the terminal, and as JSON for programs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from rerank_plugin.results import Hit, SearchResult
 
 # From this width on the best sentence has a column of its own; below, it has lines of its own under the title.
-WIDE = 120
+WIDE = 130
 # A longer sentence is cut, which the ellipsis shows. `--json` has all of it.
 _MOST_CHARACTERS = 400
 # Other places of a text that are listed before "and ... more".
@@ -64,9 +63,21 @@ def hits_table(result: "SearchResult", *, has_second_stage: bool, width: int) ->
     for hit, row in zip(result.hits, numbers, strict=True):
         title, *others = _lines(hit)
         blocks.append(_grid(str(hit.rank), title, row, widths))
-        blocks += [Padding(line, (0, 0, 0, 4 + _GAP), expand=False) for line in [*others[:1], *_sentence(hit), *others[1:]]]
+        blocks += [_Indented(line) for line in [*others[:1], *_sentence(hit), *others[1:]]]
         blocks.append("")
     return Group(*blocks[:-1])
+
+
+class _Indented:
+    """A text that stands under the titles; unlike Rich's `Padding` it leaves no blanks at the ends of its lines."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        indent = 4 + _GAP
+        for line in self._text.wrap(console, max(options.max_width - indent, 1), overflow="fold"):
+            yield Text(" " * indent).append_text(line)
 
 
 def _grid(rank: str, title: str | Text, numbers: list[Text], widths: list[int], style: str = "") -> Table:

@@ -46,8 +46,8 @@ def index(
     """
     try:
         with (
+            progress_bar("Indexing", hidden=as_json) as bar,  # first: importing the libraries takes seconds
             quiet_libraries(),
-            progress_bar("Indexing", hidden=as_json) as bar,
             indexing_progress(bar) as progress,
         ):
             from rerank_plugin.indexing import index_paths

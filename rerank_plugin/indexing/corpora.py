@@ -90,9 +90,9 @@ def _write(job: IndexingJob, plan: CorpusPlan) -> bool:
             documents = read_documents(plan.file.path, stream=reader, unique=False)
             for _ in islice(documents, state.documents):
                 pass
-            size = _DOCUMENTS_OF_FIRST_BATCH
-            while batch := list(islice(documents, size)):
-                size = min(2 * size, _DOCUMENTS_PER_BATCH)
+            done = 0
+            while batch := list(islice(documents, min(max(done, _DOCUMENTS_OF_FIRST_BATCH), _DOCUMENTS_PER_BATCH))):
+                done += len(batch)
                 written = job.pipeline.write_documents([_passage(job, document, state) for document in batch])
                 state = replace(state, documents=state.documents + len(batch), passages=state.passages + written.written)
                 job.report.passages += len(written.passages)

@@ -34,7 +34,7 @@ def test_search_shows_ranks_scores_and_times(rerank, index):
     assert done.returncode == 0, done.stderr
     over, heads, *rows = done.stdout.splitlines()
     assert over.split() == ["first", "stage"]
-    assert heads.split()[:5] == ["rank", "score", "moved", "rank", "score"]
+    assert heads.split() == ["rank", "passage", "score", "moved", "rank", "score"]
     assert rows[0].split()[0] == "1"
     assert "documents.jsonl, en-" in rows[1]
     assert "milliseconds: bm25_retriever" in done.stdout

@@ -38,7 +38,7 @@ HITS = [
 ]
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 119, 120, 140, 200])
+@pytest.mark.parametrize("width", [60, 80, 100, 129, 130, 140, 200])
 def test_u7_every_width_shows_everything(width):
     lines = shown(*HITS, width=width)
     text = " ".join(" ".join(line.split()) for line in lines)
