@@ -87,6 +87,7 @@ def index(
 
 @app.command()
 def search(
+    context: typer.Context,
     query: Annotated[str, typer.Argument(help="Text to search for.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
@@ -121,6 +122,8 @@ def search(
     Each hit has its title, its file with page or section, and the sentence that answers the query best. With a reranking
     pipeline, the rank and score of the first stage are shown next to the final ones.
     """
+    if isinstance(context.obj, AppOptions):
+        context.obj.interrupted = "interrupted"  # there is nothing to keep or to go on with
     parsed = _parse_filters(filters)
     with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline

@@ -7,6 +7,7 @@ from functools import wraps
 
 import pytest
 from conftest import SENTENCES
+from haystack import Pipeline
 from haystack.components.writers import DocumentWriter
 from rich.console import Console
 
@@ -236,3 +237,15 @@ def test_u7_an_interruption_says_what_is_kept_and_how_to_go_on(rerank, tmp_path,
     assert done.returncode == 130
     assert re.search(message, done.stderr), done.stderr
     assert f"{3 - batches} passages of {3 - batches} files written" in rerank(*arguments).stdout
+
+
+def test_u7_an_interrupted_search_promises_nothing(rerank, tmp_path, monkeypatch):
+    write_files(tmp_path / "docs", 1)
+    index_paths([tmp_path / "docs"], tmp_path / "index", pipeline="indexing_keyword")
+
+    def interrupt(self, *arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "run", interrupt)
+    done = rerank("search", "paris", "--index", tmp_path / "index", "--pipeline", "bm25")
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
