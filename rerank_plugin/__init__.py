@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rerank_plugin.components import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever, IncrementalDocumentEmbedder
+    from rerank_plugin.components import (
+        BM25Retriever,
+        CrossEncoderRanker,
+        EmbeddingRetriever,
+        IncrementalDocumentEmbedder,
+        ResultCollapser,
+    )
+    from rerank_plugin.components.collapsing import collapse_results
     from rerank_plugin.pipelines import load_pipeline
     from rerank_plugin.store import HybridDocumentStore
 
@@ -21,7 +28,9 @@ __all__ = [
     "EmbeddingRetriever",
     "HybridDocumentStore",
     "IncrementalDocumentEmbedder",
+    "ResultCollapser",
     "__version__",
+    "collapse_results",
     "load_pipeline",
 ]
 
@@ -31,6 +40,8 @@ _MODULES = {
     "EmbeddingRetriever": "rerank_plugin.components",
     "HybridDocumentStore": "rerank_plugin.store",
     "IncrementalDocumentEmbedder": "rerank_plugin.components",
+    "ResultCollapser": "rerank_plugin.components",
+    "collapse_results": "rerank_plugin.components.collapsing",
     "load_pipeline": "rerank_plugin.pipelines",
 }
 

@@ -1,65 +1,49 @@
 """Running queries through a pipeline: feeds its components by name, and reports the effect of each stage."""
 
 import re
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from math import log
+from typing import Any
 
 from haystack import Document, Pipeline
 from haystack.core.errors import PipelineRuntimeError
 
-from rerank_plugin.checks import check_count, check_text
+from rerank_plugin.checks import check_count, check_flag, check_text
 from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
+from rerank_plugin.components.result_collapser import ResultCollapser
 from rerank_plugin.errors import PipelineConfigError, RerankError, StoreError
 from rerank_plugin.pipelines import component_names
 from rerank_plugin.pipelines.timing import stopwatch
-
-if TYPE_CHECKING:
-    from rerank_plugin.components import CrossEncoderRanker
+from rerank_plugin.results import Hit, SearchResult
+from rerank_plugin.sentences import split_sentences
 
 RETRIEVERS = ("bm25_retriever", "embedding_retriever")
-# The result of a pipeline is the output of the last of these that it has.
+# The ranked list of a pipeline, which `rerank eval` measures, is the output of the last of these that it has.
 STAGES = (*RETRIEVERS, "joiner", "ranker")
+# What a user sees is the output of this component, where a pipeline has it: the ranked list without near duplicates.
+COLLAPSER = "collapser"
 TEXT_INPUTS = {"bm25_retriever": "query", "text_embedder": "text", "ranker": "query"}
 
-SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+# How many documents a first stage hands on if its result is to be collapsed, and how many for each hit that is wanted.
+_LEAST_HANDED_ON = 100
+_HANDED_ON_PER_HIT = 3
+
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
-class Hit:
-    """
-    A document of a result.
+class _Request:
+    """The parameters of a call of `search`; `None` means as configured in the pipeline."""
 
-    :param document: The document, with the score of the last stage.
-    :param rank: Its rank in the result, from 1.
-    :param first_stage_rank: Its rank among the candidates, from 1; `None` without a second stage.
-    :param first_stage_score: Its first-stage score; `None` without a second stage.
-    :param sentence: Its sentence that matches the query best; empty if it was not requested.
-    """
-
-    document: Document
-    rank: int
-    first_stage_rank: int | None = None
-    first_stage_score: float | None = None
-    sentence: str = ""
-
-    @property
-    def title(self) -> str:
-        """The document's title, or else its source, or else its id."""
-        return str(self.document.meta.get("title") or self.document.meta.get("source") or self.document.id)
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """
-    The result of a query.
-
-    :param hits: Best first.
-    :param milliseconds: Wall-clock time of each component, in the order of the pipeline.
-    """
-
-    hits: list[Hit]
-    milliseconds: dict[str, float]
+    query: str
+    top_k: int | None
+    candidates: int | None
+    filters: dict[str, Any] | None
+    collapse: bool | None
+    max_per_source: int | None
 
 
 class Searcher:
@@ -67,7 +51,8 @@ class Searcher:
     Runs queries through a pipeline whose components are named as in the packaged pipelines.
 
     :param pipeline: A pipeline from `load_pipeline`.
-    :param result_of: The component whose `documents` are the result; `None`: the last of `STAGES` that the pipeline has.
+    :param result_of: The component whose `documents` are the result; `None`: the component `collapser` if the pipeline has
+        one behind its last stage, or else the last of `STAGES`.
     :raises PipelineConfigError: If it has no retriever with a known name.
     """
 
@@ -75,6 +60,7 @@ class Searcher:
         self._pipeline = pipeline
         self._names = component_names(pipeline)
         self._last = result_of or last_stage(self._names)
+        self._has_collapser = result_of is None and _ends_in_collapser(pipeline)
 
     @property
     def has_second_stage(self) -> bool:
@@ -101,25 +87,34 @@ class Searcher:
         candidates: int | None = None,
         filters: dict[str, Any] | None = None,
         sentences: bool = False,
+        collapse: bool | None = None,
+        max_per_source: int | None = None,
     ) -> SearchResult:
         """
         Run a query.
 
+        Near duplicates can be collapsed and the hits of a file limited whether or not the pipeline has a collapser: the
+        stage before is asked for more documents than the hits that are wanted, so that others take the free places.
+
         :param query: The query.
         :param top_k: Maximum number of hits; `None`: as configured in the pipeline.
-        :param candidates: Number of documents that the first stage passes to the second; `None`: as configured.
+        :param candidates: Number of documents that the first stage passes on; `None`: as configured.
         :param filters: Haystack filters; `None`: as configured.
         :param sentences: Whether to find the sentence of each hit that matches the query best.
+        :param collapse: Whether near duplicates of a better hit are left out; `None`: as configured in the pipeline's
+            collapser, and `False` without one.
+        :param max_per_source: Maximum number of hits of one file; `None`: as configured.
         :returns: The hits, and the time of each component.
         :raises InvalidValueError: If the query is empty or not a string, or a number is below 1.
         :raises RerankError: If a component of this package fails.
         """
         check_text("query", query)
-        for name, value in (("top_k", top_k), ("candidates", candidates)):
+        for name, value in (("top_k", top_k), ("candidates", candidates), ("max_per_source", max_per_source)):
             if value is not None:
                 check_count(name, value)
-        with stopwatch() as watch:
-            documents = self._run(self._inputs(query, top_k, candidates, filters))
+        if collapse is not None:
+            check_flag("collapse", collapse)
+        documents, status, times = self._answer(_Request(query, top_k, candidates, filters, collapse, max_per_source))
         hits = [
             Hit(
                 document=document,
@@ -131,36 +126,68 @@ class Searcher:
         ]
         if sentences:
             hits = self._with_sentences(query, hits)
-        return SearchResult(hits, {name: watch.milliseconds[name] for name in self._names if name in watch.milliseconds})
+        return SearchResult(hits, times, collapsed=status.get("collapsed", 0), over_limit=status.get("over_limit", 0))
 
-    def _run(self, inputs: dict[str, dict[str, Any]]) -> list[Document]:
+    def _answer(self, request: _Request) -> tuple[list[Document], dict[str, int], dict[str, float]]:
+        """Return the documents of the result, the status of the collapser, and the time of each component."""
+        adds_collapser = not self._has_collapser and (request.collapse or request.max_per_source is not None)
+        with stopwatch() as watch:
+            output = self._run(self._inputs(request, collapses=self._has_collapser or adds_collapser))
+        times = {name: watch.milliseconds[name] for name in self._names if name in watch.milliseconds}
+        if adds_collapser:
+            began = time.perf_counter()
+            output = ResultCollapser(
+                collapse=bool(request.collapse),
+                max_per_source=request.max_per_source,
+                top_k=request.top_k or self._configured_top_k(self._last) or _LEAST_HANDED_ON,
+            ).run(documents=output["documents"])
+            times[COLLAPSER] = (time.perf_counter() - began) * 1000
+        is_collapsed = self._has_collapser or adds_collapser
+        return output["documents"], output.get("status", {}) if is_collapsed else {}, times
+
+    def _run(self, inputs: dict[str, dict[str, Any]]) -> Any:
+        """Return the output of the component that gives the result."""
+        last = COLLAPSER if self._has_collapser else self._last
         try:
-            output = self._pipeline.run(inputs, include_outputs_from={self._last})
+            return self._pipeline.run(inputs, include_outputs_from={last})[last]
         except PipelineRuntimeError as error:
             if isinstance(error.__cause__, RerankError):
                 raise error.__cause__ from None  # Haystack wraps component errors; the inner error names the remedy
             raise
-        documents: list[Document] = output[self._last]["documents"]
-        return documents
 
-    def _inputs(
-        self, query: str, top_k: int | None, candidates: int | None, filters: dict[str, Any] | None
-    ) -> dict[str, dict[str, Any]]:
-        """Return the inputs of every component with a known name. Only the last stage is limited to `top_k`."""
+    def _inputs(self, request: _Request, *, collapses: bool) -> dict[str, dict[str, Any]]:
+        """
+        Return the inputs of every component with a known name.
+
+        Only the component that gives the result is limited to `top_k`: the last stage before a collapser hands on more.
+        """
         inputs: dict[str, dict[str, Any]] = {}
         for name in self._names:
             parameters: dict[str, Any] = {}
             if name in TEXT_INPUTS:
-                parameters[TEXT_INPUTS[name]] = query
-            if name in STAGES:
-                limit = top_k if name == self._last else candidates
-                if limit is not None:
-                    parameters["top_k"] = limit
-            if name in RETRIEVERS and filters is not None:
-                parameters["filters"] = filters
-            if parameters:
-                inputs[name] = parameters
-        return inputs
+                parameters[TEXT_INPUTS[name]] = request.query
+            if name in STAGES and name != self._last:
+                parameters["top_k"] = request.candidates
+            elif name in STAGES:
+                parameters["top_k"] = self._handed_on(request) if collapses else request.top_k
+            elif name == COLLAPSER and self._has_collapser:
+                limits = {"collapse": request.collapse, "max_per_source": request.max_per_source}
+                parameters |= {"top_k": request.top_k, **limits}
+            if name in RETRIEVERS:
+                parameters["filters"] = request.filters
+            inputs[name] = {key: value for key, value in parameters.items() if value is not None}
+        return {name: parameters for name, parameters in inputs.items() if parameters}
+
+    def _handed_on(self, request: _Request) -> int:
+        """Return how many documents the last stage hands to the collapser."""
+        if request.candidates is not None:
+            return max(request.candidates, request.top_k or 1)
+        configured = [self._configured_top_k(name) or 1 for name in self._names if name in STAGES]
+        return max(*configured, _LEAST_HANDED_ON, _HANDED_ON_PER_HIT * (request.top_k or 1))
+
+    def _configured_top_k(self, name: str) -> int | None:
+        top_k: int | None = getattr(self._pipeline.get_component(name), "top_k", None)
+        return top_k
 
     def _with_sentences(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         split = [split_sentences(hit.document.content or "") for hit in hits]
@@ -172,11 +199,10 @@ class Searcher:
         return [replace(hit, sentence=sentence) for hit, (_, sentence) in zip(hits, best, strict=True)]
 
     def _sentence_scores(self, query: str, split: Sequence[Sequence[str]]) -> list[list[float]]:
-        if not self.has_second_stage:
-            words = set(re.findall(r"\w+", query.lower()))
-            return [[len(words & set(re.findall(r"\w+", text.lower()))) for text in sentences] for sentences in split]
-        ranker = cast("CrossEncoderRanker", self._pipeline.get_component("ranker"))
-        scores = iter(ranker.logits(query, [sentence for sentences in split for sentence in sentences]))
+        ranker: Any = self._pipeline.get_component("ranker") if self.has_second_stage else None
+        sentences = [sentence for sentences in split for sentence in sentences]
+        # A ranker of another library has no `logits`.
+        scores = iter(ranker.logits(query, sentences) if hasattr(ranker, "logits") else _overlaps(query, sentences))
         return [[next(scores) for _ in sentences] for sentences in split]
 
 
@@ -197,6 +223,14 @@ def last_stage(names: Iterable[str], *, pipeline: str = "the pipeline") -> str:
     return next(stage for stage in reversed(STAGES) if stage in known)
 
 
-def split_sentences(text: str) -> list[str]:
-    """Split a text at the ends of sentences and at line breaks."""
-    return [sentence.strip() for sentence in SENTENCE_END.split(text) if sentence.strip()]
+def _ends_in_collapser(pipeline: Pipeline) -> bool:
+    """Return whether a pipeline has a collapser, and not before a ranker or joiner, where it thins out the candidates."""
+    return COLLAPSER in pipeline.graph and not set(pipeline.graph.successors(COLLAPSER)) & set(STAGES)
+
+
+def _overlaps(query: str, sentences: Sequence[str]) -> list[float]:
+    """Score sentences by the words that they share with the query; a word counts the more, the fewer of them have it."""
+    words = [set(_WORD.findall(sentence.lower())) for sentence in sentences]
+    shared = [set(_WORD.findall(query.lower())) & own for own in words]
+    frequency = Counter(word for own in shared for word in own)
+    return [sum(log(1 + len(sentences) / frequency[word]) for word in own) for own in shared]

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing"},
-    {"search"},
+    {"search", "results"},
     {"pipelines"},
     {"components"},
     {"scoring", "store"},
     {"collections"},
-    {"files", "checks", "locks", "progress"},
+    {"files", "checks", "locks", "progress", "sentences"},
     {"errors"},
 ]
 # Packages of one layer that must not import each other.

@@ -57,14 +57,16 @@ def test_loads_with_plain_haystack_as_documented(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in [*SEARCHING, "rag_rerank"] if "rerank" in name])
-def test_the_first_stage_fetches_more_than_the_second_returns_and_says_so(name):
+def test_the_first_stage_fetches_more_than_the_user_sees_and_says_so(name):
     text = find(name).read_text()
     components = yaml.safe_load(text)["components"]
-    returned = components["ranker"]["init_parameters"]["top_k"]
+    ranked = components["ranker"]["init_parameters"]["top_k"]
+    returned = components["collapser"]["init_parameters"]["top_k"]
     fetched = [part["init_parameters"]["top_k"] for key, part in components.items() if "retriever" in key]
     assert all(number == 100 for number in fetched)
+    assert ranked == 100
     assert returned <= 10
-    assert "candidates: far more than the ranker returns" in text
+    assert "candidates: far more than the user sees" in text
 
 
 @pytest.mark.parametrize("name", [*SEARCHING, *INDEXING, "rag_rerank"])

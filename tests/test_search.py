@@ -2,9 +2,9 @@ import pytest
 from conftest import SENTENCES
 from haystack import Document, Pipeline
 
-from rerank_plugin import BM25Retriever, CrossEncoderRanker, HybridDocumentStore
+from rerank_plugin import BM25Retriever, CrossEncoderRanker, HybridDocumentStore, ResultCollapser
 from rerank_plugin.errors import InvalidValueError, StoreError
-from rerank_plugin.search import Searcher, split_sentences
+from rerank_plugin.search import Searcher
 
 
 def build(cross_encoder, *, rerank: bool = True, empty: bool = False, **ranker) -> Searcher:
@@ -79,6 +79,108 @@ def test_an_empty_index_is_an_error_before_any_model_is_loaded(cross_encoder):
         build("no/such/model", empty=True).warm_up()
 
 
-def test_sentences_end_at_marks_and_lines():
-    assert split_sentences("One. Two!\nThree… Four?  ") == ["One.", "Two!", "Three…", "Four?"]
-    assert split_sentences(" ") == []
+COPIES = 30
+LONG = [f"{text} It is one of {n} facts about the capital, the fox and the sky." for n, text in enumerate(SENTENCES)]
+
+
+def repetitive(cross_encoder, *, rerank, collapser=None) -> Searcher:
+    """A pipeline over texts of which each stands in many files; BM25 alone would return copies of one text."""
+    store = HybridDocumentStore()
+    documents = [(text, file) for text in LONG for file in range(COPIES if text == LONG[0] else 2)]
+    store.write_documents(
+        [Document(content=text, meta={"source": f"/v{file}.md", "n": n}) for n, (text, file) in enumerate(documents)]
+    )
+    pipeline = Pipeline()
+    pipeline.add_component("bm25_retriever", BM25Retriever(store, top_k=100 if rerank else 10))
+    if rerank:
+        pipeline.add_component("ranker", CrossEncoderRanker(model=str(cross_encoder), backend="torch", top_k=10))
+        pipeline.connect("bm25_retriever.documents", "ranker.documents")
+    if collapser is not None:
+        pipeline.add_component("collapser", collapser)
+        pipeline.connect(f"{'ranker' if rerank else 'bm25_retriever'}.documents", "collapser.documents")
+    return Searcher(pipeline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rerank", [True, False])
+@pytest.mark.parametrize("collapser", [True, False])
+def test_u6_collapsing_leaves_as_many_hits_as_there_are_texts(cross_encoder, rerank, collapser):
+    searcher = repetitive(cross_encoder, rerank=rerank, collapser=ResultCollapser(top_k=5) if collapser else None)
+    result = searcher.search("Paris is the capital of France", top_k=8, collapse=True)
+    assert sorted(hit.document.content for hit in result.hits) == sorted(LONG)
+    assert sorted(len(hit.also_in) for hit in result.hits) == [1] * 7 + [COPIES - 1]
+    assert result.collapsed == 7 + COPIES - 1
+    assert [hit.rank for hit in result.hits] == list(range(1, 9))
+    assert "collapser" in result.milliseconds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rerank", [True, False])
+def test_u6_without_a_collapser_nothing_is_left_out_unless_it_is_asked_for(cross_encoder, rerank):
+    searcher = repetitive(cross_encoder, rerank=rerank)
+    result = searcher.search("Paris is the capital of France")
+    assert len(result.hits) == 10
+    assert result.collapsed == result.over_limit == 0
+    assert "collapser" not in result.milliseconds
+    assert len(searcher.search("Paris is the capital of France", top_k=40, collapse=False).hits) == 40
+    limited = searcher.search("Paris is the capital of France", top_k=40, max_per_source=1)
+    assert len(limited.hits) == COPIES
+    assert len({hit.source for hit in limited.hits}) == COPIES
+    assert limited.over_limit == 14
+
+
+@pytest.mark.slow
+def test_u6_a_call_overrides_the_collapser_of_the_pipeline(cross_encoder):
+    searcher = repetitive(cross_encoder, rerank=True, collapser=ResultCollapser(max_per_source=2, top_k=5))
+    hits = searcher.search("the capital").hits
+    assert len(hits) == len({hit.document.content for hit in hits}) == 5
+    assert all([hit.source for hit in hits].count(source) <= 2 for source in {hit.source for hit in hits})
+    both = searcher.search("the capital", collapse=False, max_per_source=3, top_k=44)
+    assert len(both.hits) > COPIES
+    assert both.collapsed == 0
+    assert len(searcher.search("the capital", candidates=3, collapse=False, top_k=5).hits) == 3
+
+
+def test_the_ranked_list_can_be_had_as_well(cross_encoder):
+    searcher = repetitive(cross_encoder, rerank=False, collapser=ResultCollapser())
+    ranked = Searcher(searcher._pipeline, result_of="bm25_retriever")
+    assert len(ranked.search("the capital", top_k=40).hits) == 40
+    assert ranked.search("the capital", top_k=3).collapsed == 0
+
+
+def test_a_collapser_before_the_ranker_thins_out_the_candidates(cross_encoder):
+    searcher = repetitive(cross_encoder, rerank=False, collapser=ResultCollapser(top_k=6))
+    searcher._pipeline.add_component("ranker", CrossEncoderRanker(model=str(cross_encoder), backend="torch"))
+    searcher._pipeline.connect("collapser.documents", "ranker.documents")
+    hits = Searcher(searcher._pipeline).search("the capital", candidates=100, top_k=4).hits
+    assert len({hit.document.content for hit in hits}) == 4
+    assert all(hit.first_stage_rank <= 6 for hit in hits)
+
+
+@pytest.mark.parametrize("arguments", [{"max_per_source": 0}, {"collapse": 1}])
+def test_wrong_limits_are_errors(cross_encoder, arguments):
+    with pytest.raises(InvalidValueError, match=r"max_per_source must be|collapse must be"):
+        build(cross_encoder, rerank=False).search("fox", **arguments)
+
+
+def test_a_hit_knows_its_place():
+    store = HybridDocumentStore()
+    meta = {"source": "/a/b.pdf", "page": 3, "section": "One > Two", "also_in": [{"source": "/c.md"}, "nonsense"]}
+    store.write_documents([Document(content="the fox", meta=meta), Document(content="a fox alone")])
+    pipeline = Pipeline()
+    pipeline.add_component("bm25_retriever", BM25Retriever(store))
+    hits = Searcher(pipeline).search("the fox").hits
+    placed, other = sorted(hits, key=lambda hit: hit.source is None)
+    assert (placed.source, placed.page, placed.section) == ("/a/b.pdf", 3, "One > Two")
+    assert placed.also_in == [{"source": "/c.md"}]
+    assert (other.source, other.page, other.section, other.also_in) == (None, None, None, [])
+
+
+def test_without_a_ranker_a_rare_word_says_more_than_a_frequent_one():
+    store = HybridDocumentStore()
+    text = "This is what the makers say about the machine. The kettle needs a descaler. That is what it is for."
+    store.write_documents([Document(content=text)])
+    pipeline = Pipeline()
+    pipeline.add_component("bm25_retriever", BM25Retriever(store))
+    (hit,) = Searcher(pipeline).search("what is the descaler of the kettle", sentences=True).hits
+    assert hit.sentence == "The kettle needs a descaler."

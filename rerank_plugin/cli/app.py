@@ -29,12 +29,14 @@ _INTERRUPTED_MESSAGE = "interrupted; completed work is kept, run the command aga
 @dataclass
 class AppOptions:
     """
-    The options given before the command's name.
+    The options given before the command's name, and the state of the run.
 
     :param debug: Show the full traceback of an error.
+    :param interrupted: What to say if the command is interrupted; the command may set it.
     """
 
     debug: bool = False
+    interrupted: str = _INTERRUPTED_MESSAGE
 
 
 IndexOption = Annotated[Path, typer.Option("--index", help="Folder of the index.", show_default=True)]
@@ -75,7 +77,7 @@ def main() -> None:
             raise
         _fail(*_message(error))
     if status == INTERRUPTED:
-        _fail(_INTERRUPTED_MESSAGE, INTERRUPTED)
+        _fail(options.interrupted, INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -1,17 +1,22 @@
-"""Terminal output while a command runs: silences other libraries, and shows progress bars."""
+"""Terminal output while a command runs: silences other libraries, and shows the progress."""
 
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rerank_plugin.cli.printing import printable
+from rerank_plugin.cli.printing import echo, printable
+from rerank_plugin.cli.progress_lines import progress_lines
+from rerank_plugin.cli.progress_state import ProgressState
 
 if TYPE_CHECKING:
-    from rerank_plugin.progress import CountCallback, ProgressCallback
+    from collections.abc import Callable
+
+    from rerank_plugin.cli.estimate import Clock
 
 # Defaults; variables that the user has set are not changed.
 ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
@@ -70,27 +75,90 @@ def _hide_bars(stack: ExitStack) -> None:
         stack.callback(hub.enable_progress_bars)
 
 
+class ProgressReporter:
+    """
+    Receives the progress of a command.
+
+    :param state: Keeps it.
+    :param changed: Called after each change; shows it.
+    """
+
+    def __init__(self, state: ProgressState, changed: "Callable[[], None]") -> None:
+        self._state = state
+        self._changed = changed
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Take note of the progress of a step: the units done, and the units in total."""
+        self._state.update(step, done, total)
+        self._changed()
+
+    def begin(self, step: str) -> None:
+        """Begin a step whose number of units is not known yet."""
+        self._state.begin(step)
+        self._changed()
+
+    def activity(self, text: str) -> None:
+        """Say what is being done within the step, such as `embedding`."""
+        self._state.activity = printable(text)
+        self._changed()
+
+
 @contextmanager
-def progress_bars(*, hidden: bool) -> "Iterator[ProgressCallback]":
-    """Show a bar on standard error for each step; yields a callback that takes step, done and total."""
+def progress_bars(*, hidden: bool, clock: "Clock" = time.monotonic) -> Iterator[ProgressReporter]:
+    """
+    Show the progress of the steps of a command on standard error: as bars on a terminal, otherwise as a line now and then.
+
+    :param hidden: Show nothing.
+    :param clock: Returns the time in seconds.
+    :returns: A callback that takes step, units done and units in total.
+    """
     from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
-        tasks: dict[str, Any] = {}
+    from rerank_plugin.cli.progress_bars import terminal_bars
 
-        def on_progress(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bar.add_task(escape(printable(step)), total=total)
-            bar.update(tasks[step], completed=done, total=total)
+    state = ProgressState(clock)
+    console = Console(stderr=True)
+    if hidden:
+        yield ProgressReporter(state, lambda: None)
+    elif console.is_terminal and not console.is_dumb_terminal:
+        with terminal_bars(state, console, clock) as changed:
+            yield ProgressReporter(state, changed)
+    else:
+        with progress_lines(state, lambda line: echo(line, err=True)):
+            yield ProgressReporter(state, lambda: None)
 
-        yield on_progress
+
+class StepReporter:
+    """
+    Receives the progress of a command with a single step.
+
+    :param reporter: Shows it.
+    :param step: Name of the step.
+    """
+
+    def __init__(self, reporter: ProgressReporter, step: str) -> None:
+        self._reporter = reporter
+        self._step = step
+        reporter.begin(step)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take note of the units done, and the units in total."""
+        self._reporter(self._step, done, total)
+
+    def activity(self, text: str) -> None:
+        """Say what is being done, such as `embedding`."""
+        self._reporter.activity(text)
 
 
 @contextmanager
-def progress_bar(title: str, *, hidden: bool) -> "Iterator[CountCallback]":
-    """Show a single bar on standard error; yields a callback that takes done and total."""
-    with progress_bars(hidden=hidden) as on_progress:
-        yield lambda done, total: on_progress(title, done, total)
+def progress_bar(title: str, *, hidden: bool, clock: "Clock" = time.monotonic) -> Iterator[StepReporter]:
+    """
+    Show the progress of a single step; see `progress_bars`.
+
+    :param title: Name of the step.
+    :param hidden: Show nothing.
+    :param clock: Returns the time in seconds.
+    :returns: A callback that takes units done and units in total.
+    """
+    with progress_bars(hidden=hidden, clock=clock) as reporter:
+        yield StepReporter(reporter, title)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rerank_plugin.checks import shown
-from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.app import DEFAULT_INDEX, AppOptions, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.indexing_progress import indexing_progress, interruption_message
 from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
@@ -22,6 +23,7 @@ _SHOWN_FILES = 5
 
 @app.command()
 def index(
+    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(
@@ -54,21 +56,30 @@ def index(
     A passage that occurs several times is stored once: its meta is that of the first place, also_in lists the others.
     Only one run at a time may index into an index; searches are not blocked.
     """
-    with quiet_libraries(), progress_bar("Indexing", hidden=as_json) as progress:
-        from rerank_plugin.indexing import index_paths
+    try:
+        with (
+            progress_bar("Indexing", hidden=as_json) as bar,  # first: importing the libraries takes seconds
+            quiet_libraries(),
+            indexing_progress(bar) as progress,
+        ):
+            from rerank_plugin.indexing import index_paths
 
-        report = index_paths(
-            paths,
-            index,
-            pipeline=pipeline,
-            language=language,
-            embedding_model=embedding_model,
-            prune=prune,
-            repair=repair_text,
-            progress=progress,
-            wait=wait,
-            on_report=lambda text: echo(printable(text), err=True),
-        )
+            report = index_paths(
+                paths,
+                index,
+                pipeline=pipeline,
+                language=language,
+                embedding_model=embedding_model,
+                prune=prune,
+                repair=repair_text,
+                progress=progress,
+                wait=wait,
+                on_report=lambda text: echo(printable(text), err=True),
+            )
+    except KeyboardInterrupt:
+        if isinstance(context.obj, AppOptions):
+            context.obj.interrupted = interruption_message(index)
+        raise
     if as_json:
         echo(to_json(vars(report)))
     else:
@@ -112,6 +123,7 @@ def _by_type(counts: dict[str, int]) -> str:
 
 @app.command()
 def search(
+    context: typer.Context,
     query: Annotated[str, typer.Argument(help="Text to search for.")],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
@@ -125,14 +137,29 @@ def search(
         str | None,
         typer.Option(help='Haystack filters as JSON, such as {"field": "meta.lang", "operator": "==", "value": "en"}.'),
     ] = None,
+    collapse: Annotated[
+        bool | None,
+        typer.Option(
+            "--collapse/--no-collapse",
+            help="Leave out near duplicates of a better hit, which then says where else the text stands; default: as in the "
+            "pipeline (the packaged ones that rerank do).",
+        ),
+    ] = None,
+    max_per_source: Annotated[
+        int | None,
+        typer.Option(help="Maximum number of hits of one file; default: that of the pipeline (no limit).", metavar="N"),
+    ] = None,
     embedding_model: EmbeddingModelOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """
     Search an index, and show how the second stage moved each hit.
 
-    With a reranking pipeline the table shows the first-stage rank and score next to the final ones.
+    Each hit has its title, its file with page or section, and the sentence that answers the query best. With a reranking
+    pipeline, the rank and score of the first stage are shown next to the final ones.
     """
+    if isinstance(context.obj, AppOptions):
+        context.obj.interrupted = "interrupted"  # there is nothing to keep or to go on with
     parsed = _parse_filters(filters)
     with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline
@@ -140,9 +167,17 @@ def search(
 
         searcher = Searcher(load_pipeline(pipeline, index=index, embedding_model=embedding_model))
         searcher.warm_up()
-        result = searcher.search(query, top_k=top_k, candidates=candidates, filters=parsed, sentences=True)
+        result = searcher.search(
+            query,
+            top_k=top_k,
+            candidates=candidates,
+            filters=parsed,
+            sentences=True,
+            collapse=collapse,
+            max_per_source=max_per_source,
+        )
 
-    from rerank_plugin.cli.tables import hits_as_json, show_hits
+    from rerank_plugin.cli.hits import hits_as_json, show_hits
 
     if as_json:
         echo(to_json(hits_as_json(query, result)))

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal and as JSON for programs."""
+"""Evaluations and facts as tables for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,72 +13,6 @@ from rerank_plugin.evaluation.costs import TOTAL
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.pareto import SweepResult
     from rerank_plugin.evaluation.result import EvalResult
-    from rerank_plugin.search import Hit, SearchResult
-
-
-def show_hits(result: "SearchResult", *, has_second_stage: bool) -> None:
-    """Print hits as a table, followed by the time of each component."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("rank", justify="right")
-    if has_second_stage:
-        table.add_column("was", justify="right")
-        table.add_column("moved", justify="right")
-    table.add_column("score", justify="right")
-    if has_second_stage:
-        table.add_column("was", justify="right")
-    table.add_column("title", max_width=28)
-    table.add_column("best sentence")
-    for hit in result.hits:
-        table.add_row(*_row(hit, has_second_stage=has_second_stage))
-    console = Console()
-    if result.hits:
-        console.print(table)
-    else:
-        console.print("no hits")
-    console.print(cell(_times(result.milliseconds), "dim"))
-
-
-def _row(hit: "Hit", *, has_second_stage: bool) -> list[str | Text]:
-    score = f"{hit.document.score:.3f}" if hit.document.score is not None else "-"
-    text: list[str | Text] = [cell(hit.title), cell(hit.sentence)]
-    if not has_second_stage:
-        return [str(hit.rank), score, *text]
-    before = f"{hit.first_stage_score:.3f}" if hit.first_stage_score is not None else "-"
-    return [str(hit.rank), str(hit.first_stage_rank), _moved(hit), score, before, *text]
-
-
-def _moved(hit: "Hit") -> Text:
-    up = (hit.first_stage_rank or hit.rank) - hit.rank
-    if up > 0:
-        return Text(f"▲ {up}", style="green")
-    return Text(f"▼ {-up}", style="red") if up < 0 else Text("=", style="dim")
-
-
-def _times(milliseconds: Mapping[str, float]) -> str:
-    stages = ", ".join(f"{name} {time:.1f}" for name, time in milliseconds.items())
-    return f"milliseconds: {stages}, together {sum(milliseconds.values()):.1f}"
-
-
-def hits_as_json(query: str, result: "SearchResult") -> dict[str, Any]:
-    """Return a search result as plain values."""
-    return {
-        "query": query,
-        "hits": [
-            {
-                "rank": hit.rank,
-                "first_stage_rank": hit.first_stage_rank,
-                "score": hit.document.score,
-                "first_stage_score": hit.first_stage_score,
-                "id": hit.document.id,
-                "title": hit.title,
-                "sentence": hit.sentence,
-                "content": hit.document.content,
-                "meta": hit.document.meta,
-            }
-            for hit in result.hits
-        ],
-        "milliseconds": result.milliseconds,
-    }
 
 
 def show_evaluation(result: "EvalResult") -> None:

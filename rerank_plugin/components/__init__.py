@@ -10,7 +10,8 @@ from rerank_plugin.components.bm25_retriever import BM25Retriever
 from rerank_plugin.components.embedding_retriever import EmbeddingRetriever
 from rerank_plugin.components.incremental_embedder import IncrementalDocumentEmbedder
 from rerank_plugin.components.ranker import CrossEncoderRanker
+from rerank_plugin.components.result_collapser import ResultCollapser
 
 allow_deserialization_module("rerank_plugin")
 
-__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever", "IncrementalDocumentEmbedder"]
+__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever", "IncrementalDocumentEmbedder", "ResultCollapser"]

@@ -17,6 +17,8 @@ from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 
 # Progress is recorded after each batch, so a killed run loses at most one batch.
 _DOCUMENTS_PER_BATCH = 256
+# Batches grow up to that, so that there is progress to report after the first seconds.
+_DOCUMENTS_OF_FIRST_BATCH = 16
 # How often to index a corpus that another process is changing.
 _ATTEMPTS = 3
 
@@ -88,7 +90,9 @@ def _write(job: IndexingJob, plan: CorpusPlan) -> bool:
             documents = read_documents(plan.file.path, stream=reader, unique=False)
             for _ in islice(documents, state.documents):
                 pass
-            while batch := list(islice(documents, _DOCUMENTS_PER_BATCH)):
+            done = 0
+            while batch := list(islice(documents, min(max(done, _DOCUMENTS_OF_FIRST_BATCH), _DOCUMENTS_PER_BATCH))):
+                done += len(batch)
                 written = job.pipeline.write_documents([_passage(job, document, state) for document in batch])
                 state = replace(state, documents=state.documents + len(batch), passages=state.passages + written.written)
                 job.report.passages += len(written.passages)

@@ -47,7 +47,7 @@ def index_files(job: IndexingJob, files: Iterable[SourceFile]) -> None:
 
 def _batches(job: IndexingJob, files: Iterable[SourceFile]) -> Iterator[list[LoadedFile]]:
     batch: list[LoadedFile] = []
-    size = 0
+    size, most = 0, 1  # batches grow, so that there is progress to report after the first seconds
     for file in files:
         loaded = _load(job, file)
         if loaded is None:
@@ -55,9 +55,9 @@ def _batches(job: IndexingJob, files: Iterable[SourceFile]) -> Iterator[list[Loa
             continue
         batch.append(loaded)
         size += loaded.state.size
-        if len(batch) >= _FILES_PER_BATCH or size >= _BYTES_PER_BATCH:
+        if len(batch) >= most or size >= _BYTES_PER_BATCH:
             yield batch
-            batch, size = [], 0
+            batch, size, most = [], 0, min(2 * most, _FILES_PER_BATCH)
     if batch:
         yield batch
 

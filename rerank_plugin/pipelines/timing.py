@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -18,11 +18,18 @@ class Stopwatch:
     """
     Adds up the wall-clock time of each component.
 
+    :param on_start: Called with the name of each component that begins to run.
     :ivar milliseconds: Total time of the runs so far, by the name of the component.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_start: Callable[[str], None] | None = None) -> None:
         self.milliseconds: dict[str, float] = {}
+        self._on_start = on_start
+
+    def start(self, name: str) -> None:
+        """Report that a component begins to run."""
+        if self._on_start is not None:
+            self._on_start(name)
 
     def add(self, name: str, milliseconds: float) -> None:
         """Add the time of a run."""
@@ -52,13 +59,16 @@ class TimingTracer(Tracer):
     ) -> Iterator[Span]:
         """Trace with the inner tracer; time the span if it is the run of a component."""
         watch = _running.get() if operation_name == COMPONENT_RUN else None
+        name = str((tags or {}).get(COMPONENT_NAME))
+        if watch is not None:
+            watch.start(name)
         with self.inner.trace(operation_name, tags=tags, parent_span=parent_span) as span:
             began = time.perf_counter()
             try:
                 yield span
             finally:
                 if watch is not None:
-                    watch.add(str((tags or {}).get(COMPONENT_NAME)), (time.perf_counter() - began) * 1000)
+                    watch.add(name, (time.perf_counter() - began) * 1000)
 
     def current_span(self) -> Span | None:
         """Return the inner tracer's span."""
@@ -66,16 +76,17 @@ class TimingTracer(Tracer):
 
 
 @contextmanager
-def stopwatch() -> Iterator[Stopwatch]:
+def stopwatch(on_start: Callable[[str], None] | None = None) -> Iterator[Stopwatch]:
     """
     Time the components of the pipelines that run inside the `with` block, in this thread or asyncio task.
 
     While any stopwatch runs, Haystack's tracer is wrapped: existing tracing continues, and a tracer enabled meanwhile stays
     enabled. The last stopwatch to end removes the wrapper.
 
+    :param on_start: Called with the name of each component that begins to run.
     :returns: The stopwatch; read its `milliseconds` afterwards.
     """
-    watch = Stopwatch()
+    watch = Stopwatch(on_start)
     _wrap_tracer()
     token = _running.set(watch)
     try:

@@ -20,7 +20,8 @@ def index(tmp_path_factory, repository) -> Path:
 
 def test_index_and_search(rerank, tmp_path, repository):
     done = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    progress = [line for line in done.stderr.splitlines() if line.startswith("Indexing: ")]  # on a slow machine
+    assert (done.returncode, done.stderr.splitlines()) == (0, progress)
     assert "281 passages of 1 files written" in done.stdout
     again = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
     assert "0 passages of 0 files" in again.stdout
@@ -31,9 +32,11 @@ def test_index_and_search(rerank, tmp_path, repository):
 def test_search_shows_ranks_scores_and_times(rerank, index):
     done = rerank("search", "how do bees make honey", "--index", index, "--top-k", 5)
     assert done.returncode == 0, done.stderr
-    header, *rows = done.stdout.splitlines()
-    assert header.split()[:5] == ["rank", "was", "moved", "score", "was"]
+    over, heads, *rows = done.stdout.splitlines()
+    assert over.split() == ["first", "stage"]
+    assert heads.split() == ["rank", "passage", "score", "moved", "rank", "score"]
     assert rows[0].split()[0] == "1"
+    assert "documents.jsonl, en-" in rows[1]
     assert "milliseconds: bm25_retriever" in done.stdout
     assert "ranker" in rows[-1] or "together" in rows[-1]
 

@@ -79,6 +79,27 @@ def test_pipelines_that_share_a_ranker_rank_as_each_does_alone(index, cross_enco
     assert all("bm25_retriever" in answer.milliseconds for answers in together.values() for answer in answers)
 
 
+def test_u6_the_ranked_list_is_measured_whatever_is_collapsed_behind_it(index, cross_encoder):
+    """The collection has each sentence twice, alike but for a few words."""
+    data = read_pipeline("bm25_rerank", index=index)
+    data["components"]["ranker"]["init_parameters"].update(
+        {"model": str(cross_encoder), "fusion": "none", "fusion_weight": None}
+    )
+    strict = {**data, "components": {**data["components"]}}
+    strict["components"]["collapser"] = {
+        **data["components"]["collapser"],
+        "init_parameters": {"top_k": 1, "threshold": 0.01, "shingle_size": 1},
+    }
+    without = {
+        "components": {name: part for name, part in data["components"].items() if name != "collapser"},
+        "connections": [edge for edge in data["connections"] if not edge["receiver"].startswith("collapser")],
+    }
+    staged = [split_stages(name, content) for name, content in (("with", strict), ("without", without))]
+    answers = run(staged)
+    assert rankings(answers["with"]) == rankings(answers["without"])
+    assert max(len(answer.documents) for answer in answers["with"]) > 1
+
+
 def test_rankers_whose_scores_depend_on_the_candidates_share_no_work(index, cross_encoder):
     settings = {"fusion": "linear", "fusion_weight": 0.5}
     pipelines = [

@@ -9,9 +9,9 @@ from rerank_plugin.evaluation.indexes import kept_index
 from rerank_plugin.evaluation.model_files import model_fingerprints
 from rerank_plugin.evaluation.run_key import run_key
 from rerank_plugin.evaluation.stages import split_stages
-from rerank_plugin.pipelines import load_pipeline, read_pipeline
+from rerank_plugin.pipelines import component_names, load_pipeline, read_pipeline
 from rerank_plugin.progress import ProgressCallback, counts_of
-from rerank_plugin.search import Searcher
+from rerank_plugin.search import Searcher, last_stage
 
 if TYPE_CHECKING:
     from rerank_plugin.collections.beir import BeirQuery
@@ -71,7 +71,9 @@ class FirstStageSpec:
             embedding_model=self.embedding_model,
             on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
         )
-        searcher = Searcher(load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model))
+        pipeline = load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model)
+        # The ranked list as it is measured, not as a user sees it: near duplicates are not collapsed.
+        searcher = Searcher(pipeline, result_of=last_stage(component_names(pipeline)))
         searcher.warm_up()
         return FirstStage(searcher)
 

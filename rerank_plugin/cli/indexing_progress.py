@@ -1,0 +1,71 @@
+"""What `rerank index` says while it runs, and when it is interrupted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rerank_plugin.cli.progress import StepReporter
+from rerank_plugin.errors import StoreError
+from rerank_plugin.progress import CountCallback
+
+# Parts of the names of components in the indexing pipelines, and what these do. Others are too quick to be named.
+_ACTIVITIES = {"convert": "converting", "split": "splitting", "embed": "embedding", "writ": "writing"}
+
+
+@contextmanager
+def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
+    """
+    Follow indexing as long as the `with` block runs, and show what is being done.
+
+    :param bar: Shows the progress.
+    :returns: A callback that takes units done and units in total.
+    """
+    bar.activity("looking for new and changed files")
+    from rerank_plugin.pipelines.timing import stopwatch
+
+    counts: list[tuple[int, int]] = []
+    has_begun = False
+
+    def on_start(component: str) -> None:
+        activity = next((text for part, text in _ACTIVITIES.items() if part in component.lower()), None)
+        nonlocal has_begun
+        if not has_begun and counts:
+            bar(*counts[-1])  # the models are loaded: the rate counts from here
+        has_begun = True
+        if activity is not None:
+            bar.activity(activity)
+
+    def on_progress(done: int, total: int) -> None:
+        if not counts:
+            bar.activity("loading models")
+        counts[:] = [(done, total)]
+        bar(done, total)
+
+    with stopwatch(on_start):
+        yield on_progress
+
+
+def interruption_message(index: Path) -> str:
+    """
+    Return what to say after an interruption: what is kept, and how to go on.
+
+    :param index: Folder of the index.
+    """
+    from rerank_plugin.store import HybridDocumentStore
+
+    nothing = "interrupted before anything was written: run the same command again"
+    if not index.is_dir():
+        return nothing
+    store = HybridDocumentStore(index)
+    try:
+        passages = store.count_documents()
+        files = store.indexed_files.snapshot().files.values()
+    except StoreError as error:
+        return f"interrupted; {error}"
+    finally:
+        store.close()
+    if not passages:
+        return nothing
+    complete = sum(file.complete for file in files)
+    state = f"{complete:,} files complete, {len(files) - complete:,} in part"
+    return f"interrupted; kept in {index}: {passages:,} passages ({state}). Run the same command again to go on from there"
