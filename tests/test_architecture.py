@@ -19,7 +19,7 @@ LAYERS = [
     {"components"},
     {"scoring", "store"},
     {"collections"},
-    {"files", "checks", "locks", "progress"},
+    {"files", "checks", "locks", "progress", "quiet"},
     {"errors"},
 ]
 # Packages of one layer that must not import each other.

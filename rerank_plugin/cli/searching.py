@@ -8,6 +8,7 @@ import typer
 
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.lazy_torch import postpone_torch
 from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
@@ -98,6 +99,7 @@ def search(
     With a reranking pipeline the table shows the first-stage rank and score next to the final ones.
     """
     parsed = _parse_filters(filters)
+    postpone_torch()
     with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline
         from rerank_plugin.search import Searcher
