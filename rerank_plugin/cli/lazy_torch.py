@@ -2,8 +2,10 @@
 
 import sys
 import threading
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from importlib.util import find_spec, spec_from_loader
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +23,9 @@ def postpone_torch() -> None:
         return
     spec = find_spec(TORCH)
     if spec is not None and spec.loader is not None:
-        sys.modules[TORCH] = _PostponedModule(spec)
+        module = _PostponedModule(spec)
+        sys.modules[TORCH] = module
+        sys.meta_path.insert(0, module.__dict__["_submodules"])
 
 
 class _PostponedModule(ModuleType):
@@ -36,14 +40,62 @@ class _PostponedModule(ModuleType):
     def __init__(self, spec: ModuleSpec) -> None:
         super().__init__(spec.name)
         self.__spec__, self.__loader__, self.__file__ = spec, spec.loader, spec.origin
-        self.__dict__["_loading"] = threading.RLock()
-        # No `__path__`: to import a submodule, Python asks for it, and so loads the module first.
+        self.__path__ = list(spec.submodule_search_locations or ())
+        self.__dict__.update(_submodules=_SubmoduleFinder(self), _loading=threading.RLock())
 
     def __getattr__(self, name: str) -> Any:
-        spec = self.__spec__
-        with self.__dict__["_loading"]:
-            if type(self) is _PostponedModule and spec is not None and spec.loader is not None:
-                self.__class__ = ModuleType  # type: ignore[assignment]
-                self.__path__ = list(spec.submodule_search_locations or ())
-                spec.loader.exec_module(self)
+        _load(self)
         return getattr(self, name)
+
+
+def _load(module: ModuleType) -> None:
+    spec = module.__spec__
+    with module.__dict__["_loading"]:
+        if isinstance(module, _PostponedModule) and spec is not None and spec.loader is not None:
+            module.__class__ = ModuleType  # type: ignore[assignment]
+            sys.meta_path.remove(module.__dict__["_submodules"])
+            spec.loader.exec_module(module)
+
+
+class _SubmoduleFinder(MetaPathFinder):
+    """
+    Loads a postponed module before one of its submodules is imported.
+
+    :param parent: The postponed module.
+    """
+
+    def __init__(self, parent: ModuleType) -> None:
+        self._parent = parent
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the interface of finders
+        target: ModuleType | None = None,  # noqa: ARG002
+    ) -> ModuleSpec | None:
+        """Load the parent; return a spec for a submodule that was imported by it, and must not be executed again."""
+        if not fullname.startswith(f"{self._parent.__name__}."):
+            return None
+        _load(self._parent)
+        # Python ignores the spec of a module that has appeared in `sys.modules` meanwhile; its loader puts it back there.
+        imported = sys.modules.pop(fullname, None)
+        return None if imported is None else spec_from_loader(fullname, _ImportedLoader(imported))
+
+
+class _ImportedLoader(Loader):
+    """
+    "Loads" a module that is there already.
+
+    :param module: The module.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module, self._spec = module, module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:  # noqa: ARG002 - the interface of loaders
+        """Return the module."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute nothing; give the module its own spec back, which Python has just replaced."""
+        module.__spec__ = self._spec
