@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rerank_plugin.components import BM25Retriever, CrossEncoderRanker, EmbeddingRetriever, IncrementalDocumentEmbedder
     from rerank_plugin.pipelines import load_pipeline
+    from rerank_plugin.rank_texts import RankedText, rank
     from rerank_plugin.store import HybridDocumentStore
 
 __version__ = "0.1.0"
@@ -21,8 +22,10 @@ __all__ = [
     "EmbeddingRetriever",
     "HybridDocumentStore",
     "IncrementalDocumentEmbedder",
+    "RankedText",
     "__version__",
     "load_pipeline",
+    "rank",
 ]
 
 _MODULES = {
@@ -31,7 +34,9 @@ _MODULES = {
     "EmbeddingRetriever": "rerank_plugin.components",
     "HybridDocumentStore": "rerank_plugin.store",
     "IncrementalDocumentEmbedder": "rerank_plugin.components",
+    "RankedText": "rerank_plugin.rank_texts",
     "load_pipeline": "rerank_plugin.pipelines",
+    "rank": "rerank_plugin.rank_texts",
 }
 
 

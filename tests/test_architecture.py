@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing"},
-    {"search"},
+    {"search", "rank_texts"},
     {"pipelines"},
     {"components"},
     {"scoring", "store"},

@@ -116,15 +116,20 @@ def doctor(
     index: Annotated[Path | None, typer.Option("--index", help="Also examine this index and measure its recall.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show installed packages, the backend and device that would be used, and the state of an index."""
-    from rerank_plugin.cli.doctor import examine_index, examine_installation
-    from rerank_plugin.cli.tables import show_facts
+    """
+    Examine the installation and an index, and say what to do about what is not good.
 
+    Versions, what `auto` means on this machine, models and where they come from, the Hub, and the health of the index.
+    """
     with quiet_libraries():
-        facts = {"installation": examine_installation()}
+        from rerank_plugin.cli import doctor as examine
+
+        sections = examine.examine_installation()
         if index is not None:
-            facts["index"] = examine_index(index)
+            sections["index"] = examine.examine_index(index)
     if as_json:
-        echo(to_json(facts, indent=2))
-    else:
-        show_facts(facts)
+        echo(to_json(examine.as_json(sections), indent=2))
+        return
+    from rerank_plugin.cli.doctor_page import show_sections
+
+    show_sections(sections)

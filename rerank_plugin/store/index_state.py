@@ -45,6 +45,15 @@ class IndexState:
         with self._session.reading() as handle:
             return handle.database.vectors.count()
 
+    def verify(self) -> None:
+        """
+        Read every document and compare it with its checksum; takes about as long as reading the file.
+
+        :raises StoreError: If one is damaged.
+        """
+        with self._session.reading() as handle:
+            handle.database.verify()
+
     def revision(self) -> str:
         """
         Return a text that is another one after every change of the documents, and in every other index.
