@@ -24,8 +24,8 @@ class RankedText:
     A text that was ranked.
 
     :param index: Its position among the texts that were passed in, from 0.
-    :param score: Its score, between 0 and 1 unless `scale_score=False`; higher is better. `None` if the model did not score it
-        before the `time_budget_ms` was over, or failed with `on_error="keep_order"`; such texts come last.
+    :param score: Its score, between 0 and 1 unless `scale_score=False`; higher is better. `None` for texts that a
+        `time_budget_ms` left unscored, which come last, and for all if the model failed with `on_error="keep_order"`.
     :param text: The text.
     """
 

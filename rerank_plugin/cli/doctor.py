@@ -94,7 +94,10 @@ def as_json(sections: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
 
 
 def _versions() -> list[Row]:
-    rows = [Row("rerank-plugin", __version__), Row("python", f"{platform.python_version()}, {platform.platform(terse=True)}")]
+    rows = [
+        Row("rerank-plugin", __version__),
+        Row("python", f"{platform.python_version()}, {platform.platform(terse=True)}"),
+    ]
     for name in REQUIRED:
         found = _version(name)
         rows.append(Row(name, found or "not installed", "" if found else "pip install --upgrade rerank-plugin"))

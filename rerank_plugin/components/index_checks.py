@@ -50,7 +50,8 @@ class IndexChecks:
         reason = f"none of the {count:,} documents in {self._place} has an embedding"
         if missing_embeddings == RAISE:
             raise StoreError(
-                f"{reason}, which dense search needs: {_EMBED}, or search by keywords (`rerank search --pipeline bm25_rerank`)"
+                f"{reason}, which dense search needs: {_EMBED}, or search by keywords "
+                "(`rerank search --pipeline bm25_rerank`)"
             )
         self._warn(f"{reason}, so that keyword search (BM25) alone answers: {_EMBED}")
 

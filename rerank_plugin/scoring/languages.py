@@ -35,6 +35,7 @@ SCRIPTS = {
     "THAI": {"th"},
 }
 CARD = "README.md"
+BILINGUAL = "the pipeline bm25_rerank_multilingual (model me5-l12-enru)"
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 
 
@@ -63,13 +64,12 @@ class LanguageCheck:
         if MULTILINGUAL in self._languages or self._languages & SCRIPTS[script]:
             return
         self._warned.add(script)
-        other = "the pipeline bm25_rerank_multilingual (model me5-l12-enru)" if script == "CYRILLIC" else "a multilingual model"
         logger.warning(
             "the query is written in %s letters, but model %s reads %s only, so that its order means little: use %s",
             script.capitalize(),
             self._model,
             ", ".join(sorted(self._languages)),
-            other,
+            BILINGUAL if script == "CYRILLIC" else "a multilingual model",
         )
 
     @cached_property

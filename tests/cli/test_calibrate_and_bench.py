@@ -63,11 +63,14 @@ def test_a_bundled_model_needs_a_place_for_its_calibration(rerank, collection, s
     assert "--output FILE" in done.stderr
 
 
-def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path):
+def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path, repository):
     out = ["--output", tmp_path / "c.json"]
     assert "choose one of" in rerank("calibrate", collection, *options(setting), *out, "--method", "isotonic").stderr
     assert "no split 'train'" in rerank("calibrate", collection, *options(setting), *out, "--split", "train").stderr
-    assert "no judged queries" in rerank("calibrate", collection, *options(setting), *out, "--lang", "xx").stderr
+    bilingual = rerank(
+        "calibrate", repository / "sample_corpus", *options(setting), *out, "--language", "xx", "--split", "test"
+    )
+    assert "no judged queries" in bilingual.stderr
     assert not (tmp_path / "c.json").exists()
 
 

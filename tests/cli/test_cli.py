@@ -49,7 +49,7 @@ def test_search_as_json(rerank, index):
 
 def test_eval_as_json(rerank, index, repository, tmp_path):
     out = ["--output", tmp_path / "out", "--limit", 20, "--json"]
-    done = rerank("eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--lang", "en", *out)
+    done = rerank("eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--language", "en", *out)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["queries"] == 20

@@ -15,7 +15,7 @@ __all__ = [
     "BackendInput",
     "check_precision",
     "conversion_recipe",
-    "logits_of",
     "explain_auto",
+    "logits_of",
     "resolve_backend",
 ]

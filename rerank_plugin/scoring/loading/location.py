@@ -140,6 +140,6 @@ def _not_fetched(spec: ModelSpec, error: Exception) -> ModelError:
         return not_loaded(spec.model, error)
     return ModelError(
         f"model {spec.model!r} cannot be loaded: not all of its files are in the Hub's cache on this machine, and the Hub "
-        f"cannot be reached ({hub_state().problem}): choose a bundled model, which needs no network ({bundled_models()}), or "
-        "pass a folder that holds the model"
+        f"cannot be reached ({hub_state().problem}): choose a bundled model, which needs no network "
+        f"({bundled_models()}), or pass a folder that holds the model"
     )
