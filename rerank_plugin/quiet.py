@@ -41,12 +41,15 @@ def quiet_libraries() -> Iterator[None]:
 def _silence(stack: ExitStack) -> None:
     hub: Any = import_module("huggingface_hub.utils")
     has_bars = not hub.are_progress_bars_disabled()
+    is_chosen = VERBOSITY in os.environ
+    if not is_chosen:
+        os.environ[VERBOSITY] = "error"  # also for processes that are started meanwhile
+        stack.callback(os.environ.pop, VERBOSITY, None)
     if TRANSFORMERS in sys.modules:
         _silence_transformers(stack)
     else:
         # On its import transformers reads the variable, and whether the Hub's client shows bars.
-        if VERBOSITY not in os.environ:
-            os.environ[VERBOSITY] = "error"
+        if not is_chosen:
             stack.callback(_restore_verbosity)
         if has_bars:
             stack.callback(_restore_bars)
@@ -65,7 +68,6 @@ def _silence_transformers(stack: ExitStack) -> None:
 
 
 def _restore_verbosity() -> None:
-    os.environ.pop(VERBOSITY, None)
     if TRANSFORMERS in sys.modules:
         _transformers_settings().set_verbosity_warning()
 

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import typer
 from conftest import write_cross_encoder
 
+from rerank_plugin.cli import app
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.bench.material import Case, parse_case
 from rerank_plugin.indexing import index_paths
@@ -42,6 +44,21 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
     assert calibration.scale == pytest.approx(json.loads((tmp_path / "c.json").read_text())["scale"])
     assert set(calibration.fusion_weights) == {"rrf", "linear"}
     assert calibration.fitted_on["dataset"] == "tiny"
+
+
+@pytest.mark.slow
+def test_u11_calibrate_indexes_the_collection_itself(rerank, collection, setting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no folder `index`
+    done = rerank("calibrate", collection, "--pipeline", setting / "pipeline.yaml", "--split", "dev", "--output", "c.json")
+    assert done.returncode == 0, done.stderr
+    assert Calibration.load(tmp_path / "c.json").fitted_on["split"] == "dev"
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.json"]
+
+
+def test_u11_the_language_has_one_option_in_every_command():
+    for name, command in typer.main.get_command(app).commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if "lang" in option}
+        assert options <= {"--language"}, name
 
 
 @pytest.mark.slow
