@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from rerank_plugin.components.collapsing import collapse_results
     from rerank_plugin.pipelines import load_pipeline
+    from rerank_plugin.rank_texts import RankedText, rank
     from rerank_plugin.store import HybridDocumentStore
 
 __version__ = "0.1.0"
@@ -28,10 +29,12 @@ __all__ = [
     "EmbeddingRetriever",
     "HybridDocumentStore",
     "IncrementalDocumentEmbedder",
+    "RankedText",
     "ResultCollapser",
     "__version__",
     "collapse_results",
     "load_pipeline",
+    "rank",
 ]
 
 _MODULES = {
@@ -42,7 +45,9 @@ _MODULES = {
     "IncrementalDocumentEmbedder": "rerank_plugin.components",
     "ResultCollapser": "rerank_plugin.components",
     "collapse_results": "rerank_plugin.components.collapsing",
+    "RankedText": "rerank_plugin.rank_texts",
     "load_pipeline": "rerank_plugin.pipelines",
+    "rank": "rerank_plugin.rank_texts",
 }
 
 

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing"},
-    {"search", "results"},
+    {"search", "results", "rank_texts"},
     {"pipelines"},
     {"components"},
     {"scoring", "store"},
     {"collections"},
-    {"files", "checks", "locks", "progress", "sentences"},
+    {"files", "checks", "locks", "progress", "sentences", "quiet"},
     {"errors"},
 ]
 # Packages of one layer that must not import each other.

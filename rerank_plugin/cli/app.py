@@ -45,6 +45,14 @@ EmbeddingModelOption = Annotated[
     str | None,
     typer.Option("--embedding-model", help="Hub id or folder of a bi-encoder to use instead of the pipeline's."),
 ]
+QueryLanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language",
+        help="Only queries and documents with this 'lang' (or none), or 'all'; also the language of the keyword index. "
+        "Default: the 'lang' of the first query, else en.",
+    ),
+]
 
 
 def _version(value: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rerank_plugin.checks import shown
-from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, app
+from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, QueryLanguageOption, app
 from rerank_plugin.cli.printing import echo, to_json
 from rerank_plugin.cli.progress import progress_bars, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
@@ -45,12 +45,7 @@ def evaluate(
         typer.Option("--index", help="Folder of an index; default: the collection is indexed, and the index is cached."),
     ] = None,
     split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
-    lang: Annotated[
-        str | None, typer.Option(help="Only queries with this 'lang', or 'all'; default: the 'lang' of the first query.")
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option(help="Language of the keyword index; default: the queries' 'lang', else en.")
-    ] = None,
+    language: QueryLanguageOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
     candidates: Annotated[int, typer.Option(help="Number of first-stage candidates, and depth of the rankings.")] = 100,
     measure: Annotated[
@@ -100,7 +95,6 @@ def evaluate(
             qrels=qrels,
             index=index,
             split=split,
-            lang=lang,
             language=language,
             limit=limit,
             candidates=candidates,

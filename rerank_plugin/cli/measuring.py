@@ -5,24 +5,26 @@ from typing import Annotated
 
 import typer
 
-from rerank_plugin.checks import check_count
-from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, JsonOption, app
+from rerank_plugin.cli.app import EmbeddingModelOption, JsonOption, QueryLanguageOption, app
 from rerank_plugin.cli.printing import echo, to_json
-from rerank_plugin.cli.progress import progress_bar, quiet_libraries
+from rerank_plugin.cli.progress import progress_bar, progress_bars, quiet_libraries
 
 
 @app.command()
 def calibrate(
-    dataset: Annotated[Path, typer.Argument(help="Judged collection in BEIR layout, indexed with `rerank index`.")],
+    dataset: Annotated[str, typer.Argument(help="Judged collection: a folder in BEIR layout, or irds:ID for ir_datasets.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: calibration.json in the model's folder.")
     ] = None,
-    index: IndexOption = DEFAULT_INDEX,
+    index: Annotated[
+        Path | None,
+        typer.Option("--index", help="Folder of an index; default: the collection is indexed, and the index is cached."),
+    ] = None,
     pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
     split: Annotated[
         str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv; not the split you report results on.")
     ] = "dev",
-    lang: Annotated[str | None, typer.Option(help="Only queries whose metadata has this 'lang'.")] = None,
+    language: QueryLanguageOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
     candidates: Annotated[int, typer.Option(help="Candidates per query.")] = 100,
     method: Annotated[str, typer.Option(help="'platt' (slope and offset) or 'temperature' (slope only).")] = "platt",
@@ -32,32 +34,31 @@ def calibrate(
     """
     Calibrate a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
 
+    The collection is indexed for it, as by `rerank eval`, unless --index names an index that holds it.
     CrossEncoderRanker reads the file from the model's folder by default; pass another file as its parameter `calibration`.
     """
-    with quiet_libraries(), progress_bar("Scoring", hidden=as_json) as on_progress:
-        from rerank_plugin.evaluation.calibrate import calibrate as fit
-        from rerank_plugin.evaluation.calibrate import calibration_file, check_calibration
-        from rerank_plugin.evaluation.collection import open_collection
-        from rerank_plugin.evaluation.judged_candidates import score_candidates
-        from rerank_plugin.evaluation.stages import split_stages
-        from rerank_plugin.pipelines import read_pipeline
+    with quiet_libraries(), progress_bars(hidden=as_json) as on_progress:
+        from rerank_plugin.evaluation.calibration_run import run_calibration
+        from rerank_plugin.evaluation.request import EvalRequest
 
-        check_count("candidates", candidates)
-        queries, qrels = open_collection(dataset, split=split).judged(lang=lang, limit=limit)
-        staged = split_stages(pipeline, read_pipeline(pipeline, index=index, embedding_model=embedding_model))
-        file = calibration_file(staged, output)
-        check_calibration(method, file)
-        judged = score_candidates(staged, queries, qrels, depth=candidates, on_progress=on_progress)
-    source = {"dataset": dataset.name, "split": split, "pipeline": pipeline, "candidates": candidates}
-    report = fit(judged, method=method, source=source)
-    report.calibration.save(file)
+        request = EvalRequest(
+            dataset=dataset,
+            pipelines=[pipeline],
+            index=index,
+            split=split,
+            language=language,
+            limit=limit,
+            candidates=candidates,
+            embedding_model=embedding_model,
+        )
+        report, name, file = run_calibration(request, method=method, output=output, on_progress=on_progress)
     lines = report.lines()
     if as_json:
         echo(to_json({**lines, "file": str(file)}))
         return
     from rerank_plugin.cli.tables import show_facts
 
-    show_facts({f"{dataset.name}, {split}": lines})
+    show_facts({f"{name}, {split}": lines})
     echo(f"written to {file}")
 
 
@@ -116,15 +117,20 @@ def doctor(
     index: Annotated[Path | None, typer.Option("--index", help="Also examine this index and measure its recall.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show installed packages, the backend and device that would be used, and the state of an index."""
-    from rerank_plugin.cli.doctor import examine_index, examine_installation
-    from rerank_plugin.cli.tables import show_facts
+    """
+    Examine the installation and an index, and say what to do about what is not good.
 
+    Versions, what `auto` means on this machine, models and where they come from, the Hub, and the health of the index.
+    """
     with quiet_libraries():
-        facts = {"installation": examine_installation()}
+        from rerank_plugin.cli import doctor as examine
+
+        sections = examine.examine_installation()
         if index is not None:
-            facts["index"] = examine_index(index)
+            sections["index"] = examine.examine_index(index)
     if as_json:
-        echo(to_json(facts, indent=2))
-    else:
-        show_facts(facts)
+        echo(to_json(examine.as_json(sections), indent=2))
+        return
+    from rerank_plugin.cli.doctor_page import show_sections
+
+    show_sections(sections)

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rerank_plugin import quiet
 from rerank_plugin.cli.printing import echo, printable
 from rerank_plugin.cli.progress_lines import progress_lines
 from rerank_plugin.cli.progress_state import ProgressState
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rerank_plugin.cli.estimate import Clock
 
 # Defaults; variables that the user has set are not changed.
-ENVIRONMENT = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
+ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
+# Logs what it prepares, once for every model and backend, at the level INFO.
+PREPARATION = "rerank_plugin.scoring.loading.conversions"
 
 
 @contextmanager
@@ -34,45 +36,37 @@ def quiet_libraries() -> Iterator[None]:
             if name not in os.environ:
                 os.environ[name] = value
                 stack.callback(os.environ.pop, name, None)
-        _hide_bars(stack)
-        handler = WarningLines()
+        stack.enter_context(quiet.quiet_libraries())
+        handler, preparation = WarningLines(), logging.getLogger(PREPARATION)
         logging.getLogger().addHandler(handler)
         stack.callback(logging.getLogger().removeHandler, handler)
+        stack.callback(preparation.setLevel, preparation.level)
+        preparation.setLevel(logging.INFO)
         yield
 
 
 class WarningLines(logging.Handler):
     """
-    Shows warnings as lines on standard error.
+    Shows warnings, and what is being prepared, as lines on standard error.
 
     Records of other libraries with an exception are skipped: the exception is raised, too, and reported as an error.
     """
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""
+        is_preparation = record.name == PREPARATION and record.levelno == logging.INFO
+        if record.levelno < logging.WARNING and not is_preparation:
+            return
         if record.exc_info and not record.name.startswith("rerank_plugin"):
             return
+        label = "" if is_preparation else f"{record.levelname.lower()}: "
         try:
-            sys.stderr.write(f"{record.levelname.lower()}: {printable(record.getMessage())}\n")
+            sys.stderr.write(f"{label}{printable(record.getMessage())}\n")
         except Exception:  # noqa: BLE001 - as logging requires: a failure to log must not end the command
             self.handleError(record)
-
-
-def _hide_bars(stack: ExitStack) -> None:
-    from transformers.utils import logging as transformers
-
-    hub: Any = import_module("huggingface_hub.utils")
-    stack.callback(transformers.set_verbosity, transformers.get_verbosity())
-    transformers.set_verbosity_error()  # type: ignore[no-untyped-call]
-    if transformers.is_progress_bar_enabled():
-        transformers.disable_progress_bar()  # type: ignore[no-untyped-call]
-        stack.callback(transformers.enable_progress_bar)
-    if not hub.are_progress_bars_disabled():
-        hub.disable_progress_bars()
-        stack.callback(hub.enable_progress_bars)
 
 
 class ProgressReporter:

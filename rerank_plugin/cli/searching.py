@@ -10,6 +10,7 @@ import typer
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, AppOptions, EmbeddingModelOption, IndexOption, JsonOption, app
 from rerank_plugin.cli.indexing_progress import indexing_progress, interruption_message
+from rerank_plugin.cli.lazy_torch import postpone_torch
 from rerank_plugin.cli.printing import echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
@@ -161,6 +162,7 @@ def search(
     if isinstance(context.obj, AppOptions):
         context.obj.interrupted = "interrupted"  # there is nothing to keep or to go on with
     parsed = _parse_filters(filters)
+    postpone_torch()
     with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline
         from rerank_plugin.search import Searcher

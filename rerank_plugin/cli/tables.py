@@ -78,6 +78,7 @@ def show_sweep(result: "SweepResult") -> None:
     Console().print(
         Text(f"\nchoose: {printable(choice.name)}", style="bold"),
         cell(f"the fastest that is not significantly worse than the best ({result.best.name}); p {choice.p:.3f}"),
+        *(cell(f"caution: {trouble}", "yellow") for trouble in result.troubles),
         sep="\n",
         soft_wrap=True,
     )

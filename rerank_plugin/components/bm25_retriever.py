@@ -82,10 +82,13 @@ class BM25Retriever(StoreRetriever):
         :returns: `documents`: new documents with their BM25 score, best first.
         :raises InvalidValueError: If the query is empty or not text, or `top_k` is less than 1.
         :raises FilterError: If the filters are malformed.
+        :raises StoreError: If there is no index in the store's folder. An empty index is a warning in the log.
         """
         documents = self.document_store.bm25_retrieval(
             query, operators=self.operators, highlights=self.highlights, **self._options(filters, top_k, scale_score)
         )
+        if not documents:
+            self._checks.explain_no_hits()
         return {"documents": documents}
 
     run_async = in_thread(run)

@@ -16,6 +16,7 @@ from rerank_plugin.scoring.backends.registry import BACKENDS, PRECISIONS, check_
 from rerank_plugin.scoring.cache import MEMORY
 from rerank_plugin.scoring.depth import check_confidence
 from rerank_plugin.scoring.fusion import FUSIONS
+from rerank_plugin.scoring.loading.device import CPU, has_only_cpu
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings
 from rerank_plugin.scoring.windows import WindowSettings
@@ -138,13 +139,16 @@ class RankerConfig:
         """Return the model to load. This reads the token and resolves the device."""
         return ModelSpec(
             model=self.model,
-            device=ComponentDevice.resolve_device(self.device).to_torch_str(),
+            device=CPU if self.device is None and has_only_cpu() else self._resolved_device(),
             token=self.token.resolve_value() if self.token else None,
             trust_remote_code=self.trust_remote_code,
             model_kwargs=self.model_kwargs,
             tokenizer_kwargs=self.tokenizer_kwargs,
             config_kwargs=self.config_kwargs,
         )
+
+    def _resolved_device(self) -> str:
+        return ComponentDevice.resolve_device(self.device).to_torch_str()
 
     def scorer_settings(self) -> ScorerSettings:
         """Return how to run the model."""

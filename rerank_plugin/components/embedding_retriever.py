@@ -5,7 +5,8 @@ from typing import Any
 from haystack import Document, component
 from haystack.document_stores.types import FilterPolicy
 
-from rerank_plugin.checks import check_flag
+from rerank_plugin.checks import check_choice, check_flag
+from rerank_plugin.components.index_checks import MISSING_EMBEDDINGS, RAISE
 from rerank_plugin.components.store_retriever import StoreRetriever
 from rerank_plugin.store.document_store import HybridDocumentStore
 from rerank_plugin.store.in_thread import in_thread
@@ -33,8 +34,10 @@ class EmbeddingRetriever(StoreRetriever):
     :param scale_score: Scale scores to the range 0 to 1, as Haystack's InMemoryEmbeddingRetriever does: (score + 1) / 2 for
         `cosine`, expit(score / 100) for `dot_product`; those of `l2` already are. Off by default, as there.
     :param return_embedding: Whether to return the documents' embeddings.
+    :param missing_embeddings: What to do if documents are there, but none has an embedding: `raise` an error, or `warn` and
+        return nothing, which suits a retriever that is joined with a keyword retriever.
     :raises TypeError: If the store is not a HybridDocumentStore.
-    :raises InvalidValueError: If `top_k` is less than 1.
+    :raises InvalidValueError: If `top_k` is less than 1, or `missing_embeddings` is something else.
     """
 
     def __init__(
@@ -46,19 +49,27 @@ class EmbeddingRetriever(StoreRetriever):
         filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
         scale_score: bool = False,
         return_embedding: bool = False,
+        missing_embeddings: str = RAISE,
     ) -> None:
         # Not `super()`: the decorator creates a new class, and `super()` refers to the old one.
         StoreRetriever.__init__(
             self, document_store, top_k=top_k, filters=filters, filter_policy=filter_policy, scale_score=scale_score
         )
         self.return_embedding = check_flag("return_embedding", return_embedding)
+        check_choice("missing_embeddings", missing_embeddings, MISSING_EMBEDDINGS)
+        self.missing_embeddings = missing_embeddings
 
     def _own_parameters(self) -> dict[str, Any]:
-        return {"return_embedding": self.return_embedding}
+        return {"return_embedding": self.return_embedding, "missing_embeddings": self.missing_embeddings}
 
     def warm_up(self) -> None:
-        """Load the vectors, so that the first query need not; cheap if they are already loaded."""
+        """
+        Load the vectors, so that the first query need not; cheap if they are already loaded.
+
+        A warning is logged if some documents, but not all, lack an embedding.
+        """
         self.document_store.warm_up(keywords=False)
+        self._checks.warn_of_gaps()
 
     @component.output_types(documents=list[Document])
     def run(
@@ -80,6 +91,8 @@ class EmbeddingRetriever(StoreRetriever):
         :returns: `documents`: new documents with their similarity as score, best first.
         :raises InvalidValueError: If the embedding does not fit the index, or `top_k` is less than 1.
         :raises FilterError: If the filters are malformed.
+        :raises StoreError: If there is no index in the store's folder; or if none of its documents has an embedding, unless
+            `missing_embeddings` is `warn`.
         """
         if return_embedding is not None:
             check_flag("return_embedding", return_embedding)
@@ -88,6 +101,8 @@ class EmbeddingRetriever(StoreRetriever):
             return_embedding=self.return_embedding if return_embedding is None else return_embedding,
             **self._options(filters, top_k, scale_score),
         )
+        if not documents:
+            self._checks.explain_no_vectors(self.missing_embeddings)
         return {"documents": documents}
 
     run_async = in_thread(run)

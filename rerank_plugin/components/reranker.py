@@ -20,6 +20,7 @@ from rerank_plugin.components.ranking import (
     rank_documents,
 )
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.languages import LanguageCheck
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
 from rerank_plugin.scoring.second_stage import DepthLimit, Scored
 from rerank_plugin.scoring.types import ScoringRequest, Window
@@ -42,6 +43,7 @@ class Reranker:
         self.clock = clock
         self._config = config
         self._engines = EngineHolder(config)
+        self._language = LanguageCheck(config.model)
 
     def warm_up(self) -> None:
         """Load the engine. See `CrossEncoderRanker.warm_up`."""
@@ -83,7 +85,7 @@ class Reranker:
         budget = None if config.time_budget_ms is None else config.time_budget_ms / 1000
         limits = CallLimits(budget, began=began, should_stop=should_stop, clock=self.clock)
         for query in queries:
-            check_text("query", query)
+            self._language.check(check_text("query", query))
         for of_query in documents:
             check_documents(of_query, fusion=config.fusion)
         candidates = [deduplicate(of_query) for of_query in documents]

@@ -6,6 +6,7 @@ from haystack import default_from_dict, default_to_dict
 from haystack.document_stores.types import FilterPolicy, apply_filter_policy
 
 from rerank_plugin.checks import check_count, check_flag, shown
+from rerank_plugin.components.index_checks import IndexChecks
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.document_store import HybridDocumentStore
 
@@ -32,6 +33,7 @@ class StoreRetriever:
         if filters is not None and not isinstance(filters, dict):
             raise InvalidValueError(f"filters must be a dictionary or None, got {shown(filters)}")
         self.document_store = document_store
+        self._checks = IndexChecks(document_store)
         self.top_k = check_count("top_k", top_k)
         self.filters = filters
         self.filter_policy = _policy(filter_policy)

@@ -35,8 +35,8 @@ class Collection:
         """
         Read the queries that have judgements.
 
-        :param lang: Only queries whose metadata has this `lang`, or `all`. `None`: if there are several languages, that
-            of the first query: each language has its own index, and few models cover them all.
+        :param lang: Only queries whose metadata has this `lang`, or none, or `all` queries. `None`: if there are several
+            languages, that of the first query: each language has its own index, and few models cover them all.
         :param limit: Maximum number of queries, in file order; `None`: all.
         :returns: Queries by id, and their judgements.
         :raises InputFileError: If a file is missing or malformed.
@@ -53,7 +53,7 @@ class Collection:
         languages = list(_languages(judged))
         chosen = languages[0] if lang is None and len(languages) > 1 else lang
         if chosen not in (None, ALL):
-            judged = {id_: query for id_, query in judged.items() if query.metadata.get("lang") == chosen}
+            judged = {id_: query for id_, query in judged.items() if _language(query) in (chosen, None)}
         if not judged:
             raise InvalidValueError(
                 f"{self.name} has no judged queries with the lang {chosen!r} in {where}: choose one of "

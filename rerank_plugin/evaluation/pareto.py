@@ -12,6 +12,13 @@ from rerank_plugin.evaluation.grid import Setting
 from rerank_plugin.evaluation.measures import Evaluation, evaluate
 from rerank_plugin.evaluation.significance import randomisation_tests
 
+# With fewer queries a test misses even large differences: TREC's collections have 50.
+FEWEST_QUERIES = 50
+_TOO_FEW = (
+    f"only {{count}} judged queries: with fewer than {FEWEST_QUERIES} a setting that is much worse often passes as not "
+    "significantly worse; judge more queries before you rely on this choice"
+)
+
 
 @dataclass(frozen=True)
 class SweepPoint:
@@ -53,7 +60,7 @@ class SweepResult:
     :param choice: The fastest setting that is not significantly worse.
     :param retrieved: Number of documents from each retriever, which a joiner then cut to the setting's candidates. `None`:
         there is one retriever, which returned the setting's candidates.
-    :param troubles: Failures, one line each.
+    :param troubles: Failures, and why the recommendation may be wrong; one line each.
     """
 
     title: str
@@ -111,10 +118,18 @@ def choose(
             SweepPoint(setting, float(means[i]), round(time, 2), float(p_values[i]), float(p_first[i]), not is_beaten)
         )
     best_point = points[best]
+    cautions = [_TOO_FEW.format(count=values.shape[1])] if values.shape[1] < FEWEST_QUERIES else []
     good_enough = [point for point in points if point.p >= SIGNIFICANT]
     choice = min(good_enough, key=_fastest_first)
     return SweepResult(
-        title, measure, values.shape[1], sorted(points, key=_fastest_first), best_point, choice, retrieved, tuple(troubles)
+        title,
+        measure,
+        values.shape[1],
+        sorted(points, key=_fastest_first),
+        best_point,
+        choice,
+        retrieved,
+        (*troubles, *cautions),
     )
 
 

@@ -8,7 +8,7 @@ from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.collections.runs import Run
 from rerank_plugin.collections.trec import Qrels, read_qrels, read_run
 from rerank_plugin.errors import InputFileError, InvalidValueError
-from rerank_plugin.evaluation.collection import Collection, by_language, open_collection
+from rerank_plugin.evaluation.collection import ALL, Collection, by_language, open_collection
 from rerank_plugin.evaluation.indexes import kept_index
 from rerank_plugin.evaluation.request import EvalRequest, check_request, pipeline_name
 from rerank_plugin.evaluation.stages import StagedPipeline, split_stages
@@ -72,7 +72,7 @@ def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
     queries: dict[str, BeirQuery] = {}
     if request.dataset is not None:
         collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
-        queries, qrels = collection.judged(lang=request.lang, limit=request.limit)
+        queries, qrels = collection.judged(lang=request.language, limit=request.limit)
         check_relevant(collection, qrels, has_index=request.index is not None)
     elif request.qrels is not None:
         qrels = read_qrels(request.qrels)
@@ -131,15 +131,16 @@ def indexed_groups(
     """
     Group queries by language, with an index of the documents in that language for each group.
 
-    :param request: May name an index to use instead of the kept one, and a language instead of the queries'.
+    :param request: May name an index to use instead of the kept one, and a language for queries without one.
     :param collection: The collection.
     :param queries: Its queries by id.
     :param pipelines: The pipelines that will search.
     :param on_progress: Called while an index is built.
     """
     groups = {None: dict(queries)} if request.index else by_language(queries)
+    asked = None if request.language == ALL else request.language
     for lang, members in groups.items():
-        language = request.language or lang or DEFAULT_LANGUAGE
+        language = lang or asked or DEFAULT_LANGUAGE
         index = request.index or kept_index(
             collection,
             language=language,
@@ -149,6 +150,32 @@ def indexed_groups(
             on_progress=counts_of(on_progress, f"Indexing ({language})"),
         )
         yield IndexedGroup(language, index, texts_of(members.values()))
+
+
+def single_group(
+    request: EvalRequest,
+    collection: Collection,
+    queries: Mapping[str, BeirQuery],
+    pipelines: Sequence[StagedPipeline],
+    on_progress: ProgressCallback | None,
+) -> IndexedGroup:
+    """
+    Return the one group of `indexed_groups`, for what is fitted on a single index.
+
+    :param request: See `indexed_groups`.
+    :param collection: See `indexed_groups`.
+    :param queries: See `indexed_groups`.
+    :param pipelines: See `indexed_groups`.
+    :param on_progress: See `indexed_groups`.
+    :raises InvalidValueError: If the queries are in several languages, and no index was given.
+    """
+    languages = {query.metadata.get("lang") for query in queries.values()}
+    if len(languages) > 1 and request.index is None:
+        raise InvalidValueError(
+            f"the queries are in several languages, {sorted(map(str, languages))}: choose one with --language"
+        )
+    (group,) = indexed_groups(request, collection, queries, pipelines, on_progress)
+    return group
 
 
 def texts_of(queries: Iterable[BeirQuery]) -> dict[str, str]:

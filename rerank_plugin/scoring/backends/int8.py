@@ -2,10 +2,12 @@
 
 import logging
 import random
-import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
+
+import rich
 
 from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.collections.sample import sample_corpus
@@ -28,20 +30,28 @@ def quantize(model: Any, tokenizer: PairTokenizer) -> Any:
     import nncf
 
     batches = quantization_batches(tokenizer)
-    nncf_logger = logging.getLogger("nncf")
-    level = nncf_logger.level
-    nncf_logger.setLevel(logging.ERROR)  # it reports every layer
+    with _quiet_nncf():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            model_type=nncf.ModelType.TRANSFORMER,
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+        )
+
+
+@contextmanager
+def _quiet_nncf() -> Iterator[None]:
+    """Suppress NNCF's lines about every layer, and its progress bars, which it draws on Rich's global console."""
+    nncf_logger, console = logging.getLogger("nncf"), rich.get_console()
+    level, was_quiet = nncf_logger.level, console.quiet
+    nncf_logger.setLevel(logging.ERROR)
+    console.quiet = True
     try:
-        with redirect_stdout(sys.stderr):  # its progress bars would end up in a command's JSON output
-            return nncf.quantize(
-                model,
-                nncf.Dataset(batches),
-                model_type=nncf.ModelType.TRANSFORMER,
-                preset=nncf.QuantizationPreset.MIXED,
-                subset_size=len(batches),
-            )
+        yield
     finally:
         nncf_logger.setLevel(level)
+        console.quiet = was_quiet
 
 
 def quantization_batches(tokenizer: PairTokenizer) -> list[Features]:

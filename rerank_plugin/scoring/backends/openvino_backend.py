@@ -48,12 +48,17 @@ def recipe(precision: str) -> ConversionRecipe:
     return ConversionRecipe("openvino", stored, f"openvino {openvino.__version__}", write, needs)
 
 
+def has_bf16() -> bool:
+    """Return whether the CPU computes in bf16."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def _computes_in(precision: str) -> str:
     """Return `bf16` if the CPU supports it and fp32 is not requested, else `fp32`."""
-    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision == "bf16" and not has_bf16:
+    is_supported = has_bf16()
+    if precision == "bf16" and not is_supported:
         raise InvalidValueError("this CPU does not support bf16: choose precision 'auto', 'fp32' or 'int8'")
-    return "bf16" if has_bf16 and precision != "fp32" else "fp32"
+    return "bf16" if is_supported and precision != "fp32" else "fp32"
 
 
 class OpenVINOBackend:

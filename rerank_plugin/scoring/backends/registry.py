@@ -1,6 +1,7 @@
 """The available backends, their precisions, and what `auto` means."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.scoring.backends.backend import Backend, BackendInput
 from rerank_plugin.scoring.loading.converted import ConversionRecipe
+from rerank_plugin.scoring.loading.device import CPU
 
 # Each module imports its library, so it is imported only when its backend is chosen.
 HERE = "rerank_plugin.scoring.backends"
@@ -66,6 +68,43 @@ def resolve_backend(name: str, *, device: str) -> str:
         if find_spec(package) is None:
             raise MissingDependencyError(message)
     return name
+
+
+@dataclass(frozen=True)
+class AutoChoice:
+    """
+    What `auto` means on this machine.
+
+    :param device: The torch device.
+    :param backend: The backend, a key of `BACKENDS`.
+    :param backend_reason: Why.
+    :param precision: The precision.
+    :param precision_reason: Why.
+    """
+
+    device: str
+    backend: str
+    backend_reason: str
+    precision: str
+    precision_reason: str
+
+
+def explain_auto(device: str) -> AutoChoice:
+    """
+    Explain which backend and precision `auto` selects.
+
+    :param device: The torch device, for example `cpu` or `cuda:0`.
+    """
+    backend = resolve_backend("auto", device=device)
+    if backend == "torch":
+        if device != CPU:
+            return AutoChoice(device, backend, "the others run on a CPU only", "fp16", "the fastest on an accelerator")
+        return AutoChoice(device, backend, "neither openvino nor onnxruntime is installed", "fp32", "the default on a CPU")
+    why = "the fastest of those installed for a CPU"
+    if backend == "openvino" and import_module(CONVERTING[backend]).has_bf16():
+        return AutoChoice(device, backend, why, "bf16", "this CPU computes in it")
+    reason = "this CPU does not compute in bf16" if backend == "openvino" else "the default of the backend"
+    return AutoChoice(device, backend, why, "fp32", reason)
 
 
 def check_precision(precision: str, *, backend: str) -> None:

@@ -122,7 +122,13 @@ def _damage_of(file: Path, size: int, checksum: int) -> str | None:
 
 def _convert(conversion: Conversion, write: Callable[[Path], None], folder: Path) -> None:
     """Make a conversion in a partial folder, and move it into place atomically. The caller holds the lock."""
-    logger.info("Converting %s for %s in %s", conversion.name, conversion.backend, conversion.precision)
+    logger.info(
+        "converting %s for %s (%s), once; it is kept in %s",
+        conversion.name,
+        conversion.backend,
+        conversion.precision,
+        folder.parent,
+    )
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=PARTIAL, dir=folder.parent))
     replaced = partial.with_name(f"{partial.name.removesuffix(PARTIAL)}-old{PARTIAL}")
     try:

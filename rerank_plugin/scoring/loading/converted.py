@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rerank_plugin.errors import MissingDependencyError, ModelError, RerankError
+from rerank_plugin.quiet import quiet_libraries
 from rerank_plugin.scoring.loading.conversions import Conversion, find_or_convert
 from rerank_plugin.scoring.loading.location import LocatedModel
 from rerank_plugin.scoring.loading.torch_model import TorchModel, load_in_torch
@@ -63,7 +64,8 @@ def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> Converted
                 raise MissingDependencyError(message)
         model = load_in_torch(located)
         try:
-            recipe.write(model, folder)
+            with quiet_libraries():  # exporting touches attributes on which transformers remarks
+                recipe.write(model, folder)
         except (RerankError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever an exporter raises for a network that it does not support

@@ -1,11 +1,12 @@
 """First step of loading: find a model's files, and fingerprint them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.scoring.loading.fingerprint import fingerprint_folder, fingerprint_name
-from rerank_plugin.scoring.loading.spec import HubOptions, ModelSpec, not_loaded, resolve_model
+from rerank_plugin.scoring.loading.hub import hub_state
+from rerank_plugin.scoring.loading.spec import HubOptions, ModelSpec, bundled_models, not_loaded, resolve_model
 
 CONFIG = "config.json"
 # Copies of the weights for other frameworks.
@@ -54,7 +55,7 @@ def locate(spec: ModelSpec) -> LocatedModel:
     source, hub = resolve_model(spec.model), spec.hub_options()
     settings = spec.output_settings()
     if not Path(source).is_dir():
-        folder, commit = _download_config(spec, source, hub)
+        folder, commit = _download_config(spec, source, _usable(hub))
         return LocatedModel(spec, folder, commit, fingerprint_name(f"{source}@{commit}/{hub.subfolder}", settings))
     if hub.revision is not None:
         raise InvalidValueError(
@@ -84,7 +85,7 @@ def fetch(located: LocatedModel) -> Path:
         return located.folder
     from huggingface_hub import snapshot_download
 
-    hub = located.spec.hub_options()
+    hub = _usable(located.spec.hub_options())
     within = f"{hub.subfolder.strip('/')}/" if hub.subfolder else ""
     try:
         for unwanted in ([*OTHER_FRAMEWORKS, *PICKLES], OTHER_FRAMEWORKS):
@@ -101,7 +102,7 @@ def fetch(located: LocatedModel) -> Path:
             if any(located.folder.glob("*.safetensors")):
                 break  # the pickled copy of the same weights is not needed
     except (OSError, ValueError) as error:
-        raise not_loaded(located.spec.model, error) from error
+        raise _not_fetched(located.spec, error) from error
     return located.folder
 
 
@@ -123,7 +124,22 @@ def _download_config(spec: ModelSpec, source: str, hub: HubOptions) -> tuple[Pat
             )
         )
     except (OSError, ValueError) as error:
-        raise not_loaded(spec.model, error) from error
+        raise _not_fetched(spec, error) from error
     # .../models--owner--name/snapshots/<commit>/<subfolder>/config.json
     parts = config.parts
     return config.parent, parts[len(parts) - 1 - parts[::-1].index("snapshots") + 1]
+
+
+def _usable(hub: HubOptions) -> HubOptions:
+    """Return the options with the local cache alone, where the Hub cannot be reached."""
+    return hub if hub.local_files_only or hub_state().is_reachable else replace(hub, local_files_only=True)
+
+
+def _not_fetched(spec: ModelSpec, error: Exception) -> ModelError:
+    if spec.hub_options().local_files_only or hub_state().is_reachable:
+        return not_loaded(spec.model, error)
+    return ModelError(
+        f"model {spec.model!r} cannot be loaded: not all of its files are in the Hub's cache on this machine, and the Hub "
+        f"cannot be reached ({hub_state().problem}): choose a bundled model, which needs no network "
+        f"({bundled_models()}), or pass a folder that holds the model"
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from rerank_plugin.errors import ModelError
+from rerank_plugin.quiet import quiet_libraries
 from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
 from rerank_plugin.scoring.loading.damage import find_damaged_file
 from rerank_plugin.scoring.loading.location import LocatedModel, fetch
@@ -40,6 +41,11 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
     :returns: The model and its tokenizer.
     :raises ModelError: If it cannot be read, lacks weights, or is not a cross-encoder with one output.
     """
+    with quiet_libraries():
+        return _load(located)
+
+
+def _load(located: LocatedModel) -> TorchModel:
     spec, folder = located.spec, fetch(located)
     from sentence_transformers import CrossEncoder
     from transformers import AutoConfig

@@ -87,6 +87,15 @@ class Database:
         if not is_untouched and self._ledger is not None:
             self._ledger.acknowledge(*self._known)
 
+    def verify(self) -> None:
+        """
+        Read everything, and compare it with its checksums.
+
+        :raises DamagedDatabaseError: If the structure or a document is damaged.
+        """
+        with self.snapshot():
+            check_everything(self.connection, self.settings, self.changes, self.documents, self.places)
+
     def _compare_with_ledger(self, index_id: str, counter: int) -> None:
         noted = self._noted
         # Another id means that another index was put here, such as a backup.

@@ -52,7 +52,7 @@ def _argument(chance: random.Random, files: list[str]) -> str:
 _COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "index": (["files"], ["--pipeline", "--language", "--prune", "--repair-text", "--json", "--index"]),
     "search": (["red fox", "--pipeline", "bm25"], ["--top-k", "--candidates", "--filters", "--json", "--index", "--pipeline"]),
-    "eval": (["collection", "--pipeline", "bm25", "--output", "report"], ["--split", "--limit", "--candidates", "--run", "--qrels", "--lang", "--language", "--measure", "--index", "--baseline"]),
+    "eval": (["collection", "--pipeline", "bm25", "--output", "report"], ["--split", "--limit", "--candidates", "--run", "--qrels", "--language", "--measure", "--index", "--baseline"]),
     "mine": (["collection", "--output", "mined.jsonl"], ["--pipeline", "--ranks", "--relative-margin", "--seed", "--split", "--index"]),
     "train": (["mined.jsonl", "--output", "model", "--dry-run"], ["--preset", "--loss", "--epochs", "--dev", "--config", "--pos-weight"]),
     "calibrate": (["missing", "--output", "calibration.json"], ["--split", "--index", "--pipeline"]),

