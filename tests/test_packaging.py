@@ -87,7 +87,7 @@ def test_u8_sdist_and_wheel_are_whole_and_work_in_a_fresh_environment(repository
     assert __version__ in command("rerank", "--version")
     command("rerank", "index", "notes", "--pipeline", "indexing_keyword")
     hits = command("rerank", "search", "how do I get the scale out of my kettle", "--json")
-    assert KETTLE in hits[: hits.index("rank\": 2") if "rank\": 2" in hits else None]
+    assert KETTLE in hits[: hits.index('rank": 2') if 'rank": 2' in hits else None]
 
 
 def test_u9_the_declared_versions_of_python_agree():
