@@ -38,7 +38,7 @@ test: install
 
 # The site, into site/: strict, and without the network. The variable turns off an advertisement of the theme.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Runs the examples of README and docs, writes what they print today into the pages, and draws the picture of the README.
 refresh-docs: install
