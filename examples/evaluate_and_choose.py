@@ -26,7 +26,7 @@ def main() -> None:
     before, after = {}, {}
     for name, query in queries.items():
         inputs = {"bm25_retriever": {"query": query.text, "top_k": 20}, "ranker": {"query": query.text}}
-        result = pipeline.run(inputs, include_outputs_from={"bm25_retriever"})
+        result = pipeline.run(inputs, include_outputs_from={"bm25_retriever", "ranker"})
         before[name], after[name] = result["bm25_retriever"]["documents"], result["ranker"]["documents"]
 
     comparison = compare({"bm25": before, "bm25_rerank": after}, qrels, [MEASURE])
