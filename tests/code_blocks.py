@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,7 +110,7 @@ def prepare(folder: Path) -> None:
     """Make what the pages take for granted: an index of the sample corpus in ./index, and the corpus in ./sample_corpus."""
     from rerank_plugin.indexing import index_paths
 
-    (folder / "sample_corpus").symlink_to(ROOT / "sample_corpus")
+    shutil.copytree(ROOT / "sample_corpus", folder / "sample_corpus")  # a link would show where the checkout is
     index_paths([folder / "sample_corpus"], folder / "index", pipeline="indexing_keyword")
 
 
@@ -131,7 +132,7 @@ def refresh(page: Path) -> None:
 
 def _merged(shown: str, printed: str) -> str:
     """Keep a page's output where it is still right, which keeps its `...` as well."""
-    return shown if shown and not differences(shown, printed) else TIMES.sub("", printed)
+    return shown if shown and not differences(shown, printed) else TIMES.sub("", printed).rstrip() + "\n"
 
 
 def draw(arguments: list[str], *, width: int = 100) -> str:
@@ -145,7 +146,8 @@ def draw(arguments: list[str], *, width: int = 100) -> str:
     done = subprocess.run(command, env=terminal, stdout=subprocess.PIPE, text=True, check=True)
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text("$ " + shlex.join(["rerank", *arguments]), style="bold"))
-    console.print(Text.from_ansi("\n".join(line for line in done.stdout.splitlines() if "milliseconds:" not in line)))
+    shown = "\n".join(line for line in done.stdout.splitlines() if "milliseconds:" not in line)
+    console.print(Text.from_ansi(shown.rstrip()))
     svg = console.export_svg(title="rerank search", theme=DIMMED_MONOKAI, unique_id="search")
     return re.sub(r"\s*@font-face \{.*?\}\n", "", svg, flags=re.DOTALL).replace("Fira Code", "ui-monospace")
 
