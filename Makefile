@@ -4,12 +4,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := .demo/index
-EXTRAS := train,eval,repair,ir-datasets,onnx,int8,bench,offline,dev
+EXTRAS := train,eval,repair,ir-datasets,onnx,int8,bench,offline,docs,dev
 
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1
 
-.PHONY: demo check test soak test-lowest test-newest install clean
+.PHONY: demo check test docs refresh-docs build soak test-lowest test-newest install clean
 
 demo: install
 	$(BIN)/rerank index sample_corpus --index $(INDEX)
@@ -35,6 +35,20 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+
+# The site, into site/: strict, and without the network. The variable turns off an advertisement of the theme.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Runs the examples of README and docs, writes what they print today into the pages, and draws the picture of the README.
+refresh-docs: install
+	PYTHONPATH=tests $(BIN)/python -m code_blocks
+
+# What is uploaded to a package index, into dist/.
+build: install
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 # The attacks in full: hours at SOAK=1.
 soak: install
@@ -64,4 +78,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .demo .pytest_cache
+	rm -rf $(VENV) .venv-lowest .venv-newest .demo .pytest_cache dist site

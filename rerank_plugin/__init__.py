@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rerank_plugin.rank_texts import RankedText, rank
     from rerank_plugin.store import HybridDocumentStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BM25Retriever",

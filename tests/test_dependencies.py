@@ -32,7 +32,9 @@ def declared(requirements: list[str]) -> set[str]:
 
 
 ALWAYS = declared(PROJECT["dependencies"])
-EXTRAS = {name: declared(requirements) for name, requirements in PROJECT["optional-dependencies"].items() if name != "dev"}
+# Of tools rather than of the package.
+TOOLS = {"dev", "docs"}
+EXTRAS = {name: declared(wanted) for name, wanted in PROJECT["optional-dependencies"].items() if name not in TOOLS}
 DISTRIBUTIONS = {module: {normalized(name) for name in names} for module, names in packages_distributions().items()}
 
 
