@@ -23,9 +23,8 @@ def main() -> None:
 
     pipeline = load_pipeline("bm25_rerank", index=index)
     query = "which day do they pick up the paper"
-    inputs = {"bm25_retriever": {"query": query}, "ranker": {"query": query, "top_k": 1}}
-    result = pipeline.run(inputs, include_outputs_from={"ranker"})
-    best = result["ranker"]["documents"][0]
+    result = pipeline.run({"bm25_retriever": {"query": query}, "ranker": {"query": query}})
+    best = result["collapser"]["documents"][0]
     print(f"{Path(best.meta['source']).name}: {best.content.strip()}")
 
 

@@ -22,9 +22,9 @@ def main() -> None:
     pipeline = load_pipeline("rag_rerank", index=index)
     query = "Why is my coffee machine slow and noisy?"
     inputs = {name: {"query": query} for name in ("bm25_retriever", "ranker", "prompt_builder")}
-    result = pipeline.run(inputs, include_outputs_from={"ranker"})
+    result = pipeline.run(inputs, include_outputs_from={"collapser"})
 
-    answer, passages = result["llm"]["replies"][0].text, result["ranker"]["documents"]
+    answer, passages = result["llm"]["replies"][0].text, result["collapser"]["documents"]
     print(answer)
     for number in sorted({int(number) for number in re.findall(r"\[(\d+)\]", answer)}):
         if 1 <= number <= len(passages):
