@@ -39,7 +39,7 @@ def read(data: bytes) -> FileContent:
     Read a reStructuredText file. Other files that it names are not read.
 
     :param data: The text, UTF-8.
-    :returns: Its blocks. The title is that of its only section of the first level, or else the first section's.
+    :returns: Its blocks. The title is the first heading of the first level.
     """
     from docutils.core import publish_doctree
 
