@@ -9,7 +9,7 @@ from conftest import SENTENCES
 from haystack import Document, Pipeline
 
 from rerank_plugin import HybridDocumentStore, load_pipeline
-from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.errors import ModelError, PipelineConfigError
 from rerank_plugin.pipelines import pipeline_names
 from rerank_plugin.search import Searcher
 
@@ -129,10 +129,16 @@ def test_index_replaces_the_path_of_every_store(tmp_path):
     assert {store.to_dict()["init_parameters"]["path"] for store in stores} == {str(tmp_path / "other")}
 
 
-def test_the_embedding_model_comes_from_the_package_where_it_is_installed():
+def test_the_embedding_model_comes_from_the_package_where_it_is_installed(bi_encoder):
     model = load_pipeline("dense").get_component("text_embedder").model
     assert Path(model).is_dir()
-    assert load_pipeline("dense", embedding_model="owner/name").get_component("text_embedder").model == "owner/name"
+    other = load_pipeline("dense", embedding_model=str(bi_encoder)).get_component("text_embedder")
+    assert (other.model, other.local_files_only) == (str(bi_encoder), False)
+
+
+def test_u2_a_hub_model_that_is_not_on_this_machine_is_an_error_before_anything_is_loaded():
+    with pytest.raises(ModelError, match=r"needs the embedding model owner/name.*HF_HUB_OFFLINE is set.*FOLDER"):
+        load_pipeline("dense", embedding_model="owner/name")
 
 
 def test_an_unknown_name_lists_what_exists():

@@ -95,7 +95,6 @@ def test_t12_judgements_that_do_not_belong_to_the_collection_are_named(own, brok
         ({"limit": 0}, "limit must be a whole number of at least 1"),
         ({"limit": -5}, "limit must be a whole number of at least 1"),
         ({"candidates": 0}, "candidates must be a whole number of at least 1"),
-        ({"lang": "xx"}, "no judged queries with the lang 'xx'"),
     ],
 )
 def test_t12_an_invalid_request_is_refused_first(collection, broken, changes, message):

@@ -49,6 +49,15 @@ def test_the_first_stage_is_chosen_if_it_is_as_good():
     assert result.choice.name == "first stage alone"
 
 
+@pytest.mark.parametrize(("queries", "is_enough"), [(49, False), (50, True)])
+def test_u11_a_choice_from_few_queries_comes_with_a_caution(queries, is_enough):
+    qrels = {f"q{i}": {"a": 1} for i in range(queries)}
+    runs = {key: dict.fromkeys(qrels, RIGHT) for key in (None, setting(10))}
+    result = choose("t", "RR", runs, qrels, {None: 1.0, setting(10): 10.0}, troubles=["one"])
+    assert result.troubles[0] == "one"
+    assert [f"only {queries} judged queries" in line for line in result.troubles[1:]] == ([] if is_enough else [True])
+
+
 @pytest.mark.slow
 def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository, cross_encoder, tmp_path):
     yaml = tmp_path / "tiny.yaml"
