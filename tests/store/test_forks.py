@@ -166,3 +166,28 @@ def test_other_programs_are_started_without_closing_anything(tmp_path):
         assert connection.is_open
         assert connection.in_transaction
     store.close()
+
+
+@pytest.mark.slow
+def test_l3_a_child_does_not_wait_for_a_lock_of_the_keyword_index(tmp_path):
+    """A thread of tantivy held it during the fork: the child inherited a lock that nobody releases."""
+    code = """
+        import fcntl, os, signal, sys
+        from pathlib import Path
+        from haystack import Document
+        from rerank_plugin.store import HybridDocumentStore
+        store = HybridDocumentStore(sys.argv[1])
+        store.write_documents([Document(id="1", content="fox")])
+        store.bm25_retrieval("fox")
+        (file,) = Path(sys.argv[1]).rglob(".tantivy-meta.lock")
+        lock = file.open()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (pid := os.fork()):
+            signal.alarm(20)
+            store.write_documents([Document(id="2", content="fox")])
+            print(len(store.bm25_retrieval("fox")), flush=True)
+            os._exit(0)
+        lock.close()
+        print(os.waitpid(pid, 0)[1], len(store.bm25_retrieval("fox")))
+    """
+    assert outcome(code, tmp_path / "index") == ["2", "0 2"]

@@ -18,6 +18,8 @@ from rerank_plugin.store.derived import DamagedIndexError
 from rerank_plugin.store.derived_files import DerivedFiles
 
 META = "meta.json"
+# Locked by flock while tantivy opens the files of a commit.
+META_LOCK = ".tantivy-meta.lock"
 _MANAGED = ".managed.json"
 _SUFFIXES = ("fast", "fieldnorm", "idx", "pos", "store", "term")
 # A file ends with a JSON footer, the length of the footer, and this number (`footer.rs` in tantivy's source).
@@ -139,3 +141,22 @@ def linked(folder: Path) -> Path:
         if file.suffix != ".lock":
             (links / file.name).symlink_to(file.resolve())
     return links
+
+
+def _close_inherited_locks() -> None:
+    """
+    Close the locks that tantivy's threads held when this process was forked.
+
+    The lock of an open file is that of all its descriptors. A child that keeps one locks the index for itself and for its
+    parent: for ever, as the thread that would close it does not exist in the child.
+    """
+    descriptors = Path("/proc/self/fd")
+    with suppress(OSError):
+        for entry in list(descriptors.iterdir()):
+            with suppress(OSError):
+                if entry.readlink().name.removesuffix(" (deleted)") == META_LOCK:
+                    os.close(int(entry.name))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited_locks)
