@@ -50,15 +50,7 @@ def read_commit(files: DerivedFiles, folder: Path) -> Commit:
     :raises DamagedIndexError: If a file is missing, or has no checksum.
     :raises StoreError: If a file cannot currently be read.
     """
-    try:
-        data = (folder / META).read_bytes()
-        meta = json.loads(data)
-        json.loads((folder / _MANAGED).read_bytes())
-        opstamp, names = int(meta["opstamp"]), _segment_files(meta)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        files.refuse_environment(error)
-        raise DamagedIndexError(f"{folder / META} cannot be read: {error}") from error
-    return Commit(zlib.crc32(data), opstamp, {name: _footer(files, folder / name).checksum for name in names})
+    return _read_commit(files, folder)[0]
 
 
 def let_others_read(folder: Path) -> None:
@@ -85,14 +77,14 @@ def check(files: DerivedFiles, folder: Path, published: Commit) -> bool:
     :raises DamagedIndexError: If a file is missing, or its checksum differs.
     :raises StoreError: If a file cannot currently be read.
     """
-    commit = read_commit(files, folder)
+    commit, footers = _read_commit(files, folder)
     if commit.checksum != published.checksum and commit.opstamp <= published.opstamp:
         raise DamagedIndexError(f"{folder / META} is damaged: its checksum differs")
     for name, expected in commit.files.items():
         path = folder / name
         if published.files.get(name, expected) != expected:
             raise DamagedIndexError(f"{path} is of another index, or from a backup: its checksum differs")
-        if files.checksum_of(path, without=_footer(files, path).length) != expected:
+        if files.checksum_of(path, without=footers[name].length) != expected:
             raise DamagedIndexError(f"{path} is damaged: its checksum differs")
     return commit.checksum == published.checksum
 
@@ -102,6 +94,20 @@ class _Footer(NamedTuple):
 
     checksum: int
     length: int
+
+
+def _read_commit(files: DerivedFiles, folder: Path) -> tuple[Commit, dict[str, _Footer]]:
+    """Return the last commit of an index, and the footers of its files."""
+    try:
+        data = (folder / META).read_bytes()
+        meta = json.loads(data)
+        json.loads((folder / _MANAGED).read_bytes())
+        opstamp, names = int(meta["opstamp"]), _segment_files(meta)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        files.refuse_environment(error)
+        raise DamagedIndexError(f"{folder / META} cannot be read: {error}") from error
+    footers = {name: _footer(files, folder / name) for name in names}
+    return Commit(zlib.crc32(data), opstamp, {name: footer.checksum for name, footer in footers.items()}), footers
 
 
 def _segment_files(meta: dict[str, Any]) -> list[str]:
