@@ -10,7 +10,8 @@ from haystack import Document
 from rerank_plugin.checks import check_count, check_flag, check_number
 from rerank_plugin.components.inputs import check_documents
 from rerank_plugin.components.near_duplicates import NearDuplicates, shingles
-from rerank_plugin.components.places import ALSO_IN, file_of, merge_places
+from rerank_plugin.components.places import file_of, merge_places
+from rerank_plugin.store.shared_passages import ALSO_IN
 
 DEFAULT_THRESHOLD = 0.7
 DEFAULT_SHINGLE_SIZE = 3

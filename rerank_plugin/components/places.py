@@ -5,7 +5,8 @@ from typing import Any
 
 from haystack import Document
 
-ALSO_IN = "also_in"
+from rerank_plugin.store.shared_passages import ALSO_IN
+
 # `doc_id` is the id of a document in a corpus file, whose passages all have the same source.
 _FIELDS = ("source", "page", "section", "doc_id")
 
