@@ -44,6 +44,8 @@ class Turns:
         :returns: Whether the call has the turn; `False` if its deadline passed first.
         :raises ScoringStoppedError: If the call was cancelled.
         """
+        if limits.is_over:
+            return False
         with self._lock:
             if not self._is_taken:
                 self._is_taken = True

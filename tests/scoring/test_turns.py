@@ -68,6 +68,16 @@ def test_a_call_with_a_result_does_not_wait_beyond_its_deadline():
     assert turns.enter(CallLimits())  # the queue is in order
 
 
+def test_a_call_with_a_result_does_not_queue_once_its_deadline_has_passed():
+    turns, now = Turns(), 1000.0
+    mine = CallLimits(0.5, began=now - 1, clock=lambda: now)
+    mine.started = True
+    assert not turns.enter(mine)  # although nobody has the turn
+    assert turns.enter(CallLimits(clock=lambda: now))
+    assert not turns.enter(mine)
+    assert turns.waiting == 0
+
+
 def test_a_call_without_a_result_waits_for_its_first_batch():
     turns = Turns()
     turns.enter(CallLimits())
