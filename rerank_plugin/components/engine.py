@@ -119,7 +119,7 @@ def load_engine(config: RankerConfig) -> Engine:
     scorer = load_scorer(spec, settings)
     first_look = None
     if config.early_exit is not None:
-        first_look = load_scorer(replace(spec, early_exit=True), settings, turns=scorer.turns)
+        first_look = load_scorer(replace(spec, early_exit=True), settings, scheduler=scorer.scheduler)
     cache = None
     if config.score_cache is not None:
         cache = ScoreCache(config.score_cache, size=config.score_cache_size)

@@ -33,6 +33,10 @@ class ShapeGrid:
         """Return the number of rows for a number of pairs."""
         return 1 << (pairs - 1).bit_length() if self.powers_of_two else pairs
 
+    def rows_within(self, most: int) -> int:
+        """Return the largest number of rows that suits the backend and is at most so many."""
+        return 1 << (most.bit_length() - 1) if self.powers_of_two else most
+
 
 @dataclass(frozen=True)
 class Batch:

@@ -7,8 +7,6 @@ from math import inf
 # Weight of a batch that took longer than estimated. A faster batch replaces the estimate at once: an estimate that is too
 # low costs one batch of overrun, one that is too high leaves candidates unscored although there is time.
 RISE = 0.2
-# A call without a deadline goes before calls with one that arrived more than so many seconds later.
-PATIENCE = 2.0
 
 
 class ScoringStoppedError(Exception):
@@ -26,7 +24,9 @@ class CallLimits:
     :param began: When the call arrived, by `clock`; `None`: now.
     :param should_stop: Returns whether the caller has cancelled the call.
     :param clock: Returns seconds.
+    :param priority: Lower values are more urgent: a call waits as if it had arrived so many seconds later.
     :ivar started: Whether the call has any result: a batch was given to the model, or a score came from the cache.
+    :ivar expected: Seconds that the model is expected to need for the whole call.
     """
 
     def __init__(
@@ -35,9 +35,12 @@ class CallLimits:
         *,
         began: float | None = None,
         should_stop: Callable[[], bool] | None = None,
+        priority: float = 0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.clock = clock
+        self.priority = priority
+        self.expected = 0.0
         self.began = clock() if began is None else began
         self.deadline = None if budget is None else self.began + budget
         self.started = False
@@ -62,13 +65,18 @@ class CallLimits:
         """Return whether work of so many seconds must no longer begin."""
         return self.started and (self.is_over or self.remaining < seconds)
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether the caller has cancelled the call."""
+        return self._should_stop is not None and self._should_stop()
+
     def check_cancelled(self) -> None:
         """
         Check for cancellation.
 
         :raises ScoringStoppedError: If the caller has cancelled the call.
         """
-        if self._should_stop is not None and self._should_stop():
+        if self.is_cancelled:
             raise ScoringStoppedError
 
     def credit(self, seconds: float) -> None:
@@ -78,7 +86,7 @@ class CallLimits:
 
     def share(self, fraction: float) -> "CallLimits":
         """Return limits for a preparation that may take this fraction of the time that is left."""
-        limits = CallLimits(began=self.began, should_stop=self._should_stop, clock=self.clock)
+        limits = CallLimits(began=self.began, should_stop=self._should_stop, priority=self.priority, clock=self.clock)
         if self.deadline is not None:
             limits.deadline = self.clock() + max(0.0, self.remaining) * fraction
         return limits
@@ -86,15 +94,16 @@ class CallLimits:
     @property
     def turn(self) -> float:
         """
-        The priority of a waiting call: the lowest value gets the model first.
+        The place of a waiting call in the queue: the lowest value gets the model first.
 
-        A call with a deadline and no result yet is ordered by its arrival, afterwards by its deadline. Calls without a
-        deadline are served one after the other. No call waits behind those that arrived `PATIENCE` seconds later.
+        A call waits as if it had arrived as much later as it is expected to take: a short one overtakes a long one, and a
+        long one is overtaken only by calls that arrive within its own duration. A call with a deadline goes by its arrival
+        until it has a result, and by its deadline afterwards if that is earlier.
         """
-        patient = self.began + PATIENCE
+        arrival = self.began + self.priority
         if self.deadline is None:
-            return patient
-        return min(self.deadline, patient) if self.started else self.began
+            return arrival + self.expected
+        return min(self.deadline + self.priority, arrival + self.expected) if self.started else arrival
 
 
 class CostModel:

@@ -14,10 +14,8 @@ from rerank_plugin.scoring.backends import (
     BackendInput,
     check_precision,
     conversion_recipe,
-    logits_of,
     resolve_backend,
 )
-from rerank_plugin.scoring.batching import Batch, plan_batches
 from rerank_plugin.scoring.forking import check_same_process
 from rerank_plugin.scoring.limits import CallLimits, CostModel
 from rerank_plugin.scoring.loading.converted import open_converted
@@ -25,17 +23,16 @@ from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
 from rerank_plugin.scoring.reading import PairReader, PassageTally, Piece
-from rerank_plugin.scoring.tokens import Features, InputSpec, PairTokenizer
-from rerank_plugin.scoring.turns import Turns
+from rerank_plugin.scoring.scheduler import Scheduler, shared_scheduler
+from rerank_plugin.scoring.tokens import InputSpec, PairTokenizer
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
 from rerank_plugin.scoring.windows import DEFAULT_OVERLAP, WindowSettings
+from rerank_plugin.scoring.work import Lane, Work
 
 logger = logging.getLogger(__name__)
 
-# Tokens planned into batches together: enough to find pairs of similar length, and 1 MB of memory.
-PLANNED_TOKENS = 131_072
-# The same for a call with a deadline while the speed is still unknown.
-FIRST_TOKENS = 1024
+# Of English text, roughly; only for the order in which calls are served.
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,13 @@ class PairScorer:
     """
     Scores passages against queries.
 
-    Thread-safe: calls take turns, as each one already uses all cores.
+    Thread-safe: the batches of all calls go through one queue, as each one already uses all cores.
 
     :param tokenizer: Turns texts into token ids, and pairs into inputs.
     :param backend: Runs the network.
     :param settings: How to run it. Its `backend` is the resolved one, not `auto`.
     :param identity: Identifies model and settings: equal identities mean equal outputs.
-    :param turns: Shared with scorers that use the same processors; `None`: a new queue.
+    :param scheduler: Shared with scorers that use the same processors; `None`: a new queue.
     """
 
     def __init__(
@@ -83,16 +80,21 @@ class PairScorer:
         settings: ScorerSettings,
         *,
         identity: str,
-        turns: Turns | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.backend = backend
         self.settings = settings
         self.identity = identity
-        self.turns = turns or Turns()
-        self.cost = CostModel(batch_cost=backend.grid.batch_cost)
+        self.scheduler = scheduler or Scheduler()
+        self.lane = Lane(
+            backend,
+            tokenizer,
+            max_tokens=settings.max_batch_tokens or backend.batch_tokens,
+            max_pairs=settings.max_batch_pairs,
+            cost=CostModel(batch_cost=backend.grid.batch_cost),
+        )
         self._reader = PairReader(tokenizer, settings.windows)
-        self._max_tokens = settings.max_batch_tokens or backend.batch_tokens
 
     @property
     def backend_name(self) -> str:
@@ -128,12 +130,22 @@ class PairScorer:
         """
         check_same_process()
         limits = limits or CallLimits()
+        limits.expected = self.lane.cost.seconds(self._estimated_tokens(requests))
         tallies = [[PassageTally() for _ in request.passages] for request in requests]
         pieces = self._reader.pieces(requests, tallies, limits)
         while portion := self._take(pieces, limits):
             if not self._run(portion, limits):
                 break
         return [self._scores(request_tallies) for request_tallies in tallies]
+
+    def _estimated_tokens(self, requests: Sequence[ScoringRequest]) -> int:
+        most = self.tokenizer.input_spec.max_length
+        reads_all = self.settings.windows.aggregation not in ("first", "truncate")
+        return sum(
+            tokens if reads_all else min(tokens, most)
+            for request in requests
+            for tokens in (len(request.query + passage) // CHARACTERS_PER_TOKEN for passage in request.passages)
+        )
 
     def _scores(self, tallies: Sequence[PassageTally]) -> PassageScores:
         scores = [tally.score(self.settings.windows) for tally in tallies]
@@ -148,7 +160,7 @@ class PairScorer:
         taken: list[Piece] = []
         if limits.is_over:
             return taken
-        most, tokens = self._tokens_worth_planning(limits), 0
+        most, tokens = self.lane.tokens_worth_planning(limits), 0
         for piece in pieces:
             taken.append(piece)
             tokens += self.tokenizer.length(piece.pair)
@@ -156,96 +168,21 @@ class PairScorer:
                 break
         return taken
 
-    def _tokens_worth_planning(self, limits: CallLimits, *, callers: int = 1) -> float:
-        """
-        Return the tokens to score before the limits are checked again.
-
-        With a deadline this is about half of the time that is left, in first-stage order: if the machine turns out slower
-        than expected, the best candidates are not the ones left unscored. Waiting callers share the time.
-        """
-        if not limits.is_timed:
-            return PLANNED_TOKENS
-        if not self.cost.is_known:
-            return FIRST_TOKENS / callers
-        whole_batch = self.cost.seconds(self._max_tokens)
-        seconds = max(limits.remaining / 2, min(limits.remaining, whole_batch))
-        return min(PLANNED_TOKENS, self.cost.tokens_within(seconds / callers))
-
-    def _affordable(self, pieces: Sequence[Piece], left: Sequence[int], limits: CallLimits) -> Sequence[int]:
-        """Return the remaining pieces to score in one turn: the first one, and more as time allows."""
-        waiting = self.turns.waiting
-        if not limits.is_timed or (not waiting and limits.remaining > 0):
-            return left
-        most = self._tokens_worth_planning(limits, callers=1 + waiting)
-        totals = np.cumsum([self.tokenizer.length(pieces[position].pair) for position in left])
-        return left[: max(1, int(np.searchsorted(totals, most, side="right")))]
-
     def _run(self, pieces: Sequence[Piece], limits: CallLimits) -> bool:
-        """Score pieces, in as many turns as needed. Return whether the call may go on."""
-        logits = np.full(len(pieces), np.nan, dtype=np.float32)
-        left = list(range(len(pieces)))
-        may_go_on = True
-        while left and may_go_on and self.turns.enter(limits):
-            try:
-                may_go_on = self._turn(pieces, self._affordable(pieces, left, limits), logits, limits)
-            finally:
-                self.turns.leave()
-            left = [position for position in left if np.isnan(logits[position])]
-        for piece, logit in zip(pieces, logits.tolist(), strict=True):
+        """Score pieces. Return whether the call may go on."""
+        work = Work(self.lane, [piece.pair for piece in pieces], limits)
+        self.scheduler.run(work)
+        if work.invalid is not None:
+            position, logit = work.invalid
+            raise ModelError(
+                f"the model scored passage {pieces[position].passage} with {logit}: its weights are damaged, or float16 "
+                "overflows"
+            )
+        for piece, logit in zip(pieces, work.logits.tolist(), strict=True):
             if logit == logit:  # not nan
                 piece.tally.logits.append(logit)
                 piece.tally.windows.append(piece.window)
-        return may_go_on and not left
-
-    def _turn(self, pieces: Sequence[Piece], left: Sequence[int], logits: NDArray[np.float32], limits: CallLimits) -> bool:
-        """Score pieces until all are done, time runs out, or a more urgent call waits. Return whether to go on."""
-        batches = plan_batches(
-            [self.tokenizer.length(pieces[position].pair) for position in left],
-            max_tokens=self._max_tokens,
-            max_pairs=self.settings.max_batch_pairs or len(left),
-            grid=self.backend.grid,
-            max_width=self.tokenizer.input_spec.max_length,
-        )
-        shapes: list[tuple[int, int]] = []
-        tokens_under_way = 0
-        may_go_on = True
-        began = limits.clock()
-
-        def features() -> Iterator[Features]:
-            nonlocal tokens_under_way, may_go_on
-            for number, batch in enumerate(batches):
-                limits.check_cancelled()
-                if number and self.turns.should_yield(limits):
-                    return
-                tokens = batch.rows * batch.width
-                if limits.would_overrun(self.cost.seconds(tokens_under_way + tokens)):
-                    may_go_on = False
-                    return
-                limits.started = True
-                tokens_under_way += tokens
-                yield self._features(pieces, left, batch)
-
-        for batch, outputs in zip(batches, logits_of(self.backend, features(), len(batches)), strict=False):
-            positions = [left[i] for i in batch.positions]
-            logits[positions] = outputs[: len(positions)]
-            _check_numbers(pieces, positions, logits)
-            shapes.append((batch.rows, batch.width))
-            tokens_under_way -= batch.rows * batch.width
-        self.cost.learn(shapes, limits.clock() - began)
-        return may_go_on
-
-    def _features(self, pieces: Sequence[Piece], left: Sequence[int], batch: Batch) -> Features:
-        pairs = [pieces[left[i]].pair for i in batch.positions]
-        return self.tokenizer.features(pairs, width=batch.width, rows=batch.rows)
-
-
-def _check_numbers(pieces: Sequence[Piece], positions: Sequence[int], logits: NDArray[np.float32]) -> None:
-    for position in positions:
-        if not np.isfinite(logits[position]):
-            raise ModelError(
-                f"the model scored passage {pieces[position].passage} with {logits[position]}: its weights are damaged, or "
-                "float16 overflows"
-            )
+        return not np.isnan(work.logits).any()
 
 
 def _fit_to_model(settings: ScorerSettings, spec: InputSpec, special_tokens: int) -> InputSpec:
@@ -273,13 +210,13 @@ def _fit_to_model(settings: ScorerSettings, spec: InputSpec, special_tokens: int
     return spec
 
 
-def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | None = None) -> PairScorer:
+def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, scheduler: Scheduler | None = None) -> PairScorer:
     """
     Load a model and prepare it for scoring.
 
     :param spec: The model.
     :param settings: How to run it.
-    :param turns: See `PairScorer`.
+    :param scheduler: See `PairScorer`; `None`: that of the device, unless the model gets only some of its threads.
     :returns: The scorer.
     :raises ModelError: If the model cannot be loaded or is not a cross-encoder.
     :raises InvalidValueError: If the backend is unknown, does not run on the device or lacks the precision, or if a length
@@ -301,4 +238,6 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | Non
     tokenizer = tokenizer.with_input_spec(_fit_to_model(settings, tokenizer.input_spec, tokenizer.special_tokens))
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
     facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
-    return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), turns=turns)
+    if scheduler is None and settings.num_threads is None:
+        scheduler = shared_scheduler(spec.device)
+    return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), scheduler=scheduler)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_plugin.scoring.limits import PATIENCE, CallLimits, CostModel, ScoringStoppedError
+from rerank_plugin.scoring.limits import CallLimits, CostModel, ScoringStoppedError
 
 SHAPE = (16, 128)
 
@@ -77,13 +77,23 @@ def test_a_share_of_the_time_is_for_preparations_and_is_no_result_yet():
 
 def test_the_order_of_waiting_calls():
     clock = Clock()
-    empty, begun, patient = (CallLimits(budget, clock=clock) for budget in (0.5, 0.5, None))
+    empty, begun, long = (CallLimits(budget, clock=clock) for budget in (0.5, 0.5, None))
     begun.started = True
+    begun.expected = long.expected = 3.0
     clock.now += 0.1
-    newer = CallLimits(0.1, clock=clock)
-    assert empty.turn < newer.turn < begun.turn < patient.turn
-    clock.now += PATIENCE + 1
-    assert patient.turn < CallLimits(0.1, clock=clock).turn  # no call waits for ever
+    newer, short = CallLimits(0.1, clock=clock), CallLimits(clock=clock)
+    assert empty.turn < newer.turn == short.turn < begun.turn < long.turn
+    clock.now += 3.0
+    assert long.turn < CallLimits(0.1, clock=clock).turn  # no call waits for ever
+
+
+def test_a_call_of_lower_priority_waits_as_if_it_had_come_later():
+    clock = Clock()
+    first, urgent = CallLimits(priority=2, clock=clock), CallLimits(clock=clock)
+    assert urgent.turn < first.turn
+    assert first.share(0.5).turn == first.turn
+    clock.now += 2.5
+    assert first.turn < CallLimits(clock=clock).turn
 
 
 def known(seconds_per_token, *, batch_cost=0):

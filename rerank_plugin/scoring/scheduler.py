@@ -1,0 +1,183 @@
+"""One queue for everything that asks for scores: which batch is scored next, for whom."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from rerank_plugin.scoring.backends import logits_of
+from rerank_plugin.scoring.forking import renew_after_fork
+from rerank_plugin.scoring.limits import ScoringStoppedError
+from rerank_plugin.scoring.tokens import Features
+from rerank_plugin.scoring.work import Lane, SharedBatch, Work
+
+# Seconds between two checks of the clock and of cancellation.
+POLL = 0.05
+# A call without any result gives up after this many checks past its deadline: 10 seconds. Other calls run one small batch
+# each before it, so only a hanging model delays it longer. Checks are counted, not seconds: a suspended process loses none.
+CHECKS_AFTER_DEADLINE = 200
+
+
+class Scheduler:
+    """
+    Shares the processors between calls, batch by batch.
+
+    It has no thread of its own. One of the calling threads leads: it scores batch after batch, each for the most urgent
+    call (see `CallLimits.turn`), until its own pieces are scored; then another one leads. Rows that would be padding, and
+    as many more as one batch fewer saves, are filled with pieces of other calls.
+    """
+
+    def __init__(self) -> None:
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Forget the calls of the parent: their threads do not exist here."""
+        self._changed = threading.Condition()
+        self._works: list[Work] = []
+        self._is_led = False
+
+    @property
+    def calls(self) -> int:
+        """Number of calls that wait or are being scored."""
+        return len(self._works)
+
+    def run(self, work: Work) -> None:
+        """
+        Score the pieces of a call, until all are scored or its limits end it.
+
+        :param work: The pieces; their logits are kept there.
+        :raises ScoringStoppedError: If the call was cancelled.
+        :raises Exception: Whatever the backend raised for a batch with one of the pieces.
+        """
+        with self._changed:
+            self._works.append(work)
+        try:
+            self._wait_or_lead(work)
+        finally:
+            with self._changed:
+                self._works.remove(work)
+                work.stop()
+        if work.error is not None:
+            raise work.error
+
+    def _wait_or_lead(self, work: Work) -> None:
+        checks_left = CHECKS_AFTER_DEADLINE
+        while True:
+            with self._changed:
+                self._end_what_is_over()
+                if work.is_done:
+                    return
+                leads, self._is_led = not self._is_led, True
+                if not leads and not self._changed.wait(POLL):
+                    checks_left -= work.limits.remaining <= 0
+                    if checks_left <= 0:
+                        return
+            if leads:
+                try:
+                    self._lead(work)
+                finally:
+                    with self._changed:
+                        self._is_led = False
+                        self._changed.notify_all()
+
+    def _end_what_is_over(self) -> None:
+        for work in self._works:
+            if work.limits.is_cancelled:
+                work.fail(ScoringStoppedError())
+            elif work.limits.is_over:
+                work.stop()
+
+    def _lead(self, mine: Work) -> None:
+        """Score batches until all pieces of a call are handed out and scored."""
+        while True:
+            with self._changed:
+                head = self._most_urgent()
+                if not mine.waits or head is None:
+                    return
+                batches = self._planned_batches(head.lane)
+            self._score(head.lane, mine, batches)
+
+    def _planned_batches(self, lane: Lane) -> int:
+        """Count the batches that wait for a model: with several, a backend may score some of them at the same time."""
+        works = [work for work in self._works if work.waits and work.lane is lane]
+        for work in works:
+            work.next_batch(len(works))
+        return sum(work.planned for work in works)
+
+    def _score(self, lane: Lane, mine: Work, count: int) -> None:
+        """Score batches of one model, as long as it is that of the most urgent call and the leader's pieces wait."""
+        under_way: deque[SharedBatch] = deque()
+        shapes: list[tuple[int, int]] = []
+        clock = mine.limits.clock
+        began = clock()
+        try:
+            for logits in logits_of(lane.backend, self._features(lane, mine, under_way), count):
+                batch = under_way.popleft()
+                with self._changed:
+                    for (work, position), logit in zip(batch.pieces, logits.tolist(), strict=False):
+                        work.deliver(position, logit)
+                    self._changed.notify_all()
+                shapes.append((batch.rows, batch.width))
+        except Exception as error:  # noqa: BLE001 - it belongs to the calls whose pieces were scored, and is raised there
+            if not under_way:  # before any batch
+                mine.fail(error)
+            self._give_back(under_way, error)
+        except BaseException:
+            self._give_back(under_way)
+            raise
+        lane.cost.learn(shapes, clock() - began)
+
+    def _give_back(self, under_way: deque[SharedBatch], error: Exception | None = None) -> None:
+        with self._changed:
+            for work, position in [piece for batch in under_way for piece in batch.pieces]:
+                work.put_back([position])
+            for work in {id(work): work for batch in under_way for work, _ in batch.pieces}.values():
+                if error is not None:
+                    work.fail(error)
+
+    def _features(self, lane: Lane, mine: Work, under_way: deque[SharedBatch]) -> Iterator[Features]:
+        while True:
+            with self._changed:
+                batch = self._next_batch(lane, sum(batch.tokens for batch in under_way)) if mine.waits else None
+                if batch is None:
+                    return
+                under_way.append(batch)
+            yield batch.features()
+
+    def _most_urgent(self) -> Work | None:
+        return min((work for work in self._works if work.waits), key=lambda work: work.limits.turn, default=None)
+
+    def _next_batch(self, lane: Lane, tokens_under_way: int) -> SharedBatch | None:
+        """Take the next batch of the most urgent call, filled up by others; `None` if that call needs another model."""
+        self._end_what_is_over()
+        while (head := self._most_urgent()) is not None and head.lane is lane:
+            planned = head.next_batch(sum(work.waits for work in self._works))
+            seconds = lane.cost.seconds(tokens_under_way + planned.rows * planned.width)
+            if head.limits.would_overrun(seconds):
+                head.stop()
+                continue
+            head.take(planned.positions)
+            pieces = [(head, position) for position in planned.positions]
+            pieces += self._fill(lane, lane.rows_at_little_cost(planned) - len(pieces), planned.width)
+            return SharedBatch(lane, lane.backend.grid.rows(len(pieces)), planned.width, pieces)
+        return None
+
+    def _fill(self, lane: Lane, rows: int, width: int) -> list[tuple[Work, int]]:
+        """Take pieces of other calls for the free rows of a batch, from the most urgent call on."""
+        pieces: list[tuple[Work, int]] = []
+        for work in sorted(self._works, key=lambda work: work.limits.turn):
+            while len(pieces) < rows and work.lane is lane:
+                position = work.longest_within(*lane.lengths_like(width))
+                if position is None:
+                    break
+                work.take([position])
+                pieces.append((work, position))
+        return pieces
+
+
+_shared: dict[str, Scheduler] = {}
+
+
+def shared_scheduler(device: str) -> Scheduler:
+    """Return the scheduler of this process for a device: all models on it take turns, as each uses all of it."""
+    return _shared.setdefault(device, Scheduler())
