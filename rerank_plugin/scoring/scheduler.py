@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rerank_plugin.scoring.backends import logits_of
 from rerank_plugin.scoring.forking import renew_after_fork
@@ -27,6 +27,7 @@ class Scheduler:
     """
 
     def __init__(self) -> None:
+        self._observers: list[Callable[[SharedBatch], None]] = []
         self.after_fork()
         renew_after_fork(self)
 
@@ -40,6 +41,14 @@ class Scheduler:
     def calls(self) -> int:
         """Number of calls that wait or are being scored."""
         return len(self._works)
+
+    def observe(self, observer: Callable[[SharedBatch], None]) -> None:
+        """
+        Have every scored batch told.
+
+        :param observer: Called in the thread that scores, so it must be quick and must not raise.
+        """
+        self._observers.append(observer)
 
     def run(self, work: Work) -> None:
         """
@@ -118,6 +127,8 @@ class Scheduler:
                         work.deliver(position, logit)
                     self._changed.notify_all()
                 shapes.append((batch.rows, batch.width))
+                for observer in self._observers:
+                    observer(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to the calls whose pieces were scored, and is raised there
             if not under_way:  # before any batch
                 mine.fail(error)

@@ -31,7 +31,7 @@ from rerank_plugin.scoring.work import Lane, Work
 
 logger = logging.getLogger(__name__)
 
-# Of English text, roughly; only for the order in which calls are served.
+# Of English text, roughly; only for the order in which calls are served, and for how many are let in.
 CHARACTERS_PER_TOKEN = 4
 
 
@@ -130,7 +130,7 @@ class PairScorer:
         """
         check_same_process()
         limits = limits or CallLimits()
-        limits.expected = self.lane.cost.seconds(self._estimated_tokens(requests))
+        limits.expected = self.expected_seconds(requests)
         tallies = [[PassageTally() for _ in request.passages] for request in requests]
         pieces = self._reader.pieces(requests, tallies, limits)
         while portion := self._take(pieces, limits):
@@ -138,14 +138,21 @@ class PairScorer:
                 break
         return [self._scores(request_tallies) for request_tallies in tallies]
 
-    def _estimated_tokens(self, requests: Sequence[ScoringRequest]) -> int:
+    def expected_seconds(self, requests: Sequence[ScoringRequest]) -> float:
+        """
+        Estimate how long the model needs for requests, from their characters.
+
+        :param requests: Queries with their passages.
+        :returns: Seconds; 0 as long as the speed of the model is unknown.
+        """
         most = self.tokenizer.input_spec.max_length
         reads_all = self.settings.windows.aggregation not in ("first", "truncate")
-        return sum(
-            tokens if reads_all else min(tokens, most)
-            for request in requests
-            for tokens in (len(request.query + passage) // CHARACTERS_PER_TOKEN for passage in request.passages)
-        )
+        tokens = 0
+        for request in requests:
+            for passage in request.passages:
+                pair = self.tokenizer.special_tokens + (len(request.query) + len(passage)) // CHARACTERS_PER_TOKEN
+                tokens += pair if reads_all else min(pair, most)
+        return self.lane.cost.seconds(tokens)
 
     def _scores(self, tallies: Sequence[PassageTally]) -> PassageScores:
         scores = [tally.score(self.settings.windows) for tally in tallies]

@@ -286,6 +286,13 @@ def test_2000_concurrent_calls_each_get_their_own_scores(lane, tokenizer):
     assert scheduler.calls == 0
 
 
+def test_scored_batches_are_told(lane):
+    mine, scheduler, told = lane(), Scheduler(), []
+    scheduler.observe(told.append)
+    scheduler.run(Work(mine, pairs(5, [16] * 6), limits()))
+    assert [(batch.rows, batch.width, len(batch.pieces)) for batch in told] == [(4, 16, 4), (2, 16, 2)]
+
+
 def test_models_of_a_device_share_one_queue():
     assert shared_scheduler("cpu") is shared_scheduler("cpu")
     assert shared_scheduler("cpu") is not shared_scheduler("cuda:0")

@@ -9,6 +9,7 @@ from rerank_plugin.scoring.backends import BACKENDS, resolve_backend
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings, load_scorer
+from rerank_plugin.scoring.types import ScoringRequest
 from rerank_plugin.scoring.windows import WindowSettings
 
 TRUNCATE = WindowSettings("truncate")
@@ -101,3 +102,13 @@ def test_onnx_without_onnxruntime_says_what_to_install(cross_encoder, monkeypatc
     monkeypatch.delitem(sys.modules, "rerank_plugin.scoring.backends.onnx_backend", raising=False)
     with pytest.raises(MissingDependencyError, match=r"rerank-plugin\[onnx\]"):
         scorer(cross_encoder, "onnx")
+
+
+def test_the_expected_time_grows_with_the_text(cross_encoder):
+    mine = scorer(cross_encoder, "torch")
+    requests = [ScoringRequest(QUERY, ["the sky is blue " * 20] * 8)]
+    assert mine.expected_seconds(requests) == 0  # nothing is known yet
+    for _ in range(3):
+        mine.score(requests)
+    assert mine.expected_seconds(requests) > 0
+    assert mine.expected_seconds(requests * 3) == pytest.approx(3 * mine.expected_seconds(requests), rel=0.1)
