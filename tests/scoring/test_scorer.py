@@ -111,4 +111,4 @@ def test_the_expected_time_grows_with_the_text(cross_encoder):
     for _ in range(3):
         mine.score(requests)
     assert mine.expected_seconds(requests) > 0
-    assert mine.expected_seconds(requests * 3) == pytest.approx(3 * mine.expected_seconds(requests), rel=0.1)
+    assert 2 < mine.expected_seconds(requests * 3) / mine.expected_seconds(requests) <= 3
