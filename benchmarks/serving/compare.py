@@ -1,0 +1,215 @@
+"""
+Compare `rerank serve` with infinity-emb under open-loop load: same weights, same machine, in turn.
+
+    python benchmarks/serving/compare.py BEIR_FOLDER MODEL_FOLDER [--times 0.5 1 2 10] [--seconds 60] [--output FOLDER]
+
+infinity-emb pins older packages, so it gets its own virtual environment, created here with pip (or given: --infinity-python). Both serve the
+model folder, a BERT cross-encoder as transformers saves it. First the capacity of each is measured with four callers; then both get the same
+arrivals, at multiples of the capacity of `rerank serve`, once more after each other for every multiple. Writes `results.json`, `table.md` and
+`load.png` into the output folder.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import venv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+from load import Load, Pool, capacity, offer
+
+PEER = ("infinity-emb[torch,server]==0.0.77", "torch", "transformers<4.50", "typer<0.16", "click<8.2")
+START_SECONDS = 300
+
+
+def python_of_peer(folder: Path) -> str:
+    """Create an environment with the peer, and return its interpreter."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER], check=True)
+    return str(python)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def commands(options: argparse.Namespace, port: int) -> dict[str, list[str]]:
+    """Return the command line of each server."""
+    return {
+        "rerank serve": [
+            *(sys.executable, "-m", "rerank_plugin", "serve", "--port", str(port), "--model", f"default={options.model}"),
+            *("--max-wait", str(options.deadline)),
+        ],
+        "infinity-emb": [
+            *(options.infinity_python, "-m", "infinity_emb.infinity_server", "v2", "--port", str(port), "--device", "cpu"),
+            *(
+                "--engine",
+                "torch",
+                "--model-id",
+                str(options.model),
+                "--served-model-name",
+                "default",
+                "--no-bettertransformer",
+            ),
+        ],
+    }
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, log: Path) -> Iterator[tuple[str, psutil.Process, float]]:
+    """Start a server; yields its address, its process and the seconds until it was ready."""
+    began = time.monotonic()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while not is_ready(url):
+            if server.poll() is not None or time.monotonic() - began > START_SECONDS:
+                sys.exit(f"the server did not start: {' '.join(command)}\n{log.read_text()[-2000:]}")
+            time.sleep(0.2)
+        yield url, psutil.Process(server.pid), time.monotonic() - began
+    finally:
+        server.terminate()
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def is_ready(url: str) -> bool:
+    """Return whether a request is answered."""
+    body = json.dumps({"query": "ready", "documents": ["yes"], "model": "default"}).encode()
+    request = urllib.request.Request(f"{url}/rerank", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def megabytes(process: psutil.Process) -> float:
+    """Return the resident memory of a server and its children."""
+    return sum(member.memory_info().rss for member in [process, *process.children(recursive=True)]) / 2**20
+
+
+def measure(options: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """Run the comparison."""
+    pool = Pool.read(options.folder, options.split)
+    results: dict[str, Any] = {
+        "deadline": options.deadline,
+        "seconds": options.seconds,
+        "capacity": {},
+        "start": {},
+        "loads": [],
+    }
+    names = ["rerank serve", *(["infinity-emb"] if options.infinity_python else [])]
+    for name in names:
+        port = free_port()
+        with running(commands(options, port)[name], port, output / f"{name.split()[0]}.log") as (url, _, start):
+            results["start"][name] = start
+            seconds = max(20.0, options.seconds / 2)
+            results["capacity"][name] = asyncio.run(capacity(url, pool, callers=4, seconds=seconds, seed=7))
+            print(f"{name}: ready in {start:.1f} s, capacity {results['capacity'][name]:.2f} requests/s", flush=True)
+    for times in options.times:
+        for name in names:
+            port = free_port()
+            with running(commands(options, port)[name], port, output / f"{name.split()[0]}.log") as (url, process, _):
+                asyncio.run(capacity(url, pool, callers=2, seconds=5, seed=3))  # warm
+                before = megabytes(process)
+                rate = times * results["capacity"]["rerank serve"]
+                load = asyncio.run(
+                    offer(url, pool, rate=rate, seconds=options.seconds, deadline=options.deadline, seed=round(100 * times))
+                )
+                row = {"server": name, "times": times, "before_mb": before, "after_mb": megabytes(process), **asdict(load)}
+            results["loads"].append(row)
+            print(line(row), flush=True)
+    return results
+
+
+HEADER = """| server | load | offered/s | goodput/s | late | rejected | failed | p50 ms | p95 ms | p99 ms | MB before, after |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row of the table."""
+    load = Load(**{name: row[name] for name in Load.__dataclass_fields__})
+    return (
+        f"| {row['server']} | {row['times']:g} x | {load.offered:.2f} | {load.goodput:.2f} | {load.late} | {load.rejected} | "
+        f"{load.failed} | {load.p50:,.0f} | {load.p95:,.0f} | {load.p99:,.0f} | {row['before_mb']:,.0f}, {row['after_mb']:,.0f} |"
+    )
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Draw goodput and p95 against the load."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for name in dict.fromkeys(row["server"] for row in results["loads"]):
+        rows = [row for row in results["loads"] if row["server"] == name]
+        loads = [row["times"] for row in rows]
+        left.plot(loads, [row["goodput"] for row in rows], marker="o", label=name)
+        right.plot(loads, [row["p95"] / 1000 for row in rows], marker="o", label=name)
+    left.axhline(results["capacity"]["rerank serve"], color="grey", linewidth=0.8, linestyle=":")
+    left.annotate(
+        "capacity of rerank serve", (loads[-1], results["capacity"]["rerank serve"]), ha="right", va="bottom", fontsize=8
+    )
+    right.axhline(results["deadline"], color="grey", linewidth=0.8, linestyle=":")
+    right.annotate("deadline", (loads[0], results["deadline"]), ha="left", va="bottom", fontsize=8)
+    left.set(xlabel="offered load, times capacity", ylabel="answered in time, requests/s", xscale="log", ylim=(0, None))
+    right.set(xlabel="offered load, times capacity", ylabel="p95 of answered requests, s", xscale="log", yscale="log")
+    for axis in (left, right):
+        axis.set_xticks(loads, [f"{value:g}" for value in loads])
+        axis.minorticks_off()
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("model", type=Path, help="a cross-encoder as transformers saves it")
+    parser.add_argument("--times", type=float, nargs="+", default=[0.5, 1, 2, 10])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--deadline", type=float, default=5.0, help="seconds")
+    parser.add_argument("--split", default="test", help="of the judgements; only the texts are used")
+    parser.add_argument("--output", type=Path, default=Path("serving-results"))
+    parser.add_argument(
+        "--infinity-python", help="the interpreter of an environment with infinity-emb; `none`: leave it out"
+    )
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.infinity_python is None:
+        options.infinity_python = python_of_peer(options.output / "infinity")
+    elif options.infinity_python == "none":
+        options.infinity_python = None
+    results = measure(options, options.output)
+    (options.output / "results.json").write_text(json.dumps(results, indent=1))
+    table = "\n".join([HEADER, *map(line, results["loads"])])
+    (options.output / "table.md").write_text(f"{table}\n")
+    plot(results, options.output / "load.png")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
