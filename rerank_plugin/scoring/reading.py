@@ -1,7 +1,7 @@
 """From texts to the pairs that a model scores: tokenised on demand, in portions, and cut into windows."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -173,20 +173,21 @@ class PairReader:
     ) -> Iterator[tuple[Pair, Window | None]]:
         aggregation = self._settings.aggregation
         room = max(1, self._most - self._tokenizer.special_tokens - len(query))
+        window_room = max(1, room - self._tokenizer.tail)
         if aggregation in ("first", "truncate") and section.stop < len(section.text) and len(tokens) < self._most:
-            tokens = self._beginning(section.text, limits)
+            tokens = self._beginning(section.text, self._tokenizer.encode, limits)
         if aggregation == "truncate":
             yield self._tokenizer.truncated(Pair(query, tokens)), None
         elif aggregation == "first" and len(tokens) > room:
-            yield Pair(query, tokens[:room]), Window(0, room)
+            yield Pair(query, self._tokenizer.part(tokens, 0, window_room)), Window(0, window_room)
         elif (len(tokens) <= room and section.start == 0 and section.stop == len(section.text)) or aggregation == "first":
             yield Pair(query, tokens), None
         elif len(tokens) or section.start == 0:  # white space between sections is not a window
-            for start, stop in cut_windows(len(tokens), room=room, overlap=self._settings.overlap):
-                yield Pair(query, tokens[start:stop]), Window(start, stop, section.start)
+            for start, stop in cut_windows(len(tokens), room=window_room, overlap=self._settings.overlap):
+                yield Pair(query, self._tokenizer.part(tokens, start, stop)), Window(start, stop, section.start)
 
     def _query(self, text: str, limits: CallLimits) -> Tokens:
-        query = self._beginning(text, limits)
+        query = self._beginning(text, self._encode_query, limits)
         if self._settings.aggregation == "truncate":
             return query[: self._most]
         room = (self._most - self._tokenizer.special_tokens) // 2
@@ -199,14 +200,17 @@ class PairReader:
                 room,
                 self._most,
             )
-        return query[:room]
+        return self._tokenizer.shortened_query(query, room)
 
-    def _beginning(self, text: str, limits: CallLimits) -> Tokens:
+    def _encode_query(self, texts: Sequence[str]) -> list[Tokens]:
+        return [self._tokenizer.encode_query(text) for text in texts]
+
+    def _beginning(self, text: str, encode: Callable[[Sequence[str]], list[Tokens]], limits: CallLimits) -> Tokens:
         """Return the first tokens of a text: at least as many as the model reads, or all."""
         beginning: list[Tokens] = []
         for start, stop in cut_sections(text, size=self._size, overlap=0):
             limits.check_cancelled()
-            beginning += self._tokenizer.encode([text[start:stop]])
+            beginning += encode([text[start:stop]])
             if sum(map(len, beginning)) >= self._most:
                 break
         return np.concatenate(beginning)

@@ -1,7 +1,7 @@
 """Tokenise each text once, and join pairs into arrays that are padded per batch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.framing import Framing, Side, frame_pair
 
 Features = dict[str, NDArray[np.int64]]
 Tokens = NDArray[np.int32]
 
-# Models without learned positions report a limit of 1e30 or none at all.
-LONGEST_INPUT = 8192
+# Models without learned positions may report a limit of 1e30, or none at all.
+LONGEST_INPUT = 131_072
 # Texts tokenised in one go: the tokenizer's own result takes about 100 bytes a token.
 TEXTS_AT_ONCE = 64
 
@@ -24,7 +25,7 @@ TEXTS_AT_ONCE = 64
 @dataclass(frozen=True)
 class Pair:
     """
-    The token ids of one input of the model, without special tokens.
+    The token ids of one input of the model, without the constant tokens around the texts.
 
     :param query: Ids of the query.
     :param passage: Ids of the passage, or of a window of it.
@@ -39,8 +40,8 @@ class InputSpec:
     """
     The inputs that a model takes.
 
-    :param input_names: Names of its arrays: `input_ids`, `attention_mask`, perhaps `token_type_ids`.
-    :param max_length: Maximum tokens of an input, special tokens included.
+    :param input_names: Names of its arrays: `input_ids`, `attention_mask`, perhaps `token_type_ids` or `position_ids`.
+    :param max_length: Maximum tokens of an input, constant tokens included.
     :param pad_token_id: The id that pads `input_ids`.
     :param padding_side: `right` or `left`.
     """
@@ -59,37 +60,40 @@ class PairTokenizer:
 
     :param tokenizer: The fast tokenizer.
     :param input_spec: The inputs that the model takes.
+    :param framing: What stands around the texts; `None`: the tokenizer's own special tokens.
     """
 
-    def __init__(self, tokenizer: Tokenizer, input_spec: InputSpec) -> None:
+    def __init__(self, tokenizer: Tokenizer, input_spec: InputSpec, framing: Framing | None = None) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self.input_spec = input_spec
-        # An example shows the special tokens around and between the two texts, and the type of each token.
-        example = tokenizer.encode("a", "a")
-        sides = example.sequence_ids
-        if 0 not in sides or 1 not in sides:
-            raise ModelError(
-                "the tokenizer does not join a query and a passage into one input: it does not belong to a cross-encoder"
+        self.framing = framing or frame_pair(tokenizer)
+        self._constant = [
+            (np.array(ids, dtype=np.int64), np.array(types, dtype=np.int64))
+            for ids, types in zip(
+                (self.framing.before, self.framing.between, self.framing.after), self.framing.types, strict=True
             )
-        first, second = sides.index(0), sides.index(1)
-        last_of_first = second - 1 - sides[second - 1 :: -1].index(0)
-        last_of_second = len(sides) - 1 - sides[::-1].index(1)
-        ids, types = np.array(example.ids), np.array(example.type_ids)
-        self._special = [
-            (ids[a:b], types[a:b]) for a, b in ((0, first), (last_of_first + 1, second), (last_of_second + 1, len(sides)))
         ]
-        self._types = (int(types[first]), int(types[second]))
-        self.special_tokens = sum(len(special_ids) for special_ids, _ in self._special)
+        self._types = (self.framing.query.type_id, self.framing.passage.type_id)
+        self.special_tokens = sum(len(ids) for ids, _ in self._constant)
 
     @classmethod
-    def of(cls, tokenizer: Any, *, max_length: int | None) -> "PairTokenizer":
+    def of(
+        cls,
+        tokenizer: Any,
+        *,
+        max_length: int | None,
+        frame: Callable[[Tokenizer], Framing] = frame_pair,
+        extra_inputs: tuple[str, ...] = (),
+    ) -> "PairTokenizer":
         """
         Build it from a transformers tokenizer.
 
         :param tokenizer: The tokenizer.
         :param max_length: Maximum tokens of an input; `None` if the model has no limit.
+        :param frame: Finds what stands around the texts.
+        :param extra_inputs: Inputs that the model takes beyond those that the tokenizer names.
         :raises ModelError: If it has no fast version (tokenizers library).
         """
         fast = getattr(tokenizer, "backend_tokenizer", None)
@@ -99,24 +103,29 @@ class PairTokenizer:
                 "choose a model whose folder has a tokenizer.json"
             )
         input_spec = InputSpec(
-            input_names=tuple(tokenizer.model_input_names),
+            input_names=(*tokenizer.model_input_names, *extra_inputs),
             max_length=min(max_length or LONGEST_INPUT, LONGEST_INPUT),
             pad_token_id=int(tokenizer.pad_token_id or 0),
             padding_side=str(tokenizer.padding_side),
         )
-        return cls(Tokenizer.from_str(fast.to_str()), input_spec)
+        own = Tokenizer.from_str(fast.to_str())
+        own.no_truncation()
+        own.no_padding()
+        return cls(own, input_spec, frame(own))
 
     @classmethod
     def load(cls, folder: Path) -> "PairTokenizer":
         """Read what `save` wrote."""
         fields = json.loads((folder / "input.json").read_text(encoding="utf-8"))
+        framing = Framing.of_json(fields.pop("framing"))
         input_spec = InputSpec(**{**fields, "input_names": tuple(fields["input_names"])})
-        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), input_spec)
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), input_spec, framing)
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer and input spec to a folder."""
+        """Write tokenizer, input spec and framing to a folder."""
         self._tokenizer.save(str(folder / "tokenizer.json"))
-        (folder / "input.json").write_text(json.dumps(asdict(self.input_spec)), encoding="utf-8")
+        fields = {**asdict(self.input_spec), "framing": asdict(self.framing)}
+        (folder / "input.json").write_text(json.dumps(fields), encoding="utf-8")
 
     @property
     def vocabulary_size(self) -> int:
@@ -129,41 +138,91 @@ class PairTokenizer:
 
         :param input_spec: The new spec.
         """
-        return PairTokenizer(self._tokenizer, input_spec)
+        return PairTokenizer(self._tokenizer, input_spec, self.framing)
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """
-        Tokenise texts, each separately and without truncation.
+        Tokenise passages, each separately and without truncation.
 
-        :param texts: The texts.
-        :returns: The ids of each text, without special tokens.
+        :param texts: The passages.
+        :returns: The ids of each, without the constant tokens.
         """
+        return self._encode(texts, self.framing.passage)
+
+    def encode_query(self, text: str) -> Tokens:
+        """
+        Tokenise a query, with the prompt of the model if it has one, without truncation.
+
+        :param text: The query.
+        :returns: Its ids, without the constant tokens.
+        """
+        return self._encode([text], self.framing.query)[0]
+
+    def _encode(self, texts: Sequence[str], side: Side) -> list[Tokens]:
         encoded: list[Tokens] = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            chunk = list(texts[start : start + TEXTS_AT_ONCE])
+            chunk = [side.left + self._trimmed(text) + side.right for text in texts[start : start + TEXTS_AT_ONCE]]
             encodings = self._tokenizer.encode_batch_fast(chunk, add_special_tokens=False)
-            encoded += [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+            encoded += [
+                np.array(encoding.ids[side.skipped : len(encoding.ids) - side.dropped], dtype=np.int32)
+                for encoding in encodings
+            ]
         return encoded
+
+    def _trimmed(self, text: str) -> str:
+        return text.strip() if self.framing.trims else text
 
     def characters(self, text: str, start: int, stop: int) -> tuple[int, int]:
         """
-        Find the characters that a range of tokens covers.
+        Find the characters that a range of a passage's tokens covers.
 
-        :param text: The text.
+        :param text: The passage.
         :param start: First token.
         :param stop: Token after the last.
         :returns: First character, and character after the last.
         """
-        offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets[start:stop]
-        return (offsets[0][0], offsets[-1][1]) if offsets else (0, 0)
+        side, trimmed = self.framing.passage, self._trimmed(text)
+        encoding = self._tokenizer.encode(side.left + trimmed + side.right, add_special_tokens=False)
+        offsets = encoding.offsets[side.skipped : len(encoding.ids) - side.dropped][start:stop]
+        if not offsets:
+            return 0, 0
+        before = text.find(trimmed)
+        first, last = (min(max(0, at - len(side.left)), len(trimmed)) for at in (offsets[0][0], offsets[-1][1]))
+        return before + first, before + last
+
+    def part(self, passage: Tokens, start: int, stop: int) -> Tokens:
+        """
+        Return a window of a passage, ended as a whole passage is.
+
+        :param passage: Ids of the passage.
+        :param start: First token.
+        :param stop: Token after the last.
+        """
+        return _cut(passage[start:], stop - start, self.framing.passage.tail)
+
+    @property
+    def tail(self) -> int:
+        """Number of tokens that `part` adds to a window."""
+        return len(self.framing.passage.tail)
+
+    def shortened_query(self, query: Tokens, most: int) -> Tokens:
+        """
+        Cut the end of a query that is too long.
+
+        :param query: Ids of the query.
+        :param most: Maximum number of tokens.
+        """
+        tail = self.framing.query.tail
+        return query if len(query) <= most else _cut(query, max(0, most - len(tail)), tail)
 
     def length(self, pair: Pair) -> int:
-        """Count the tokens of a pair, special tokens included."""
+        """Count the tokens of a pair, constant tokens included."""
         return len(pair.query) + len(pair.passage) + self.special_tokens
 
     def truncated(self, pair: Pair) -> Pair:
         """
-        Truncate a pair that is too long as transformers does: the longer text first, then both evenly.
+        Truncate a pair that is too long as sentence-transformers does: the longer text first, then both evenly; in a chat
+        template the end of the passage. (There, a query that fills the input alone is cut too, not the words after it.)
 
         :param pair: The pair.
         :returns: A pair that fits.
@@ -172,6 +231,9 @@ class PairTokenizer:
         query, passage = len(pair.query), len(pair.passage)
         if query + passage <= room:
             return pair
+        if self.framing.cuts_end:
+            kept = self.shortened_query(pair.query, room - self.tail)
+            return Pair(kept, _cut(pair.passage, max(0, room - self.tail - len(kept)), self.framing.passage.tail))
         shorter = min(query, passage)
         if shorter > room // 2:
             query, passage = (room // 2, room - room // 2) if query <= passage else (room - room // 2, room // 2)
@@ -183,7 +245,7 @@ class PairTokenizer:
 
     def features(self, pairs: Sequence[Pair], *, width: int, rows: int | None = None) -> Features:
         """
-        Join pairs with their special tokens, and pad them.
+        Join pairs with their constant tokens, and pad them.
 
         :param pairs: The pairs, in the order of the rows; at least one.
         :param width: Tokens to which each pair is padded; at least the length of the longest.
@@ -191,7 +253,7 @@ class PairTokenizer:
         :returns: Arrays of shape (rows, width), int64, by input name.
         """
         pairs = [*pairs, *[pairs[-1]] * ((rows or 0) - len(pairs))]
-        (before, types_before), (between, types_between), (after, types_after) = self._special
+        (before, types_before), (between, types_between), (after, types_after) = self._constant
         queries = np.array([len(pair.query) for pair in pairs])
         passages = np.array([len(pair.passage) for pair in pairs])
         lengths = queries + passages + self.special_tokens
@@ -212,4 +274,10 @@ class PairTokenizer:
         repeats = np.ones((len(pairs), len(kinds)), dtype=np.int64)
         repeats[:, len(before)], repeats[:, len(before) + 1 + len(between)] = queries, passages
         arrays["token_type_ids"][filled] = np.repeat(np.tile(kinds, len(pairs)), repeats.ravel())
+        arrays["position_ids"] = np.maximum(filled.cumsum(axis=1) - 1, 0)
         return {name: arrays[name] for name in self.input_spec.input_names}
+
+
+def _cut(tokens: Tokens, most: int, tail: tuple[int, ...]) -> Tokens:
+    """Return the first tokens, then the tail if there were more."""
+    return tokens if len(tokens) <= most else np.concatenate([tokens[:most], np.array(tail, dtype=tokens.dtype)])

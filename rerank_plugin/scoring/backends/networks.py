@@ -1,14 +1,12 @@
-"""Changes to a transformers network before it runs: fewer layers, a shorter last layer, logits as the only output."""
+"""Changes to a transformers network before it runs: fewer layers, a shorter last layer."""
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
 
 # Layers with plain attention: no relative positions, no causal mask.
 PLAIN_LAYERS = {"BertLayer", "RobertaLayer", "XLMRobertaLayer", "CamembertLayer", "ElectraLayer"}
@@ -18,39 +16,6 @@ TOLERANCE = 1e-4
 def encoder_layers(network: Any) -> Any:
     """Return the layers of a transformers model with the structure of BERT; `None` for other structures."""
     return getattr(getattr(network.base_model, "encoder", None), "layer", None)
-
-
-class LogitsNetwork(torch.nn.Module):
-    """
-    The network with its inputs in a fixed order and the logits as the only output, as tracing needs it.
-
-    Its last layer is computed for the first token only, where the architecture allows it.
-
-    :param cross_encoder: The model, changed in place: weights are shared, converted to float32, and the last layer replaced.
-    :param input_names: Names of the inputs, in order.
-    """
-
-    def __init__(self, cross_encoder: "CrossEncoder", input_names: tuple[str, ...]) -> None:
-        super().__init__()
-        self._network = cast("Any", cross_encoder[0]).model.float()
-        self._input_names = input_names
-        self.eval()
-        shorten_last_layer(self._network, dict(zip(input_names, self.example(), strict=True)))
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return logits of shape (pairs, 1), for inputs of shape (pairs, tokens)."""
-        logits: torch.Tensor = self._network(**dict(zip(self._input_names, inputs, strict=True))).logits
-        return logits
-
-    def example(self) -> tuple[torch.Tensor, ...]:
-        """
-        Return inputs to trace with.
-
-        Two pairs of different length: a batch of one, or a mask of ones only, would be traced as constants.
-        """
-        mask = torch.ones((2, 16), dtype=torch.int64)
-        mask[1, 8:] = 0
-        return tuple(mask.clone() for _ in self._input_names)
 
 
 class FirstTokenLayer(torch.nn.Module):
@@ -88,22 +53,25 @@ class FirstTokenLayer(torch.nn.Module):
         return output
 
 
-def shorten_last_layer(network: torch.nn.Module, example: dict[str, torch.Tensor]) -> bool:
+def shorten_last_layer(network: Any, score: Callable[[], torch.Tensor]) -> bool:
     """
-    Replace the last layer by a `FirstTokenLayer`, if the logits stay the same.
+    Replace the last layer by a `FirstTokenLayer`, if the scores stay the same.
 
-    :param network: A transformers model for sequence classification; changed in place.
-    :param example: Inputs to compare the logits on.
-    :returns: Whether it was replaced: `False` for other architectures, or if the logits differed.
+    :param network: A transformers model; changed in place.
+    :param score: Scores an example with the network, and with whatever comes after it.
+    :returns: Whether it was replaced: `False` for other architectures, or if the scores differed.
     """
     layers = encoder_layers(network)
     if layers is None or type(layers[-1]).__name__ not in PLAIN_LAYERS:
         return False
     last = layers[-1]
     with torch.inference_mode():
-        before = cast("Any", network)(**example).logits
+        before = score()
         layers[-1] = FirstTokenLayer(last)
-        same = torch.allclose(before, cast("Any", network)(**example).logits, atol=TOLERANCE)
+        try:
+            same = torch.allclose(before, score(), atol=TOLERANCE)
+        except (RuntimeError, IndexError):  # what comes after it reads other tokens
+            same = False
     if not same:
         layers[-1] = last
     return same

@@ -74,17 +74,20 @@ class ONNXBackend:
                 f"ONNX Runtime cannot read {file} ({' '.join(str(error).split())}): "
                 "delete its folder, and the model is converted again"
             ) from error
+        # The graph has no inputs that the network does not use, such as the token types of DeBERTa-v3.
+        self._inputs = [port.name for port in self._session.get_inputs()]
 
     def logits(self, features: Features) -> NDArray[np.float32]:
         """Score the pairs of one batch. See `Backend.logits`."""
-        scores: NDArray[np.float32] = self._session.run(None, dict(features))[0].reshape(-1).astype(np.float32)
+        outputs = self._session.run(None, {name: features[name] for name in self._inputs})
+        scores: NDArray[np.float32] = outputs[0].reshape(-1).astype(np.float32)
         return scores
 
 
 def _export(model: TorchModel, file: Path) -> None:
     import torch
 
-    from rerank_plugin.scoring.backends.networks import LogitsNetwork
+    from rerank_plugin.scoring.backends.chain import LogitsNetwork
 
     size = sum(tensor.numel() * 4 for tensor in model.cross_encoder.state_dict().values())
     if size > MOST_BYTES:

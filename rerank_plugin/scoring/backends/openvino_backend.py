@@ -144,7 +144,7 @@ def _scores(request: "openvino.InferRequest") -> NDArray[np.float32]:
 
 
 def _convert(model: TorchModel) -> Any:
-    from rerank_plugin.scoring.backends.networks import LogitsNetwork
+    from rerank_plugin.scoring.backends.chain import LogitsNetwork
 
     names = model.tokenizer.input_spec.input_names
     network = LogitsNetwork(model.cross_encoder, names)

@@ -1,16 +1,20 @@
 """The cross-encoder in torch: sentence-transformers' own forward pass, or without padding where the device supports it."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rerank_plugin.scoring.backends.backend import BackendInput
+from rerank_plugin.scoring.backends.chain import score_chain
 from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.loading.torch_model import TorchModel
-from rerank_plugin.scoring.tokens import Features, Pair
+from rerank_plugin.scoring.tokens import Features, Pair, PairTokenizer
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -49,12 +53,8 @@ class TorchBackend:
         self.batch_tokens = CPU_BATCH_TOKENS if on_cpu else GPU_BATCH_TOKENS
         self.grid = ShapeGrid() if on_cpu else ShapeGrid(batch_cost=GPU_BATCH_COST)
         self._padding_free: PaddingFreeBert | None = None
-        if self._device.type == "cuda" and dtype != torch.float32 and not source.compile_torch:
-            example = tokenizer.encode(["a query", "a passage", "another passage that is longer"])
-            pairs = [Pair(example[0], passage) for passage in example[1:]]
-            width = max(tokenizer.length(pair) for pair in pairs)
-            network = cast("Any", self._model[0]).model
-            self._padding_free = without_padding(network, tokenizer.features(pairs, width=width))
+        if len(self._model) == 1 and self._device.type == "cuda" and dtype != torch.float32 and not source.compile_torch:
+            self._padding_free = _without_padding(self._model, tokenizer)
             if self._padding_free is not None:
                 self.batch_tokens = PADDING_FREE_BATCH_TOKENS
         if source.compile_torch:
@@ -64,7 +64,7 @@ class TorchBackend:
         """Score the pairs of one batch. See `Backend.logits`."""
         with torch.inference_mode():
             scores = (
-                self._model(self._tensors(features))["scores"]
+                score_chain(self._model, self._tensors(features))
                 if self._padding_free is None
                 else self._padding_free.score(features, self._device)
             )
@@ -73,3 +73,10 @@ class TorchBackend:
 
     def _tensors(self, features: Features) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array).to(self._device) for name, array in features.items()}
+
+
+def _without_padding(model: "CrossEncoder", tokenizer: PairTokenizer) -> PaddingFreeBert | None:
+    query = tokenizer.encode_query("a query")
+    pairs = [Pair(query, passage) for passage in tokenizer.encode(["a passage", "another passage that is longer"])]
+    width = max(tokenizer.length(pair) for pair in pairs)
+    return without_padding(cast("Any", model[0]).model, tokenizer.features(pairs, width=width))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Files that a model's outputs depend on: not the model card, a calibration, or converted copies.
-SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".py"}
+SUFFIXES = {".safetensors", ".bin", ".json", ".txt", ".model", ".py", ".jinja"}
 FILES_WITHOUT_EFFECT = {"calibration.json"}
 FOLDERS_WITHOUT_EFFECT = ("checkpoint-", "onnx", "openvino", "runs")
 BLOCK = 1 << 20

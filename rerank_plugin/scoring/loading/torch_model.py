@@ -8,7 +8,9 @@ from rerank_plugin.errors import ModelError
 from rerank_plugin.quiet import quiet_libraries
 from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
 from rerank_plugin.scoring.loading.damage import find_damaged_file
+from rerank_plugin.scoring.loading.kinds import check_one_score, check_saved_kind, no_head
 from rerank_plugin.scoring.loading.location import LocatedModel, fetch
+from rerank_plugin.scoring.loading.pair_inputs import pair_tokenizer
 from rerank_plugin.scoring.loading.spec import ModelSpec, not_loaded
 from rerank_plugin.scoring.tokens import PairTokenizer
 
@@ -39,7 +41,7 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
 
     :param located: The model.
     :returns: The model and its tokenizer.
-    :raises ModelError: If it cannot be read, lacks weights, or is not a cross-encoder with one output.
+    :raises ModelError: If it cannot be read, lacks weights, or is not a reranker with one output.
     """
     with quiet_libraries():
         return _load(located)
@@ -48,12 +50,10 @@ def load_in_torch(located: LocatedModel) -> TorchModel:
 def _load(located: LocatedModel) -> TorchModel:
     spec, folder = located.spec, fetch(located)
     from sentence_transformers import CrossEncoder
-    from transformers import AutoConfig
 
     kwargs, trust = spec.loading_kwargs(), {"trust_remote_code": spec.trust_remote_code}
+    check_saved_kind(spec, folder)
     try:
-        config = AutoConfig.from_pretrained(str(folder), **trust, **kwargs["config_kwargs"])
-        _check_architecture(spec, config.architectures or [], config.num_labels)
         model: CrossEncoder = CrossEncoder(
             str(folder),
             device=spec.device,
@@ -64,18 +64,26 @@ def _load(located: LocatedModel) -> TorchModel:
             model_kwargs=kwargs["model_kwargs"],
             processor_kwargs=kwargs["tokenizer_kwargs"],
             config_kwargs=kwargs["config_kwargs"],
-        )
+        ).eval()
         network = cast("Any", model[0]).model
+        check_one_score(spec, model)
         _check_weights(spec, folder, network)
         if spec.early_exit:
             cut_to_exit(model, EarlyExitHead.load(folder))
-        tokenizer = PairTokenizer.of(model.tokenizer, max_length=model.max_seq_length)
+        tokenizer = _tokenizer(spec, model)
         _check_vocabulary(folder, tokenizer, network)
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code raise for a broken file
         raise _explain(spec, folder, error) from error
-    return TorchModel(located, model.eval(), tokenizer)
+    return TorchModel(located, model, tokenizer)
+
+
+def _tokenizer(spec: ModelSpec, model: "CrossEncoder") -> PairTokenizer:
+    try:
+        return pair_tokenizer(model)
+    except ModelError as error:
+        raise ModelError(f"model {spec.model!r} cannot be used: {error}") from error
 
 
 def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
@@ -89,18 +97,6 @@ def _explain(spec: ModelSpec, folder: Path, error: Exception) -> ModelError:
             "copy or download the model again, all files from one place"
         )
     return not_loaded(spec.model, error)
-
-
-def _check_architecture(spec: ModelSpec, architectures: list[str], num_labels: int) -> None:
-    is_classifier = any(str(name).endswith("ForSequenceClassification") for name in architectures)
-    if not is_classifier and not spec.trust_remote_code:
-        # sentence-transformers would also load an embedding model, with a head of random weights.
-        raise ModelError(
-            f"model {spec.model!r} is not a cross-encoder: its architecture is {architectures or 'not given'}, "
-            "a cross-encoder has one that ends in ForSequenceClassification"
-        )
-    if num_labels != 1:
-        raise ModelError(f"model {spec.model!r} has {num_labels} outputs; a reranker needs a cross-encoder with 1")
 
 
 def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
@@ -117,6 +113,8 @@ def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
     kwargs = {**spec.loading_kwargs()["model_kwargs"], "config": network.config, "local_files_only": True}
     _, report = type(network).from_pretrained(str(folder), output_loading_info=True, **kwargs)
     missing = sorted(report["missing_keys"])
+    if missing and not any(name.startswith(f"{network.base_model_prefix}.") for name in missing):
+        raise no_head(spec, folder)
     if missing:
         raise ModelError(
             f"model {spec.model!r} lacks {len(missing)} of its weights ({missing[0]}, ...): {folder} was cut or is "

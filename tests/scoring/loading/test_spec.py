@@ -66,7 +66,7 @@ def test_a_hub_id_that_cannot_be_reached_is_one_line():
 
 
 def test_an_embedding_model_is_refused(bi_encoder):
-    with pytest.raises(ModelError, match=r"not a cross-encoder.*BertModel"):
+    with pytest.raises(ModelError, match=r"not a cross-encoder.*embedding model.*choose a reranker"):
         load(str(bi_encoder))
 
 
