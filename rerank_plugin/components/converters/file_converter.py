@@ -94,6 +94,8 @@ class FileToDocument:
             raise InputFileError(f"{name} cannot be converted ({reason}): check the file, or leave it out") from error
         for warning in caught:  # of other libraries; one file may give hundreds
             logger.info("%s: %s", name, warning.message)
+        for remark in content.remarks:
+            logger.warning("%s: %s", name, remark)
         return list(to_documents(content, {"title": Path(name).stem, **meta}))
 
 

@@ -54,7 +54,8 @@ def read(data: bytes) -> FileContent:
                 raise InputFileError("is encrypted: remove its password, for example with qpdf --decrypt") from None
             raise InputFileError("is damaged, or not a PDF file: open it in a viewer and export it again") from None
         try:
-            pages = list(_pages(document))
+            remarks: list[str] = []
+            pages = list(_pages(document, remarks))
             headings = _outline(document, len(pages))
             title = one_line(document.get_metadata_dict().get("Title", "").replace("\0", ""))
         finally:
@@ -64,11 +65,11 @@ def read(data: bytes) -> FileContent:
     blocks = [
         block for number, text in enumerate(pages, start=1) for block in _page_blocks(text, headings.get(number, []), number)
     ]
-    return FileContent(blocks, "" if _NO_TITLE.fullmatch(title) else title)
+    return FileContent(blocks, "" if _NO_TITLE.fullmatch(title) else title, remarks)
 
 
-def _pages(document: "PdfDocument") -> Iterator[str]:
-    """Yield the text of each page; only one page is loaded at a time."""
+def _pages(document: "PdfDocument", remarks: list[str]) -> Iterator[str]:
+    """Yield the text of each page; only one page is loaded at a time. Those that cannot be read go to the remarks."""
     from pypdfium2 import PdfiumError
 
     total = 0
@@ -80,7 +81,7 @@ def _pages(document: "PdfDocument") -> Iterator[str]:
             finally:
                 page.close()
         except PdfiumError as error:
-            logger.warning("Page %d of a PDF file cannot be read (%s); its other pages are", index + 1, error)
+            remarks.append(f"page {index + 1} cannot be read ({error}); the other pages are")
             text = ""
         total += len(text)
         if total > _MAX_CHARACTERS:

@@ -1,0 +1,42 @@
+"""Inline markup of reStructuredText, with a bound on the time that docutils takes for it."""
+
+import re
+from typing import Any
+
+# What may begin inline markup.
+_START = re.compile(r"[`*|\[]")
+# For each start that is never closed, docutils searches the rest of the paragraph. Characters that are searched at most;
+# a paragraph of 20,000 characters may have 250 starts.
+_MOST_SEARCHED = 5_000_000
+
+
+class PlainParagraphs:
+    """Counts the paragraphs whose inline markup was left as it is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def remarks(self) -> list[str]:
+        """Return a remark on them, if there are any."""
+        if not self.count:
+            return []
+        paragraphs = "1 paragraph is" if self.count == 1 else f"{self.count} paragraphs are"
+        return [f"{paragraphs} too long, and has too many backticks or asterisks, for reading inline markup: kept as written"]
+
+    def inliner(self) -> Any:
+        """Return what reads inline markup for a parser of docutils."""
+        from docutils import nodes
+        from docutils.parsers.rst.states import Inliner
+
+        inliner = Inliner()
+        parse = inliner.parse
+
+        def bounded(text: str, *arguments: Any) -> tuple[list[Any], list[Any]]:
+            if len(text) * len(_START.findall(text)) > _MOST_SEARCHED:
+                self.count += 1
+                return [nodes.Text(text)], []
+            found: tuple[list[Any], list[Any]] = parse(text, *arguments)
+            return found
+
+        inliner.parse = bounded  # a subclass would not do: docutils looks for the patterns in the class itself
+        return inliner
