@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUTER, PASSAGES, WRITER = "router", "passages", "writer"
 
 # Part of every fingerprint: incremented when this package changes how it reads files, so that they are indexed again.
-_READER_VERSION = 3
+_READER_VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from haystack.dataclasses import ByteStream
 from rerank_plugin.checks import shown
 from rerank_plugin.components.converters.blocks import FileContent, Reader, one_line, to_documents
 from rerank_plugin.components.converters.encoding import decode
-from rerank_plugin.components.converters.types import BY_MIME_TYPE, BY_NAME, OFFICE_EXTRA, FileType, file_type
+from rerank_plugin.components.converters.types import BY_MIME_TYPE, BY_NAME, OFFICE_EXTRA, FileType, file_type, stem
 from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class FileToDocument:
             logger.info("%s: %s", name, warning.message)
         for remark in content.remarks:
             logger.warning("%s: %s", name, remark)
-        return list(to_documents(content, {"title": Path(name).stem, **meta}))
+        return list(to_documents(content, {"title": stem(Path(name)), **meta}))
 
 
 def _content(kind: FileType, data: bytes) -> FileContent:

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-# What may begin inline markup.
-_START = re.compile(r"[`*|\[]")
-# For each start that is never closed, docutils searches the rest of the paragraph. Characters that are searched at most;
-# a paragraph of 20,000 characters may have 250 starts.
+# What may begin inline markup, or end a reference.
+_MARK = re.compile(r"[`*|\[]|_(?!\w)")
+# For each mark that is not closed, docutils searches the rest of the paragraph, and for each reference its siblings. This is
+# the number of characters that are searched at most: a paragraph of 20,000 characters may have 250 marks.
 _MOST_SEARCHED = 5_000_000
 
 
@@ -21,7 +21,7 @@ class PlainParagraphs:
         if not self.count:
             return []
         paragraphs = "1 paragraph is" if self.count == 1 else f"{self.count} paragraphs are"
-        return [f"{paragraphs} too long, and has too many backticks or asterisks, for reading inline markup: kept as written"]
+        return [f"{paragraphs} too long, and has too many backticks and the like, for reading inline markup: kept as written"]
 
     def inliner(self) -> Any:
         """Return what reads inline markup for a parser of docutils."""
@@ -32,7 +32,7 @@ class PlainParagraphs:
         parse = inliner.parse
 
         def bounded(text: str, *arguments: Any) -> tuple[list[Any], list[Any]]:
-            if len(text) * len(_START.findall(text)) > _MOST_SEARCHED:
+            if len(text) * len(_MARK.findall(text)) > _MOST_SEARCHED:
                 self.count += 1
                 return [nodes.Text(text)], []
             found: tuple[list[Any], list[Any]] = parse(text, *arguments)
