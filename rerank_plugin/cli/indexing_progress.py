@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rerank_plugin.cli.progress import StepReporter
 from rerank_plugin.errors import StoreError
-from rerank_plugin.progress import CountCallback
+from rerank_plugin.progress import CountCallback, following_parts
 
 # Parts of the names of components in the indexing pipelines, and what these do. Others are too quick to be named.
 _ACTIVITIES = {"convert": "converting", "split": "splitting", "embed": "embedding", "writ": "writing"}
@@ -25,10 +25,11 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
 
     counts: list[tuple[int, int]] = []
     has_begun = False
+    activity: str | None = None
 
     def on_start(component: str) -> None:
+        nonlocal has_begun, activity
         activity = next((text for part, text in _ACTIVITIES.items() if part in component.lower()), None)
-        nonlocal has_begun
         if not has_begun and counts:
             bar(*counts[-1])  # the models are loaded: the rate counts from here
         has_begun = True
@@ -41,7 +42,11 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
         counts[:] = [(done, total)]
         bar(done, total)
 
-    with stopwatch(on_start):
+    def on_parts(name: str, done: int, total: int | None) -> None:
+        if activity is not None:
+            bar.activity(f"{activity} {done:,}{'' if total is None else f' of {total:,}'} {name}")
+
+    with stopwatch(on_start), following_parts(on_parts):
         yield on_progress
 
 

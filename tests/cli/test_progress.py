@@ -10,6 +10,7 @@ from conftest import SENTENCES
 from haystack import Pipeline
 from haystack.components.writers import DocumentWriter
 from rich.console import Console
+from sample_files import pdf
 
 from rerank_plugin.cli.estimate import Estimate, duration
 from rerank_plugin.cli.indexing_progress import indexing_progress
@@ -201,6 +202,18 @@ def test_u7_indexing_says_what_is_done_and_soon_how_much(tmp_path):
     assert activities[-1] == "writing"
     assert set(activities) <= {"converting", "splitting", "writing"}
     assert [call for call in bar.calls[4:] if not isinstance(call, str)] == [(1, 3), (3, 3)]
+
+
+@pytest.mark.slow
+def test_u7_there_is_progress_within_a_large_file(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "manual.pdf").write_bytes(pdf(f"This is page {number}." for number in range(45)))
+    (tmp_path / "docs" / "text.txt").write_text("\n\n".join(f"{number} " + "word " * 100 for number in range(1001)))
+    bar = RecordingBar()
+    with indexing_progress(bar) as progress:
+        index_paths([tmp_path / "docs"], tmp_path / "index", pipeline="indexing_keyword", progress=progress)
+    within = [call for call in bar.calls if isinstance(call, str) and any(map(str.isdigit, call))]
+    assert within == ["converting 20 of 45 pages", "converting 40 of 45 pages", "splitting 1,000 passages"]
 
 
 def interrupt_after(monkeypatch, batches):

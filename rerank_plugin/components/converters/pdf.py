@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.components.converters.blocks import Block, FileContent, one_line
 from rerank_plugin.components.converters.pdf_text import page_text
 from rerank_plugin.errors import InputFileError
+from rerank_plugin.progress import report_parts
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -21,6 +22,8 @@ _LOCK = threading.Lock()
 # A small file can hold the same page many times. The text of the largest books is below this.
 _MAX_CHARACTERS = 64_000_000
 _MAX_HEADINGS = 20_000
+# Progress is reported after so many pages.
+_REPORTED_PAGES = 20
 # What programs write as a title when nobody gave one.
 _NO_TITLE = re.compile(
     r"untitled|.*\.(docx?|odt|rtf|tex|dvi|indd|qxd|pptx?|xlsx?|pdf|html?)|microsoft \w+ - .*", re.IGNORECASE
@@ -84,6 +87,8 @@ def _pages(document: "PdfDocument", remarks: list[str]) -> Iterator[str]:
             remarks.append(f"page {index + 1} cannot be read ({error}); the other pages are")
             text = ""
         total += len(text)
+        if (index + 1) % _REPORTED_PAGES == 0:
+            report_parts("pages", index + 1, len(document))
         if total > _MAX_CHARACTERS:
             raise InputFileError(f"has more than {_MAX_CHARACTERS:,} characters of text: split it")
         yield text

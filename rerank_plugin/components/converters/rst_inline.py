@@ -21,7 +21,7 @@ class PlainParagraphs:
         if not self.count:
             return []
         paragraphs = "1 paragraph is" if self.count == 1 else f"{self.count} paragraphs are"
-        return [f"{paragraphs} too long, and has too many backticks and the like, for reading inline markup: kept as written"]
+        return [f"{paragraphs} too long, and has too many backticks and the like, to read inline markup: kept as written"]
 
     def inliner(self) -> Any:
         """Return what reads inline markup for a parser of docutils."""
