@@ -63,7 +63,9 @@ def only_error(stderr):
 def test_u2_without_the_hub_a_command_fails_with_one_line_that_names_the_ways_out(command, unreachable, tmp_path):
     (tmp_path / "a.txt").write_text("The red fox jumps over the dog.")
     arguments = ["index", tmp_path / "a.txt"] if command == "index" else ["search", "fox", "--pipeline", "hybrid_rerank"]
-    done = run("-c", WITHOUT_EXTRA, *arguments, "--index", tmp_path / "index", HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    done = run(
+        "-c", WITHOUT_EXTRA, *arguments, "--index", tmp_path / "index", HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path)
+    )
     assert done.returncode == 1
     line = only_error(done.stderr)
     for way in (
@@ -91,7 +93,9 @@ def test_u2_a_model_in_the_hubs_cache_is_used_without_the_network(unreachable, b
     environment = {"HF_ENDPOINT": unreachable, "HF_HUB_CACHE": str(tmp_path / "hub")}
     done = run("-c", WITHOUT_EXTRA, "index", tmp_path / "a.txt", "--index", tmp_path / "index", "--json", **environment)
     assert (done.returncode, done.stderr.strip()) == (0, "")
-    done = run("-c", WITHOUT_EXTRA, "search", "fox", "--index", tmp_path / "index", "--pipeline", "dense", "--json", **environment)
+    done = run(
+        "-c", WITHOUT_EXTRA, "search", "fox", "--index", tmp_path / "index", "--pipeline", "dense", "--json", **environment
+    )
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert "red fox" in done.stdout
 
