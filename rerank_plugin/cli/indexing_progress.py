@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rerank_plugin.cli.printing import counted
 from rerank_plugin.cli.progress import StepReporter
 from rerank_plugin.errors import StoreError
 from rerank_plugin.progress import CountCallback, following_parts
@@ -72,5 +73,6 @@ def interruption_message(index: Path) -> str:
     if not passages:
         return nothing
     complete = sum(file.complete for file in files)
-    state = f"{complete:,} files complete, {len(files) - complete:,} in part"
-    return f"interrupted; kept in {index}: {passages:,} passages ({state}). Run the same command again to go on from there"
+    state = f"{counted(complete, 'file')} complete, {len(files) - complete:,} in part"
+    kept = f"{counted(passages, 'passage')} ({state})"
+    return f"interrupted; kept in {index}: {kept}. Run the same command again to go on from there"
