@@ -20,8 +20,8 @@ class PlainParagraphs:
         """Return a remark on them, if there are any."""
         if not self.count:
             return []
-        paragraphs = "1 paragraph is" if self.count == 1 else f"{self.count} paragraphs are"
-        return [f"{paragraphs} too long, and has too many backticks and the like, to read inline markup: kept as written"]
+        paragraphs, its = ("1 paragraph is", "its") if self.count == 1 else (f"{self.count} paragraphs are", "their")
+        return [f"{paragraphs} too long, with too many backticks and the like, to read {its} inline markup: kept as written"]
 
     def inliner(self) -> Any:
         """Return what reads inline markup for a parser of docutils."""
