@@ -1,8 +1,11 @@
 """Callbacks through which long-running work reports its progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
+
+Part = TypeVar("Part")
 
 # Called with the name of the current step, the units done, and the total number of units.
 ProgressCallback = Callable[[str, int, int], None]
@@ -43,6 +46,20 @@ def following_parts(on_parts: PartCallback) -> Iterator[None]:
         yield
     finally:
         _on_parts.reset(token)
+
+
+def reporting(name: str, parts: Iterable[Part], total: int | None = None) -> Iterator[Part]:
+    """
+    Yield parts, and report each thousand of them.
+
+    :param name: See `report_parts`.
+    :param parts: The parts.
+    :param total: See `report_parts`.
+    """
+    for done, part in enumerate(parts):
+        if done and done % 1000 == 0:
+            report_parts(name, done, total)
+        yield part
 
 
 def report_parts(name: str, done: int, total: int | None = None) -> None:

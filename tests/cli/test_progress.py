@@ -213,7 +213,13 @@ def test_u7_there_is_progress_within_a_large_file(tmp_path):
     with indexing_progress(bar) as progress:
         index_paths([tmp_path / "docs"], tmp_path / "index", pipeline="indexing_keyword", progress=progress)
     within = [call for call in bar.calls if isinstance(call, str) and any(map(str.isdigit, call))]
-    assert within == ["converting 20 of 45 pages", "converting 40 of 45 pages", "splitting 1,000 passages"]
+    assert within == [
+        "converting 20 of 45 pages",
+        "converting 40 of 45 pages",
+        "splitting 1,000 passages",
+        "writing 1,000 of 1,001 passages",
+        "writing 1,000 passages into the keyword index",
+    ]
 
 
 def interrupt_after(monkeypatch, batches):
