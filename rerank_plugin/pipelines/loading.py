@@ -84,6 +84,8 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
     data = deepcopy(data)
+    if Path(name).parent == _folder():
+        name = f"pipeline {Path(name).stem}"  # the user knows a packaged pipeline by its name
     use_cached_models(data, name=name)
     try:
         return Pipeline.from_dict(data)
