@@ -1,5 +1,5 @@
 """
-The errors of rerank_plugin.
+The errors of rerank_plugin, and the reason that another library's error gives.
 
 Every message names the wrong value, its place and the remedy, in one line, which the command line prints unchanged. Each
 class also derives from the built-in exception that a caller would expect (`ValueError`, `ImportError`).
@@ -48,3 +48,35 @@ class OutputError(RerankError):
 
 class MissingDependencyError(RerankError, ImportError):
     """An optional package is required but not installed."""
+
+
+# Characters of another library's message that are shown; the cut is marked.
+LONGEST_REASON = 500
+
+
+def reason_of(error: BaseException, *, named: bool = False) -> str:
+    """
+    Return the message of another library's error on one line, as the reason in a message of ours.
+
+    :param error: The error.
+    :param named: Put the name of its class before it.
+    :returns: The message; if it is empty, or cannot be made, the name of the class.
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the message may contain objects whose str() fails
+        text = ""
+    if not text.strip():
+        return name
+    return one_line_reason(f"{name}: {text}" if named else text)
+
+
+def one_line_reason(text: str) -> str:
+    """
+    Put the text of a reason on one line, and mark the place where it is cut if it is very long.
+
+    :param text: The text.
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."

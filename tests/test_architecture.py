@@ -29,7 +29,7 @@ HOMES = {
     "docx": {"components/converters/docx.py"},
     "pptx": {"components/converters/pptx.py"},
     "openpyxl": {"components/converters/xlsx.py"},
-    "docutils": {"components/converters/rst.py"},
+    "docutils": {f"components/converters/{name}.py" for name in ("rst", "rst_inline")},
     "faiss": {f"store/vectors/{name}.py" for name in ("flat", "kinds", "trained", "files")},
     "tantivy": {f"store/keywords/{name}.py" for name in ("tantivy_index", "tantivy_search")},
     "rank_bm25": {"store/keywords/rank_bm25_index.py"},

@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -54,6 +56,19 @@ def dead_links(pages: dict[Path, Page], site: Path) -> list[str]:
             if not found and parts.fragment != "__skip":
                 dead.append(f"{file.relative_to(site)}: {link}")
     return sorted(dead)
+
+
+def test_the_pages_that_the_pipelines_name_exist(repository):
+    site = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["urls"]["Documentation"]
+    named = set()
+    for file in (repository / "pipelines").glob("*.yaml"):
+        text = file.read_text(encoding="utf-8")
+        assert "README" not in text, "there is none beside an installed package"
+        named |= set(re.findall(r"https?://[^\s,)]+", text))
+    assert named
+    for address in named:
+        assert address.startswith(site), address
+        assert (repository / "docs" / f"{address.removeprefix(site).strip('/')}.md").is_file(), address
 
 
 def documented_object(module: str, name: str) -> set[str]:

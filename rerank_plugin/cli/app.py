@@ -11,6 +11,7 @@ import typer
 from rerank_plugin import __version__
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.printing import echo, printable
+from rerank_plugin.cli.progress import show_all_warnings
 from rerank_plugin.errors import RerankError
 
 app = typer.Typer(
@@ -64,13 +65,16 @@ def _version(value: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error, and the warnings of other libraries.")
+    ] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     if isinstance(context.obj, AppOptions):
         context.obj.debug = debug
+    show_all_warnings(debug)
 
 
 def main() -> None:

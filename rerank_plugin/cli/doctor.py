@@ -25,6 +25,7 @@ REQUIRED = ("haystack-ai", "sentence-transformers", "transformers", "torch", "op
 OPTIONAL = {
     "onnxruntime": ("onnx", "backend onnx"),
     "nncf": ("int8", "precision int8"),
+    "python-docx": ("office", "Word, PowerPoint and Excel files"),
     "datasets": ("train", "training"),
     "ir-measures": ("eval", "evaluation"),
 }

@@ -34,4 +34,5 @@ def show_sections(sections: "Mapping[str, Sequence[Row]]") -> None:
                 table.add_row("", "", cell(row.advice, "yellow"))
         console.print(table)
         console.print()
-    console.print("everything is good" if not todo else f"{todo} rows (->) say what to do")
+    rows_say = "1 row (->) says" if todo == 1 else f"{todo} rows (->) say"
+    console.print("everything is good" if not todo else f"{rows_say} what to do", highlight=False)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rerank_plugin.cli.printing import counted
 from rerank_plugin.cli.progress import StepReporter
 from rerank_plugin.errors import StoreError
-from rerank_plugin.progress import CountCallback
+from rerank_plugin.progress import CountCallback, following_parts
 
 # Parts of the names of components in the indexing pipelines, and what these do. Others are too quick to be named.
 _ACTIVITIES = {"convert": "converting", "split": "splitting", "embed": "embedding", "writ": "writing"}
@@ -25,10 +26,11 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
 
     counts: list[tuple[int, int]] = []
     has_begun = False
+    activity: str | None = None
 
     def on_start(component: str) -> None:
+        nonlocal has_begun, activity
         activity = next((text for part, text in _ACTIVITIES.items() if part in component.lower()), None)
-        nonlocal has_begun
         if not has_begun and counts:
             bar(*counts[-1])  # the models are loaded: the rate counts from here
         has_begun = True
@@ -41,7 +43,11 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
         counts[:] = [(done, total)]
         bar(done, total)
 
-    with stopwatch(on_start):
+    def on_parts(name: str, done: int, total: int | None) -> None:
+        if activity is not None:
+            bar.activity(f"{activity} {done:,}{'' if total is None else f' of {total:,}'} {name}")
+
+    with stopwatch(on_start), following_parts(on_parts):
         yield on_progress
 
 
@@ -67,5 +73,6 @@ def interruption_message(index: Path) -> str:
     if not passages:
         return nothing
     complete = sum(file.complete for file in files)
-    state = f"{complete:,} files complete, {len(files) - complete:,} in part"
-    return f"interrupted; kept in {index}: {passages:,} passages ({state}). Run the same command again to go on from there"
+    state = f"{counted(complete, 'file')} complete, {len(files) - complete:,} in part"
+    kept = f"{counted(passages, 'passage')} ({state})"
+    return f"interrupted; kept in {index}: {kept}. Run the same command again to go on from there"

@@ -57,6 +57,16 @@ def echo(text: str, *, err: bool = False) -> None:
     typer.echo(printable(text, lines=True), err=err)
 
 
+def counted(count: int, noun: str) -> str:
+    """
+    Return a number with its noun, such as "1 file" or "2,000 files".
+
+    :param count: The number.
+    :param noun: The noun in the singular; its plural ends in s.
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def cell(value: object, style: str = "") -> "Text":
     """
     Return a table cell whose text is not interpreted as markup.

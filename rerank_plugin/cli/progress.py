@@ -4,8 +4,10 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from rerank_plugin import quiet
@@ -22,22 +24,37 @@ if TYPE_CHECKING:
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "true", "HAYSTACK_TELEMETRY_ENABLED": "False"}
 # Logs what it prepares, once for every model and backend, at the level INFO.
 PREPARATION = "rerank_plugin.scoring.loading.conversions"
+OURS = "rerank_plugin"
+
+_shows_all: ContextVar[bool] = ContextVar("shows_all", default=False)
+
+
+def show_all_warnings(value: bool) -> None:
+    """
+    Choose whether commands also show the warnings of other libraries, as `rerank --debug` does.
+
+    :param value: Whether they do.
+    """
+    _shows_all.set(value)
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """
-    Suppress the progress bars and load reports of other libraries, and show warnings as single lines.
+    Suppress the progress bars, load reports and warnings of other libraries, and show our own warnings as single lines.
 
     At the end, the environment, logging and progress bar settings are restored.
     """
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        logging.captureWarnings(True)
+        stack.callback(logging.captureWarnings, False)
         for name, value in ENVIRONMENT.items():
             if name not in os.environ:
                 os.environ[name] = value
                 stack.callback(os.environ.pop, name, None)
         stack.enter_context(quiet.quiet_libraries())
-        handler, preparation = WarningLines(), logging.getLogger(PREPARATION)
+        handler, preparation = WarningLines(shows_all=_shows_all.get()), logging.getLogger(PREPARATION)
         logging.getLogger().addHandler(handler)
         stack.callback(logging.getLogger().removeHandler, handler)
         stack.callback(preparation.setLevel, preparation.level)
@@ -47,20 +64,24 @@ def quiet_libraries() -> Iterator[None]:
 
 class WarningLines(logging.Handler):
     """
-    Shows warnings, and what is being prepared, as lines on standard error.
+    Shows our warnings, and what is being prepared, as lines on standard error.
 
-    Records of other libraries with an exception are skipped: the exception is raised, too, and reported as an error.
+    Records of other libraries with an exception are always skipped: the exception is raised, too, and reported as an error.
+
+    :param shows_all: Show the warnings of other libraries, too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_all: bool) -> None:
         super().__init__(logging.INFO)
+        self._shows_all = shows_all
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record."""
         is_preparation = record.name == PREPARATION and record.levelno == logging.INFO
         if record.levelno < logging.WARNING and not is_preparation:
             return
-        if record.exc_info and not record.name.startswith("rerank_plugin"):
+        is_ours = record.name == OURS or record.name.startswith(f"{OURS}.")
+        if not is_ours and (record.exc_info or not self._shows_all):
             return
         label = "" if is_preparation else f"{record.levelname.lower()}: "
         try:

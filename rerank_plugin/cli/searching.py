@@ -11,7 +11,7 @@ from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import DEFAULT_INDEX, AppOptions, EmbeddingModelOption, IndexOption, JsonOption, app
 from rerank_plugin.cli.indexing_progress import indexing_progress, interruption_message
 from rerank_plugin.cli.lazy_torch import postpone_torch
-from rerank_plugin.cli.printing import echo, printable, to_json
+from rerank_plugin.cli.printing import counted, echo, printable, to_json
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
 from rerank_plugin.errors import InvalidValueError
 
@@ -85,11 +85,10 @@ def index(
         echo(to_json(vars(report)))
     else:
         pruned = f", {report.pruned} pruned" if prune else ""
-        pruned += f"; {report.repaired} texts repaired" if repair_text else ""
-        merged = f", {report.merged} of them duplicates that are stored once" if report.merged else ""
+        pruned += f"; {counted(report.repaired, 'text')} repaired" if repair_text else ""
         echo(
-            f"{report.passages} passages of {report.files} files written to {index}{merged}; "
-            f"{report.unchanged} files unchanged{pruned}"
+            f"{counted(report.passages, 'passage')} of {counted(report.files, 'file')} written to {index}"
+            f"{_merged(report.merged)}; {counted(report.unchanged, 'file')} unchanged{pruned}"
         )
     for line in _remarks(report):
         echo(line, err=True)
@@ -100,6 +99,12 @@ def index(
         echo(f"error: nothing to index in {places}: no file has a type that `rerank index --help` names", err=True)
     if report.failed or report.is_empty:
         raise typer.Exit(1)
+
+
+def _merged(count: int) -> str:
+    if not count:
+        return ""
+    return ", 1 of them is a duplicate, stored once" if count == 1 else f", {count:,} of them are duplicates, stored once"
 
 
 def _remarks(report: "IndexReport") -> Iterator[str]:

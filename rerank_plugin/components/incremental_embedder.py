@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,14 @@ from haystack import Document, component, default_from_dict, default_to_dict
 
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.progress import report_parts
 
 # Parameters of embedders that do not change the embeddings.
 _WITHOUT_EFFECT = frozenset(
     {"api_key", "batch_size", "device", "local_files_only", "max_retries", "progress_bar", "timeout", "token"}
 )
+# Documents that the embedder gets in one call; it sorts them by length.
+_DOCUMENTS_AT_A_TIME = 512
 
 
 @component
@@ -80,18 +84,26 @@ class IncrementalDocumentEmbedder:
         known = self._known(keys)
         missing = {key: document for key, document in zip(keys, documents, strict=True) if key not in known}
         if missing:
-            embedded = self.embedder.run(documents=list(missing.values()))["documents"]
-            if len(embedded) != len(missing):
-                raise InvalidValueError(
-                    f"embedder {type(self.embedder).__name__} returned {len(embedded)} documents for {len(missing)}: it "
-                    "must return one for each"
-                )
-            known.update({key: document.embedding for key, document in zip(missing, embedded, strict=True)})
+            known.update(zip(missing, self._embeddings(list(missing.values())), strict=True))
         with_embeddings = [
             replace(document, embedding=known[key], meta={**document.meta, "embedded_as": key})
             for key, document in zip(keys, documents, strict=True)
         ]
         return {"documents": with_embeddings, "reused": len(documents) - len(missing)}
+
+    def _embeddings(self, documents: list[Document]) -> Iterator[list[float] | None]:
+        """Yield the embeddings of documents. A large file is embedded in parts, so that there is progress to report."""
+        for start in range(0, len(documents), _DOCUMENTS_AT_A_TIME):
+            part = documents[start : start + _DOCUMENTS_AT_A_TIME]
+            embedded = self.embedder.run(documents=part)["documents"]
+            if len(embedded) != len(part):
+                raise InvalidValueError(
+                    f"embedder {type(self.embedder).__name__} returned {len(embedded)} documents for {len(part)}: it "
+                    "must return one for each"
+                )
+            yield from (document.embedding for document in embedded)
+            if len(documents) > _DOCUMENTS_AT_A_TIME:
+                report_parts("passages", start + len(part), len(documents))
 
     def _keys(self, documents: list[Document]) -> list[str]:
         described = self.embedder.to_dict()

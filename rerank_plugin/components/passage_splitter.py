@@ -9,6 +9,7 @@ from haystack import Document, component, default_to_dict
 
 from rerank_plugin.checks import check_count, check_flag, shown
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.progress import report_parts
 
 _FENCE = re.compile(r"[ \t]*(`{3,}(?!.*`)|~{3,})")
 _TABLE_RULE = re.compile(r"\|(?:[ \t]*:?-+:?[ \t]*\|)+[ \t]*")
@@ -21,6 +22,8 @@ _CUTS = (
 _MAX_INFO_WORDS = 4
 _SPACES = re.compile(r"[ \t\n]+")
 _SENTENCES, _LINES = 0, 1
+# Progress is reported after so many passages.
+_REPORTED_PASSAGES = 1000
 # Text without spaces (Chinese, Base64, minified code): this many characters count as a word.
 _CHARACTERS_PER_WORD = 10
 
@@ -81,6 +84,8 @@ class PassageSplitter:
                 if isinstance(meta.get("page"), int):
                     meta["page"] += page
                 passages.append(Document(content=text, meta=meta))
+                if len(passages) % _REPORTED_PASSAGES == 0:
+                    report_parts("passages", len(passages))
         return {"documents": passages}
 
     def _split(self, document: Document) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rerank_plugin import __version__
-from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.errors import PipelineConfigError, reason_of
 from rerank_plugin.evaluation.candidates import scored_candidates
 from rerank_plugin.evaluation.outcome_file import OutcomeFile
 from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, make_outcome
@@ -187,7 +187,7 @@ class Experiment:
                 candidates=scored_candidates(documents, ranked.documents, second.fusion) if is_whole else None,
             )
         except Exception as error:  # noqa: BLE001 - the query counts 0, and the report gives the reason
-            return Outcome(query, state=FAILED, error=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return Outcome(query, state=FAILED, error=f"{reason_of(error, named=True)}")
 
 
 def _rank_group(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rerank_plugin.errors import InputFileError, MissingDependencyError
+from rerank_plugin.errors import InputFileError, MissingDependencyError, reason_of
 from rerank_plugin.files import cache_folder
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def fetch(identifier: str) -> Path:
         _make(corpus, lambda target: _write_documents(dataset, target))
         _make(folder, lambda target: _write_queries(dataset, target, corpus / "documents.jsonl"))
     except (RuntimeError, OSError) as error:  # requests' errors are OSErrors
-        raise InputFileError(f"{identifier} cannot be loaded by ir_datasets: {' '.join(str(error).split())}") from error
+        raise InputFileError(f"{identifier} cannot be loaded by ir_datasets: {reason_of(error)}") from error
     return folder
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rerank_plugin.checks import check_text, shown
 from rerank_plugin.collections.runs import Ranking, Runs, as_scores, without_ties
-from rerank_plugin.errors import InvalidValueError, MissingDependencyError
+from rerank_plugin.errors import InvalidValueError, MissingDependencyError, reason_of
 from rerank_plugin.evaluation.input_checks import HIGHEST_GRADE, check_ids, check_qrels, check_ranking, check_scores
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def _calculate(
                 rank = round(1 / metric.value) if metric.value else 0
                 yield cut_name, metric.query_id, metric.value if rank <= cut[cut_name] else 0.0
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InvalidValueError(
-            f"measure {' or '.join(measures)} cannot be calculated here ({reason[:200]}): choose another one, such as {NDCG}"
+            f"measure {' or '.join(measures)} cannot be calculated here ({reason_of(error)}): choose another one, "
+            f"such as {NDCG}"
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, POINTWISE_RANKERS, RANKER, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, RANKER, StagedPipeline
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.scoring.calibration import load_calibration
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from haystack import Document
 
 COMPLETE = "complete"
+# Other rankers that score every query-passage pair independently.
+POINTWISE_RANKERS = {
+    "haystack_integrations.components.rankers.sentence_transformers.sentence_transformers_similarity"
+    ".SentenceTransformersSimilarityRanker",
+}
 
 
 @dataclass(frozen=True)

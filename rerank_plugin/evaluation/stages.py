@@ -13,12 +13,6 @@ from rerank_plugin.search import STAGES, last_stage
 RANKER = "ranker"
 JOINER = "joiner"
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
-# Other rankers that score every query-passage pair independently.
-POINTWISE_RANKERS = {
-    "haystack_integrations.components.rankers.sentence_transformers.similarity.SentenceTransformersSimilarityRanker",
-    "haystack.components.rankers.sentence_transformers_similarity.SentenceTransformersSimilarityRanker",
-    "haystack.components.rankers.transformers_similarity.TransformersSimilarityRanker",
-}
 # Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.
 DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rerank_plugin.components.converters.encoding import decode
-from rerank_plugin.components.converters.types import BY_SUFFIX, FileType
+from rerank_plugin.components.converters.types import BY_SUFFIX, FileType, file_type
 from rerank_plugin.errors import InputFileError
 
 CORPUS_SUFFIX = ".jsonl"
@@ -111,7 +111,9 @@ class SourceFile:
     @property
     def type(self) -> FileType:
         """The type of a file that is not a corpus."""
-        return BY_SUFFIX[self.path.suffix.lower()]
+        kind = file_type(self.path)
+        assert kind is not None, "files of other types are not listed"
+        return kind
 
     @property
     def is_corpus(self) -> bool:

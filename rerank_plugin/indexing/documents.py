@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from haystack.dataclasses import ByteStream
 
+from rerank_plugin.components.converters.types import stem
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.indexing.content import SourceFile
 from rerank_plugin.indexing.job import IndexingJob, source_meta
@@ -75,7 +76,7 @@ def _load(job: IndexingJob, file: SourceFile) -> LoadedFile | None:
         job.report.assumed_encodings.setdefault(content.assumed_encoding, []).append(file.source)
     state = IndexedFile(file.source, content.fingerprint, content.size)
     # The converter replaces the title by that of the file's own structure, if it has one.
-    meta = {**source_meta(state), "title": file.path.stem}
+    meta = {**source_meta(state), "title": stem(file.path)}
     return LoadedFile(state, ByteStream(data=_repaired(job, file, content.data), mime_type=file.type.mime_type, meta=meta))
 
 

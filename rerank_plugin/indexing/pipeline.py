@@ -10,7 +10,7 @@ from haystack import Document
 from haystack.core.errors import PipelineRuntimeError
 from haystack.dataclasses import ByteStream
 
-from rerank_plugin.errors import InputFileError, PipelineConfigError, RerankError
+from rerank_plugin.errors import InputFileError, PipelineConfigError, RerankError, reason_of
 from rerank_plugin.pipelines import STORE_TYPE, build_pipeline, find_pipeline, read_pipeline
 from rerank_plugin.store import HybridDocumentStore
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUTER, PASSAGES, WRITER = "router", "passages", "writer"
 
 # Part of every fingerprint: incremented when this package changes how it reads files, so that they are indexed again.
-_READER_VERSION = 3
+_READER_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class IndexingPipeline:
         except RerankError:
             raise
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = reason_of(error, named=True)
             raise PipelineConfigError(f"a component of {self._file} cannot be loaded ({reason})") from error
         return pipeline
 
@@ -137,7 +137,7 @@ class IndexingPipeline:
         cause = error.__cause__
         if isinstance(cause, RerankError):
             return cause
-        reason = " ".join(f"{type(cause).__name__}: {cause}".split()) if cause else " ".join(str(error).split())
+        reason = reason_of(cause, named=True) if cause else reason_of(error)
         name = error.component_name
         if name in self._upstream(PASSAGES):
             return InputFileError(f"cannot be converted ({reason})")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.checks import check_text, shown
-from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.errors import PipelineConfigError, one_line_reason, reason_of
 from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
 from rerank_plugin.pipelines.yaml_file import init_parameters, read_yaml
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from haystack import Pipeline
 
 STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
-
-# Maximum length of a component's error message that is shown.
-MAX_REASON_LENGTH = 500
 
 
 def load_pipeline(
@@ -87,11 +84,13 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
     data = deepcopy(data)
+    if Path(name).parent == _folder():
+        name = f"pipeline {Path(name).stem}"  # the user knows a packaged pipeline by its name
     use_cached_models(data, name=name)
     try:
         return Pipeline.from_dict(data)
     except Exception as error:  # components may raise anything on their parameters
-        raise PipelineConfigError(f"{name} cannot be loaded: {_one_line(error)}") from error
+        raise PipelineConfigError(f"{name} cannot be loaded: {_reason(error)}") from error
 
 
 def pipeline_names() -> list[str]:
@@ -186,14 +185,12 @@ def _check_component(key: Any, component: Any, name: str) -> None:
         )
 
 
-def _one_line(error: Exception) -> str:
-    """Return the message on one line, without the dump of the component's data that Haystack puts before the reason."""
+def _reason(error: Exception) -> str:
+    """Return the reason of an error, without the dump of the component's data that Haystack puts before it."""
     try:
-        text = str(error) or type(error).__name__
+        head, separator, reason = str(error).partition("Original error:")
     except Exception:  # noqa: BLE001 - the message may contain objects whose str() fails
-        text = type(error).__name__
-    head, separator, reason = text.partition("Original error:")
-    if separator:
-        text = f"{head.split(' with the following data')[0]}: {reason}"
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_REASON_LENGTH else f"{line[:MAX_REASON_LENGTH]}..."
+        return reason_of(error)
+    if not separator:
+        return reason_of(error)
+    return one_line_reason(f"{head.split(' with the following data')[0]}: {reason}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from rerank_plugin.errors import PipelineConfigError
+from rerank_plugin.errors import PipelineConfigError, reason_of
 
 MAX_BYTES = 1_000_000
 # Keys and values, with aliases expanded.
@@ -38,14 +38,14 @@ def read_yaml(path: Path) -> Any:
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise PipelineConfigError(f"{path}{place}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise PipelineConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise PipelineConfigError(f"{path} is not valid YAML: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise PipelineConfigError(f"{path} is not valid YAML: byte {error.start} is not UTF-8") from error
     except OSError as error:
         raise PipelineConfigError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         # Raised by PyYAML's constructors: a date such as 2000-99-99, a list as a key of a mapping.
-        raise PipelineConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise PipelineConfigError(f"{path} is not valid YAML: {reason_of(error)}") from error
 
 
 def init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import ModelError
+from rerank_plugin.errors import ModelError, reason_of
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -57,7 +57,7 @@ class EarlyExitHead:
                 return cls(layer, tensors.get_tensor("weight"), float(tensors.get_tensor("bias")[0]))
         except (SafetensorError, OSError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ModelError(
-                f"{file} is not an early-exit head, or is damaged ({' '.join(str(error).split())}): "
+                f"{file} is not an early-exit head, or is damaged ({reason_of(error)}): "
                 "copy it again, or leave early_exit out"
             ) from error
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.progress import ProgressCallback, counts_of
-from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.training.data.checks import DataReport, check_pairs, with_cut
 from rerank_plugin.training.data.gather import gather, held_out_queries
 from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.data.teacher import add_teacher_scores
 from rerank_plugin.training.fitting.dev import candidates_of
-from rerank_plugin.training.fitting.load import load_tokenizer, reading_limit
+from rerank_plugin.training.fitting.load import fetch_base, load_tokenizer, reading_limit
 from rerank_plugin.training.fitting.losses import labels_are_bounded, needs_teacher
 from rerank_plugin.training.fitting.processes import is_main_process, main_process_first
 from rerank_plugin.training.fitting.train import TrainingResult, check_installed, train
@@ -76,9 +75,11 @@ def run_training(
     check_output(request)
     if not is_main_process():
         on_progress = on_report = None
+    with main_process_first():
+        base = fetch_base(request.config.model)  # before any long work, such as mining
     with main_process_first(), writing_to(request.output, remedy=REMEDY):
         pairs = gather(request, on_progress)
-    pairs, report = _check(pairs, request)
+    pairs, report = _check(pairs, request, base)
     if on_report:
         on_report(report)
     if request.dry_run:
@@ -88,7 +89,7 @@ def run_training(
     result = _train(pairs, request, on_progress)
     if not result.is_main:
         return None
-    replaced = _save(result, pairs, request)
+    replaced = _save(result, pairs, request, base)
     figures = measure(request, on_progress)
     kept = write_card(request=request, report=report, samples=pairs, result=result, figures=figures)
     return TrainingSummary(
@@ -102,7 +103,7 @@ def run_training(
     )
 
 
-def _check(pairs: list[LabelledPair], request: TrainingRequest) -> tuple[list[LabelledPair], DataReport]:
+def _check(pairs: list[LabelledPair], request: TrainingRequest, base: str) -> tuple[list[LabelledPair], DataReport]:
     repair = TextRepair() if request.repair else None
     if repair is not None:
         pairs = [replace(pair, query=repair(pair.query), passage=repair(pair.passage)) for pair in pairs]
@@ -113,7 +114,6 @@ def _check(pairs: list[LabelledPair], request: TrainingRequest) -> tuple[list[La
         drop=request.drop,
         repaired=repair.changed if repair else 0,
     )
-    base = resolve_model(request.config.model)
     max_length = min(request.config.max_length, reading_limit(base))
     return pairs, with_cut(report, pairs, load_tokenizer(base), max_length)
 
@@ -145,9 +145,9 @@ def _train(pairs: list[LabelledPair], request: TrainingRequest, on_progress: Pro
     )
 
 
-def _save(result: TrainingResult, pairs: list[LabelledPair], request: TrainingRequest) -> list[str]:
+def _save(result: TrainingResult, pairs: list[LabelledPair], request: TrainingRequest, base: str) -> list[str]:
     config = request.config
-    removed = save_half(result.model, request.output, base=resolve_model(config.model))
+    removed = save_half(result.model, request.output, base=base)
     if config.early_exit_layer is not None:
         head = fit_early_exit(result.model, pairs, layer=config.early_exit_layer, seed=config.seed)
         saved = head.save(request.output)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rerank_plugin.errors import OutputError
+from rerank_plugin.errors import OutputError, reason_of
 
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 # torch and safetensors write from C++ and Rust, where the error number is lost or only in the message.
@@ -30,5 +30,5 @@ def writing_to(folder: Path, *, remedy: str) -> Iterator[None]:
         by_number = isinstance(error, OSError) and error.errno in WRITE_ERRORS
         if not by_number and not WRITE_MESSAGES.search(str(error)):
             raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OutputError(f"{folder} cannot be written: {' '.join(reason.split())[:200]}; {remedy}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else reason_of(error)
+        raise OutputError(f"{folder} cannot be written: {reason}; {remedy}") from error

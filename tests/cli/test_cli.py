@@ -24,10 +24,10 @@ def test_index_and_search(rerank, tmp_path, repository):
     done = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
     progress = [line for line in done.stderr.splitlines() if line.startswith("Indexing: ")]  # on a slow machine
     assert (done.returncode, done.stderr.splitlines()) == (0, progress)
-    assert "281 passages of 1 files written" in done.stdout
+    assert "281 passages of 1 file written" in done.stdout
     again = rerank("index", repository / "sample_corpus", "--index", tmp_path / "index", "--pipeline", "indexing_keyword")
     assert "0 passages of 0 files" in again.stdout
-    assert "1 files unchanged" in again.stdout
+    assert "1 file unchanged" in again.stdout
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import sys
+import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.cli import main
 from rerank_plugin.cli import printing as terminal
-from rerank_plugin.cli.progress import quiet_libraries
+from rerank_plugin.cli.progress import quiet_libraries, show_all_warnings
 from rerank_plugin.cli.tables import show_facts, show_rows
 from rerank_plugin.errors import InvalidValueError
 
@@ -129,6 +130,26 @@ def test_s1_warnings_are_harmless_lines(capsys):
     assert err.startswith("warning: cut: a[2J")
     assert err.count("\n") == 1
     assert not (CONTROLS - {"\n"}) & set(err)
+
+
+@pytest.mark.parametrize("shows_all", [False, True])
+def test_warnings_of_other_libraries_are_shown_with_debug_only(capfd, recwarn, shows_all):
+    warnings.simplefilter("always")
+    show_all_warnings(shows_all)
+    try:
+        with quiet_libraries():
+            logging.getLogger("haystack.core").warning("theirs")
+            logging.getLogger("rerank_plugins").error("of another package")
+            warnings.warn("a warning of Python", UserWarning, stacklevel=1)
+            logging.getLogger("rerank_plugin.store").warning("ours")
+    finally:
+        show_all_warnings(False)
+    err = capfd.readouterr().err
+    shown = [text for text in ("theirs", "of another package", "a warning of Python", "ours") if text in err]
+    assert shown == (["theirs", "of another package", "a warning of Python", "ours"] if shows_all else ["ours"])
+    assert list(recwarn) == []
+    warnings.warn("again as before", UserWarning, stacklevel=1)
+    assert [str(warning.message) for warning in recwarn] == ["again as before"]
 
 
 def test_a_class_that_does_not_exist_is_one_line(rerank, tmp_path):

@@ -8,6 +8,7 @@ from haystack.document_stores.types import DuplicatePolicy
 
 from rerank_plugin import HybridDocumentStore, IncrementalDocumentEmbedder
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.progress import following_parts
 
 EMBEDDED: list[str] = []
 
@@ -147,3 +148,12 @@ def test_v_an_embedder_that_loses_documents_is_named():
     embedder = IncrementalDocumentEmbedder(ForgetfulEmbedder(), InMemoryDocumentStore())
     with pytest.raises(InvalidValueError, match="embedder ForgetfulEmbedder returned 1 documents for 2"):
         embedder.run(documents=[Document(content="one"), Document(content="two")])
+
+
+def test_u7_many_documents_are_embedded_in_parts_that_are_reported(store):
+    texts, reports = [f"text {number:04}" for number in range(1100)], []
+    with following_parts(lambda *report: reports.append(report)):
+        documents = write(store, texts)
+    assert reports == [("passages", done, 1100) for done in (512, 1024, 1100)]
+    assert sorted(EMBEDDED) == texts
+    assert len(documents["documents"]) == 1100

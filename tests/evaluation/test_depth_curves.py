@@ -72,6 +72,21 @@ def test_l12_there_is_no_curve_if_smaller_depths_cannot_be_derived(index, cross_
     assert pipelines_without_curve(outcomes) == ["p"]
 
 
+STOCK = (
+    "haystack_integrations.components.rankers.sentence_transformers.sentence_transformers_similarity"
+    ".SentenceTransformersSimilarityRanker"
+)
+
+
+@pytest.mark.slow
+def test_l12_the_stock_ranker_has_a_depth_curve(index, cross_encoder):
+    data = staged(index, cross_encoder)
+    data["components"]["ranker"] = {"type": STOCK, "init_parameters": {"model": str(cross_encoder)}}
+    outcomes = Experiment(ExperimentSettings(12)).run([split_stages("p", data)], QUERIES)
+    assert [curve.depths for curve in depth_curves(outcomes, QRELS, measure="nDCG@10", candidates=12)] == [[5, 10, 12]]
+    assert pipelines_without_curve(outcomes) == []
+
+
 # Few values, so that ties are frequent.
 SCORES = st.sampled_from([-1.0, 0.0, 0.5, 0.5, 2.0])
 

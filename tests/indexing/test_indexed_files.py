@@ -187,7 +187,7 @@ def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files
     store.delete_all_documents()
     store.write_documents([*old, stale, gone])
     store.close()
-    make_format_2(tmp_path / "index")
+    make_earlier(tmp_path / "index", 2)
     (tmp_path / "index" / "manifest.sqlite").write_bytes(b"whatever it says")
     assert not is_up_to_date([files], tmp_path / "index", pipeline=KEYWORD)
     report = index(files, prune=True)
@@ -198,33 +198,44 @@ def test_an_index_of_format_2_is_indexed_once_more_and_keeps_nothing_stale(files
 
 
 @pytest.mark.slow
-def test_an_index_of_format_2_that_cannot_be_written_can_be_searched():
+@pytest.mark.parametrize("number", [2, 3])
+def test_an_index_of_an_earlier_format_that_cannot_be_written_can_be_read(number):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store = HybridDocumentStore(folder / "index")
-        store.write_documents([Document(id="fox", content="A red fox.")])
-        store.close()
-        make_format_2(folder / "index")
+        (folder / "files").mkdir()
+        (folder / "files" / "note.txt").write_text("A red fox.")
+        index(folder / "files")
+        make_earlier(folder / "index", number)
         with closing(sqlite3.connect(folder / "index" / "documents.sqlite")) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
+
+        def read() -> tuple:
+            (found,) = HybridDocumentStore(folder / "index").filter_documents()
+            return found.content, is_up_to_date([folder / "files"], folder / "index", pipeline=KEYWORD)
+
         paths = [folder, *folder.rglob("*")]
         for path in paths:
             path.chmod(0o555 if path.is_dir() else 0o444)
         try:
-            shown = without_privileges(lambda: HybridDocumentStore(folder / "index").filter_documents()[0].id)
+            shown = without_privileges(read)
         finally:
             for path in paths:
                 path.chmod(0o755)
-        assert shown == "'fox'"
+        # Format 2 did not record the files in this database.
+        assert shown == f"('A red fox.', {number > 2})"
 
 
-def make_format_2(index: Path) -> None:
+def make_earlier(index: Path, number: int) -> None:
+    """Take from an index what came after a format."""
+    later = {
+        3: "DROP TABLE passage_places; DROP TABLE passage_keys;",
+        2: "DROP INDEX documents_source; DROP TABLE indexed_files;"
+        "ALTER TABLE documents DROP COLUMN checksum; ALTER TABLE documents DROP COLUMN vector_checksum;",
+    }
     with closing(sqlite3.connect(index / "documents.sqlite")) as connection:
-        connection.executescript(
-            "DROP INDEX documents_source; DROP TABLE indexed_files; DROP TABLE passage_places; DROP TABLE passage_keys;"
-            "UPDATE settings SET value = 2 WHERE name = 'format';"
-            "ALTER TABLE documents DROP COLUMN checksum; ALTER TABLE documents DROP COLUMN vector_checksum"
-        )
+        connection.executescript("".join(statements for format_, statements in later.items() if format_ >= number))
+        connection.execute("UPDATE settings SET value = ? WHERE name = 'format'", (number,))
+        connection.commit()
     (index / "documents.ledger").unlink()
 
 

@@ -81,11 +81,18 @@ def test_u6_an_exact_duplicate_is_stored_once_and_lists_its_other_places(files, 
 @pytest.mark.slow
 def test_u6_the_command_says_how_many_duplicates_there_were(rerank, files, tmp_path):
     for expected in (
-        "3 files written to {}, 3 of them duplicates that are stored once; 0 files",
-        "0 files written to {}; 3 files",
+        "6 passages of 3 files written to {}, 3 of them are duplicates, stored once; 0 files unchanged\n",
+        "0 passages of 0 files written to {}; 3 files unchanged\n",
     ):
         done = rerank("index", files, "--index", tmp_path / "index", "--pipeline", KEYWORD)
-        assert expected.format(tmp_path / "index") in done.stdout
+        assert done.stdout == expected.format(tmp_path / "index")
+    for folder in ("v1", "v2"):
+        (files / folder / "note.txt").write_text("A note.")
+    notes = [files / folder / "note.txt" for folder in ("v1", "v2")]
+    done = rerank("index", *notes, "--index", tmp_path / "other", "--pipeline", KEYWORD)
+    assert done.stdout == f"2 passages of 2 files written to {tmp_path / 'other'}, " + (
+        "1 of them is a duplicate, stored once; 0 files unchanged\n"
+    )
 
 
 def test_u6_a_search_finds_a_duplicate_once(files, tmp_path):

@@ -33,10 +33,12 @@ class FileContent:
 
     :param blocks: Its blocks, in reading order.
     :param title: The title by the file's own structure, empty if it has none.
+    :param remarks: What could not be read as it should be, each in a few words, for a warning that names the file.
     """
 
     blocks: Sequence[Block]
     title: str = ""
+    remarks: Sequence[str] = ()
 
 
 # Takes the bytes of a file, text in UTF-8; raises InputFileError with a reason that completes "FILE ...".

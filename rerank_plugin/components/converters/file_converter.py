@@ -12,10 +12,10 @@ from haystack.components.converters.utils import normalize_metadata
 from haystack.dataclasses import ByteStream
 
 from rerank_plugin.checks import shown
-from rerank_plugin.components.converters.blocks import FileContent, Reader, one_line, to_documents
+from rerank_plugin.components.converters.blocks import FileContent, Reader, to_documents
 from rerank_plugin.components.converters.encoding import decode
-from rerank_plugin.components.converters.types import BY_MIME_TYPE, BY_NAME, OFFICE_EXTRA, FileType, file_type
-from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
+from rerank_plugin.components.converters.types import BY_MIME_TYPE, BY_NAME, OFFICE_EXTRA, FileType, file_type, stem
+from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +90,13 @@ class FileToDocument:
         except RecursionError:
             raise InputFileError(f"{name} is nested too deeply: check the file") from None
         except Exception as error:
-            reason = one_line(f"{type(error).__name__}: {error}")
+            reason = reason_of(error, named=True)
             raise InputFileError(f"{name} cannot be converted ({reason}): check the file, or leave it out") from error
         for warning in caught:  # of other libraries; one file may give hundreds
             logger.info("%s: %s", name, warning.message)
-        return list(to_documents(content, {"title": Path(name).stem, **meta}))
+        for remark in content.remarks:
+            logger.warning("%s: %s", name, remark)
+        return list(to_documents(content, {"title": stem(Path(name)), **meta}))
 
 
 def _content(kind: FileType, data: bytes) -> FileContent:

@@ -7,7 +7,7 @@ from typing import Any
 from rerank_plugin.components.converters.blocks import Block, FileContent, code_block, one_line
 from rerank_plugin.components.converters.markdown import markdown_blocks
 from rerank_plugin.components.converters.text import text_blocks
-from rerank_plugin.errors import InputFileError
+from rerank_plugin.errors import InputFileError, reason_of
 
 
 def read(data: bytes) -> FileContent:
@@ -21,7 +21,7 @@ def read(data: bytes) -> FileContent:
     try:
         notebook = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputFileError(f"is not a Jupyter notebook ({one_line(str(error))}): open it in Jupyter and save it") from None
+        raise InputFileError(f"is not a Jupyter notebook ({reason_of(error)}): open it in Jupyter and save it") from None
     cells = _cells(notebook)
     if cells is None:
         raise InputFileError("is not a Jupyter notebook (it has no list of cells): open it in Jupyter and save it")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.components.converters.blocks import Block, FileContent, one_line
 from rerank_plugin.components.converters.pdf_text import page_text
 from rerank_plugin.errors import InputFileError
+from rerank_plugin.progress import report_parts
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -21,6 +22,8 @@ _LOCK = threading.Lock()
 # A small file can hold the same page many times. The text of the largest books is below this.
 _MAX_CHARACTERS = 64_000_000
 _MAX_HEADINGS = 20_000
+# Progress is reported after so many pages.
+_REPORTED_PAGES = 20
 # What programs write as a title when nobody gave one.
 _NO_TITLE = re.compile(
     r"untitled|.*\.(docx?|odt|rtf|tex|dvi|indd|qxd|pptx?|xlsx?|pdf|html?)|microsoft \w+ - .*", re.IGNORECASE
@@ -54,7 +57,8 @@ def read(data: bytes) -> FileContent:
                 raise InputFileError("is encrypted: remove its password, for example with qpdf --decrypt") from None
             raise InputFileError("is damaged, or not a PDF file: open it in a viewer and export it again") from None
         try:
-            pages = list(_pages(document))
+            remarks: list[str] = []
+            pages = list(_pages(document, remarks))
             headings = _outline(document, len(pages))
             title = one_line(document.get_metadata_dict().get("Title", "").replace("\0", ""))
         finally:
@@ -64,11 +68,11 @@ def read(data: bytes) -> FileContent:
     blocks = [
         block for number, text in enumerate(pages, start=1) for block in _page_blocks(text, headings.get(number, []), number)
     ]
-    return FileContent(blocks, "" if _NO_TITLE.fullmatch(title) else title)
+    return FileContent(blocks, "" if _NO_TITLE.fullmatch(title) else title, remarks)
 
 
-def _pages(document: "PdfDocument") -> Iterator[str]:
-    """Yield the text of each page; only one page is loaded at a time."""
+def _pages(document: "PdfDocument", remarks: list[str]) -> Iterator[str]:
+    """Yield the text of each page; only one page is loaded at a time. Those that cannot be read go to the remarks."""
     from pypdfium2 import PdfiumError
 
     total = 0
@@ -80,9 +84,11 @@ def _pages(document: "PdfDocument") -> Iterator[str]:
             finally:
                 page.close()
         except PdfiumError as error:
-            logger.warning("Page %d of a PDF file cannot be read (%s); its other pages are", index + 1, error)
+            remarks.append(f"page {index + 1} cannot be read ({error}); the other pages are")
             text = ""
         total += len(text)
+        if (index + 1) % _REPORTED_PAGES == 0:
+            report_parts("pages", index + 1, len(document))
         if total > _MAX_CHARACTERS:
             raise InputFileError(f"has more than {_MAX_CHARACTERS:,} characters of text: split it")
         yield text

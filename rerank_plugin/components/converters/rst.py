@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rerank_plugin.components.converters.blocks import Block, FileContent, code_block, one_line, table_block
+from rerank_plugin.components.converters.rst_inline import PlainParagraphs
 
 _DIRECTIVE = re.compile(r"^[ \t]*\.\. (?:\|[^|\n]+\| )?([\w:+.-]+)::(?:[ \t]|$)", re.MULTILINE)
 _ROLE = re.compile(r":([\w:+.-]+):`")
@@ -42,6 +43,7 @@ def read(data: bytes) -> FileContent:
     :returns: Its blocks. The title is the first heading of the first level.
     """
     from docutils.core import publish_doctree
+    from docutils.parsers.rst import Parser
 
     text = data.decode("utf-8").replace("\f", "\n")
     settings = {
@@ -55,10 +57,12 @@ def read(data: bytes) -> FileContent:
         "doctitle_xform": False,
         "smart_quotes": False,
     }
+    plain = PlainParagraphs()
     with _LOCK, _known(text):
-        tree = publish_doctree(text, settings_overrides=settings)
+        tree = publish_doctree(text, parser=Parser(inliner=plain.inliner()), settings_overrides=settings)
     blocks = list(_blocks(tree.children, 1))
-    return FileContent(blocks, next((one_line(block.text) for block in blocks if block.level == 1), ""))
+    title = next((one_line(block.text) for block in blocks if block.level == 1), "")
+    return FileContent(blocks, title, plain.remarks())
 
 
 @contextmanager

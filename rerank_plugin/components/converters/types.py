@@ -34,7 +34,7 @@ class FileType:
 FILE_TYPES = (
     FileType("text", "text/plain", (".txt", ".text"), is_text=True),
     FileType("markdown", "text/markdown", (".md", ".markdown"), is_text=True),
-    FileType("rst", "text/x-rst", (".rst",), is_text=True),
+    FileType("rst", "text/x-rst", (".rst", ".rst.txt"), is_text=True),  # Sphinx publishes its sources under the second
     FileType("html", "text/html", (".html", ".htm", ".xhtml"), is_text=True),
     FileType("csv", "text/csv", (".csv", ".tsv"), is_text=True),
     FileType("notebook", "application/x-ipynb+json", (".ipynb",), is_text=True),
@@ -58,4 +58,16 @@ def file_type(path: Path) -> FileType | None:
 
     :param path: The file; it need not exist.
     """
-    return BY_SUFFIX.get(path.suffix.lower())
+    return BY_SUFFIX.get("".join(path.suffixes[-2:]).lower()) or BY_SUFFIX.get(path.suffix.lower())
+
+
+def stem(path: Path) -> str:
+    """
+    Return the name of a file without the extension of its type.
+
+    :param path: The file; it need not exist.
+    """
+    kind = file_type(path)
+    suffixes = sorted(kind.suffixes if kind else (), key=len, reverse=True)
+    suffix = next((suffix for suffix in suffixes if path.name.lower().endswith(suffix)), path.suffix)
+    return path.name[: -len(suffix)] if suffix else path.name

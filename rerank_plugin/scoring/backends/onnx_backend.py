@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import MissingDependencyError, ModelError
+from rerank_plugin.errors import MissingDependencyError, ModelError, reason_of
 from rerank_plugin.scoring.backends.backend import BackendInput, available_processors
 from rerank_plugin.scoring.backends.int8 import NNCF, quantize
 from rerank_plugin.scoring.batching import ShapeGrid
@@ -71,8 +71,7 @@ class ONNXBackend:
             )
         except Exception as error:  # ONNX Runtime raises a class per status, without a common base
             raise ModelError(
-                f"ONNX Runtime cannot read {file} ({' '.join(str(error).split())}): "
-                "delete its folder, and the model is converted again"
+                f"ONNX Runtime cannot read {file} ({reason_of(error)}): delete its folder, and the model is converted again"
             ) from error
         # The graph has no inputs that the network does not use, such as the token types of DeBERTa-v3.
         self._inputs = [port.name for port in self._session.get_inputs()]

@@ -12,7 +12,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.errors import InvalidValueError, ModelError, reason_of
 from rerank_plugin.scoring.backends.backend import BackendInput, available_processors
 from rerank_plugin.scoring.backends.int8 import NNCF, quantize
 from rerank_plugin.scoring.batching import ShapeGrid
@@ -89,7 +89,7 @@ class OpenVINOBackend:
             self._alone = self._core.compile_model(self._file, "CPU", {**self._options, "PERFORMANCE_HINT": "LATENCY"})
         except RuntimeError as error:
             raise ModelError(
-                f"OpenVINO cannot read {self._file} ({' '.join(str(error).split())[:200]}): "
+                f"OpenVINO cannot read {self._file} ({reason_of(error)}): "
                 "delete its folder, and the model is converted again"
             ) from error
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rerank_plugin.errors import MissingDependencyError, ModelError, RerankError
+from rerank_plugin.errors import MissingDependencyError, ModelError, RerankError, reason_of
 from rerank_plugin.quiet import quiet_libraries
 from rerank_plugin.scoring.loading.conversions import Conversion, find_or_convert
 from rerank_plugin.scoring.loading.location import LocatedModel
@@ -71,7 +71,7 @@ def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> Converted
         except Exception as error:  # whatever an exporter raises for a network that it does not support
             raise ModelError(
                 f"model {located.spec.model!r} cannot be converted for backend {recipe.backend!r}: "
-                f"{' '.join(str(error).split())[:200] or type(error).__name__}; "
+                f"{reason_of(error)}; "
                 "choose backend 'torch', which converts nothing"
             ) from error
         model.tokenizer.save(folder)
@@ -82,6 +82,6 @@ def open_converted(located: LocatedModel, recipe: ConversionRecipe) -> Converted
         return ConvertedModel(located, folder, PairTokenizer.load(folder))
     except Exception as error:  # the checksums match, so another version of the library wrote it
         raise ModelError(
-            f"the tokenizer in {folder} cannot be read ({' '.join(str(error).split())}): "
+            f"the tokenizer in {folder} cannot be read ({reason_of(error)}): "
             "delete the folder, and the model is converted again"
         ) from error

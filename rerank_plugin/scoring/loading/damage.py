@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from rerank_plugin.errors import reason_of
+
 SINGLE_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 
 
@@ -33,7 +35,7 @@ def _json_damage(file: Path) -> str | None:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
-        return f"is damaged ({type(error).__name__}: {' '.join(str(error).split())})"
+        return f"is damaged ({reason_of(error, named=True)})"
     if file.name in SINGLE_FILES and not isinstance(content, dict):
         return f"is damaged (it holds a {type(content).__name__} instead of an object)"
     if file.name == "tokenizer.json":
@@ -42,7 +44,7 @@ def _json_damage(file: Path) -> str | None:
         try:
             Tokenizer.from_file(str(file))
         except Exception as error:  # noqa: BLE001 - the library raises no narrower class
-            return f"is not a tokenizer ({' '.join(str(error).split())})"
+            return f"is not a tokenizer ({reason_of(error)})"
     return None
 
 

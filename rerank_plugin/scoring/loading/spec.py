@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rerank_plugin.checks import check_text, shown
-from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.errors import InvalidValueError, ModelError, reason_of
 
 BUNDLED_FOLDER = Path(__file__).parents[2] / "models"
 DEFAULT_MODEL = "minilm-l6-en"
-# Characters of another library's error that are shown.
-LONGEST_REASON = 400
 # Keyword arguments of `from_pretrained` that say where files come from, not how the model is built.
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
@@ -143,9 +141,6 @@ def not_loaded(model: str, error: Exception) -> ModelError:
     :param model: The model as the user gave it.
     :param error: The error of transformers.
     """
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[:LONGEST_REASON]}..."
     return ModelError(
-        f"model {model!r} cannot be loaded: {reason} (bundled models, which need no network: {bundled_models()})"
+        f"model {model!r} cannot be loaded: {reason_of(error)} (bundled models, which need no network: {bundled_models()})"
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 import tantivy
 
 from rerank_plugin.errors import StoreError
+from rerank_plugin.progress import reporting
 from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.derived_files import DerivedFiles
 from rerank_plugin.store.failures import environment_failure
@@ -273,7 +274,7 @@ class TantivyIndex:
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         names = [column_name(column) for column in range(len(self._frequent.columns))]
-        for row, text in database.documents.texts(since):
+        for row, text in reporting("passages into the keyword index", database.documents.texts(since)):
             terms = self.analyze(text)
             document = tantivy.Document()
             document.add_unsigned(ROW, row)

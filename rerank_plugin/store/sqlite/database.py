@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rerank_plugin.store.settings import Settings
-from rerank_plugin.store.sqlite import schema
+from rerank_plugin.store.sqlite import indexed_files, places, schema
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
@@ -75,7 +75,11 @@ class Database:
         if schema.is_outdated(self.connection):
             with self.connection.begin("BEGIN IMMEDIATE"):
                 schema.migrate(self.connection)
-        self.documents.has_checksums = self.settings.number("format") > schema.SEARCHABLE
+        # A read-only index of an earlier format lacks what later ones have.
+        stored = self.settings.number("format")
+        self.documents.has_checksums = stored > schema.SEARCHABLE
+        self.indexed_files.exists = stored >= indexed_files.FIRST_FORMAT
+        self.places.exists = stored >= places.FIRST_FORMAT
 
     def _check(self, *, is_untouched: bool) -> None:
         """Compare the database with the ledger, and verify all of it if it was changed by anything else."""

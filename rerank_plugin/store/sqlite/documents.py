@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from haystack.dataclasses import Document
 
+from rerank_plugin.progress import reporting
 from rerank_plugin.store.filtering.filters import RowFilter
 from rerank_plugin.store.filtering.lookups import lookups
 from rerank_plugin.store.keywords.fields import SearchFields
@@ -62,7 +63,8 @@ class DocumentTable:
         # Row numbers are never reused, so that a derived index cannot confuse a new document with a deleted one.
         numbers = itertools.count(self._settings.advance("last_row", new) - new + 1)
         numbered = [(next(numbers) if row is None else row, record, vector) for row, record, vector in entries]
-        self._connection.executemany(_PUT, ((row, change, *record) for row, record, _ in numbered))
+        rows = reporting("passages", numbered, len(numbered))
+        self._connection.executemany(_PUT, ((row, change, *record) for row, record, _ in rows))
         replaced = [row for row, _, _ in entries if row is not None]
         self._vectors.replace(replaced, [(row, vector) for row, _, vector in numbered if vector is not None])
 

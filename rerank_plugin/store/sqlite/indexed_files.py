@@ -13,6 +13,7 @@ _SOURCE = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source') END"
 _FINGERPRINT = "CASE WHEN json_valid(meta) THEN json_extract(meta, '$.source_fingerprint') END"
 _IS_PASSAGE = "instr(meta, '\"source_fingerprint\"') > 0"
 
+FIRST_FORMAT = 3
 TABLES = (
     """CREATE TABLE indexed_files (source TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, size INTEGER NOT NULL,
         since INTEGER NOT NULL, documents INTEGER NOT NULL, passages INTEGER NOT NULL, complete INTEGER NOT NULL)
@@ -58,10 +59,12 @@ class IndexedFilesTable:
     def __init__(self, connection: Connection, places: PlaceTable) -> None:
         self._connection = connection
         self._places = places
+        # False for a read-only index of an earlier format: it counts as one into which no file was indexed.
+        self.exists = True
 
     def files(self) -> dict[str, IndexedFile]:
         """Return the record of every file, by source."""
-        return {file.source: file for file in self._select("", ())}
+        return {file.source: file for file in self._select("", ())} if self.exists else {}
 
     def get(self, source: str) -> IndexedFile | None:
         """

@@ -4,7 +4,7 @@ from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.documents import DocumentTable
-from rerank_plugin.store.sqlite.places import FIRST_FORMAT, PlaceTable
+from rerank_plugin.store.sqlite.places import PlaceTable
 from rerank_plugin.store.sqlite.settings import SettingsTable
 
 
@@ -34,8 +34,7 @@ def check_everything(
     settings.read()
     for _ in documents.read(None):
         pass
-    if settings.number("format") >= FIRST_FORMAT:  # an index that cannot be written is not migrated
-        places.check()
+    places.check()
     (orphan,) = connection.execute("SELECT min(row) FROM vectors WHERE row NOT IN (SELECT row FROM documents)").fetchone()
     if orphan is not None:
         raise DamagedDatabaseError(connection.file, f"row {orphan} has a vector, but no document")

@@ -69,6 +69,8 @@ class PlaceTable:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # False for a read-only index of an earlier format: it has no passages that are shared.
+        self.exists = True
 
     def add(self, places: Iterable[Place]) -> None:
         """
@@ -130,7 +132,8 @@ class PlaceTable:
 
     def counts(self) -> Iterator[tuple[str, str, int]]:
         """Return the same number for all files, as source, fingerprint and count."""
-        yield from self._connection.execute("SELECT source, fingerprint, count(*) FROM passage_places GROUP BY 1, 2")
+        if self.exists:
+            yield from self._connection.execute("SELECT source, fingerprint, count(*) FROM passage_places GROUP BY 1, 2")
 
     def move(self, row: int, to: int) -> None:
         """
@@ -182,6 +185,8 @@ class PlaceTable:
 
         :raises DamagedDatabaseError: If one is damaged, or has no document.
         """
+        if not self.exists:
+            return
         for _ in self._read("", ()):
             pass
         query = "SELECT min(row) FROM passage_places WHERE row NOT IN (SELECT row FROM documents)"

@@ -12,7 +12,7 @@ from typing import Any
 from rerank_plugin.checks import check_text, shown
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.collections.lines import read_lines
-from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
+from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError, reason_of
 from rerank_plugin.files import replace_file
 
 # Datasets have different names for the same columns.
@@ -144,7 +144,7 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         data = Dataset.from_parquet(str(path)) if path.is_file() else load_from_disk(str(path))
     except (OSError, ValueError, DatasetsError) as error:
         kind = "Parquet file" if path.is_file() else "BEIR folder, nor one saved by datasets"
-        raise InputFileError(f"{path} is not a {kind}: {' '.join(str(error).split())}") from error
+        raise InputFileError(f"{path} is not a {kind}: {reason_of(error)}") from error
     if not isinstance(data, Dataset):
         raise InputFileError(f"{path} has several splits, {', '.join(data)}: give the folder of one of them")
     number = 0
@@ -152,8 +152,9 @@ def _read_datasets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, row in enumerate(data, start=1):
             yield number, dict(row)
     except ValueError as error:  # such as bytes that are not UTF-8; rows are read in blocks
-        reason = " ".join(str(error).split())
-        raise InputFileError(f"{path}, after line {number}: cannot be read, write the file again: {reason}") from error
+        raise InputFileError(
+            f"{path}, after line {number}: cannot be read, write the file again: {reason_of(error)}"
+        ) from error
 
 
 def _pairs(record: dict[str, Any], place: str) -> Iterator[LabelledPair]:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.loading.spec import not_loaded, resolve_model
+from rerank_plugin.scoring.loading.location import fetch, locate
+from rerank_plugin.scoring.loading.spec import ModelSpec, not_loaded
 from rerank_plugin.training.fitting.processes import on_cpu
 from rerank_plugin.training.recipe.config import TrainingConfig
 
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
 
 # Architectures whose positions start after the padding token's id.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer")
+
+
+def fetch_base(model: str) -> str:
+    """
+    Find the files of a base model. Those of a Hub model are downloaded; where the Hub cannot be reached, which is known
+    within two seconds, they come from its cache on this machine.
+
+    :param model: Bundled name, folder or Hub id.
+    :returns: The folder of its files.
+    :raises ModelError: If it cannot be found. The message names the ways out.
+    """
+    return str(fetch(locate(ModelSpec(model))))
 
 
 def load_for_training(config: TrainingConfig) -> "CrossEncoder":
@@ -29,7 +42,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
 
     from rerank_plugin.training.cpu.packed_encoder import ATTENTION, can_speed_up, speed_up
 
-    source = resolve_model(config.model)
+    source = fetch_base(config.model)
     set_seed(config.seed)  # before loading, as the head starts from random weights
     model_kwargs: dict[str, Any] = {}
     try:
@@ -69,7 +82,7 @@ def load_tokenizer(source: str) -> Any:
     """
     Load the tokenizer of a model.
 
-    :param source: Folder or Hub id.
+    :param source: Folder of the model.
     :raises ModelError: If it cannot be read.
     """
     from transformers import AutoTokenizer
@@ -84,7 +97,7 @@ def reading_limit(source: str) -> int:
     """
     Return the input length of a model in tokens: that of its tokenizer, limited by its positions.
 
-    :param source: Folder or Hub id.
+    :param source: Folder of the model.
     :raises ModelError: If it cannot be read.
     """
     from transformers import AutoConfig

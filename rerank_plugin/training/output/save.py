@@ -30,7 +30,7 @@ def save_half(model: "CrossEncoder", folder: Path, *, base: str) -> list[str]:
 
     :param model: The trained model.
     :param folder: Target folder.
-    :param base: Folder or Hub id of the model that training started from.
+    :param base: Folder of the model that training started from.
     :returns: Names of the removed files of an earlier model.
     :raises OutputError: If the model cannot be written; the earlier model is kept.
     """

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.fields import FieldInfo
 
 from rerank_plugin.checks import shown
-from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.errors import InvalidValueError, reason_of
 
 PRESETS = Path(__file__).parent / "presets"
 CLASSIC = "bce"
@@ -152,7 +152,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidValueError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise InvalidValueError(f"{file} cannot be read as YAML: {reason_of(error)}") from error
     if not isinstance(values, dict):
         raise InvalidValueError(f"{file} must contain names and values, such as `epochs: 3`")
     return _checked(values, str(file))

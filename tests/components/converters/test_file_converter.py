@@ -84,6 +84,20 @@ def test_rst_reads_directives_and_roles_that_only_sphinx_knows():
     ]
 
 
+def test_rst_that_docutils_would_be_too_slow_for_is_kept_as_written_and_reported(caplog):
+    (document,) = convert("a.rst", "Title\n=====\n\n" + "`x " * 3_000)
+    assert document.content == "Title\n\n" + "`x " * 2_999 + "`x"
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage().partition(",")[0]) == ("WARNING", "a.rst: 1 paragraph is too long")
+
+
+def test_rst_is_recognised_by_the_name_that_sphinx_gives_its_sources():
+    (document,) = convert("intro.RST.txt", "Section\n-------\n\n*Text*.\n")
+    assert (document.meta["title"], document.content) == ("Section", "Section\n\nText.")
+    assert convert("intro.rst.txt", "Text.")[0].meta["title"] == "intro"
+    assert convert("v1.2.txt", "*Text*.")[0].meta["title"] == "v1.2"
+
+
 def test_rst_reads_no_other_file(tmp_path):
     (tmp_path / "other.txt").write_text("hidden words")
     text = f"Text.\n\n.. include:: {tmp_path}/other.txt\n\n.. csv-table::\n   :file: {tmp_path}/other.txt\n"

