@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 INDEX := .demo/index
 EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,docs,dev
 
+# Two processes, each with its own half of the files, so that what the tests of a file share is made once; whichever is done
+# first takes over what the other has not begun.
+PARALLEL := -n 2 --dist worksteal
+
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1
 
@@ -28,13 +32,13 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest $(PARALLEL)
 
 # The site, into site/: strict, and without the network. The variable turns off an advertisement of the theme.
 docs: install

@@ -19,6 +19,9 @@ from pathlib import Path
 os.environ["RERANK_PLUGIN_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cache" / "converted")
 
 import pytest
+from zygote import share_zygote
+
+share_zygote()
 
 WORDS = (
     "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "

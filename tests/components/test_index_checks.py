@@ -19,7 +19,7 @@ def index(folder, *embeddings):
     return HybridDocumentStore(folder)
 
 
-@pytest.mark.parametrize("name", ["bm25", "bm25_rerank"])
+@pytest.mark.parametrize("name", ["bm25", pytest.param("bm25_rerank", marks=pytest.mark.slow)])
 def test_u3_a_mistyped_path_is_an_error_in_a_pipeline_for_searching(name, tmp_path):
     pipeline = load_pipeline(name, index=tmp_path / "typo")
     data = {component: {"query": "fox"} for component in ("bm25_retriever", "ranker")[: 2 if "rerank" in name else 1]}

@@ -1,14 +1,13 @@
 """A ranker in a forked child works if it was not used before, else names the remedy; it never hangs."""
 
 import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from forked_child import in_child
 from haystack import Document
+from zygote import run_python
 
 from rerank_plugin.components import CrossEncoderRanker
 from rerank_plugin.scoring.backends import BACKENDS
@@ -90,8 +89,7 @@ def test_run_async_in_a_child_has_its_own_threads(gate, cross_encoder):
 def test_children_that_are_forked_before_the_model_is_loaded_rank(cross_encoder, backend):
     """As under gunicorn with a preloaded application: three children, one ranker."""
     code = f"""
-import os, sys
-import sentence_transformers  # once, not in every child
+import os
 from haystack import Document
 from rerank_plugin.components import CrossEncoderRanker
 ranker = CrossEncoderRanker(model={str(cross_encoder)!r}, backend={backend!r}, device="cpu")
@@ -104,5 +102,6 @@ for _ in range(3):
     children.append(child)
 print([os.waitpid(child, 0)[1] for child in children])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400, check=False)
-    assert done.stdout.strip().endswith("[0, 0, 0]"), done.stderr
+    with run_python(code) as process:
+        output, errors = process.communicate()
+    assert output.strip().endswith("[0, 0, 0]"), errors

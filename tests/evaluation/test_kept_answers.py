@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from haystack import Document
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zygote import run_python
 
 from rerank_plugin.errors import BusyError, InputFileError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
@@ -184,8 +183,7 @@ for number in range(int(sys.argv[3])):
 
 
 def writer(path, name, count):
-    command = [sys.executable, "-c", WRITER, str(path), name, str(count)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    process = run_python(WRITER, path, name, count)
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -198,7 +196,7 @@ def test_two_processes_keep_answers_in_one_file(tmp_path):
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate()
     kept = OutcomeFile(path)
     assert all(len(kept.get("key", f"{name}{i}").documents) == 2000 for name in "ab" for i in range(40))
 

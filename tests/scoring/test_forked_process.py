@@ -1,11 +1,9 @@
 """A fork inherits a loaded model without the threads that run it."""
 
-import subprocess
-import sys
-
 import pytest
+from zygote import run_python
 
-pytestmark = pytest.mark.slow  # subprocesses that load torch
+pytestmark = pytest.mark.slow  # subprocesses that load models
 
 CODE = """
 import os, signal, sys
@@ -36,8 +34,10 @@ if sys.argv[3] == "before":
 
 
 def fork(*arguments: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=True, timeout=600)
-    return done.stdout.splitlines()
+    with run_python(CODE, *arguments) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output.splitlines()
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])

@@ -25,7 +25,6 @@ SHIPPED = [
     ("openvino", "bf16"),
     ("openvino", "int8"),
     ("onnx", "fp32"),
-    ("onnx", "int8"),
     ("torch", "fp32"),
 ]
 
@@ -49,7 +48,10 @@ def bundled():
 @pytest.mark.slow
 @pytest.mark.parametrize(("backend", "precision"), SHIPPED)
 def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
-    scorer = bundled(backend, precision)
+    check_that_neighbours_change_nothing(bundled(backend, precision))
+
+
+def check_that_neighbours_change_nothing(scorer):
     together = scorer.logits(QUERY, PASSAGES)
     alone = [scorer.logits(QUERY, [passage])[0] for passage in PASSAGES]
     np.testing.assert_allclose(together, alone, atol=1e-3)
@@ -65,7 +67,6 @@ def test_a_logit_does_not_depend_on_its_neighbours(bundled, backend, precision):
         ("onnx", "fp32", 1e-4, 0.9999),
         ("openvino", "bf16", 0.1, 0.999),
         ("openvino", "int8", 1.5, 0.95),
-        ("onnx", "int8", 1.5, 0.94),
     ],
 )
 def test_logits_are_near_those_of_torch(bundled, backend, precision, far, alike):
@@ -74,6 +75,19 @@ def test_logits_are_near_those_of_torch(bundled, backend, precision, far, alike)
     assert np.abs(logits - expected).max() < far
     assert np.argmax(logits) == np.argmax(expected) == PASSAGES.index(ANSWER)
     assert np.corrcoef(logits, expected)[0, 1] > alike
+
+
+@pytest.mark.slow
+def test_int8_in_onnx_is_near_torch_and_does_not_depend_on_neighbours(cross_encoder):
+    """On the small model: quantising the default one takes half a minute, and for OpenVINO that is done above."""
+    spec = ModelSpec(str(cross_encoder))
+    expected = load_scorer(spec, ScorerSettings(backend="torch", precision="fp32")).logits(QUERY, PASSAGES)
+    quantised = load_scorer(spec, ScorerSettings(backend="onnx", precision="int8"))
+    assert quantised.backend_name == "onnx int8"
+    logits = quantised.logits(QUERY, PASSAGES)
+    assert 0 < np.abs(logits - expected).max() < 0.8
+    assert np.corrcoef(logits, expected)[0, 1] > 0.85
+    check_that_neighbours_change_nothing(quantised)
 
 
 @pytest.mark.slow

@@ -1,20 +1,19 @@
 """
 Processes that fork with an index open; a few rounds in the tests, more by hand:
 
-    python tests/store/forking.py --rounds 50
+    PYTHONPATH=tests python tests/store/forking.py --rounds 50
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import textwrap
 from pathlib import Path
 
-from rerank_plugin.store import HybridDocumentStore
+from zygote import run_python
 
-ROOT = Path(__file__).parents[2]
+from rerank_plugin.store import HybridDocumentStore
 
 # A child that waits for a lock of its parent's, or hangs in a library, is ended by its alarm: the test fails.
 _PRELUDE = """
@@ -112,15 +111,14 @@ SITUATIONS = {
 def run(situation: str, folder: Path) -> int:
     """Run a program that forks while this process opens and closes the index. Returns the acknowledged batches."""
     code = textwrap.dedent(_PRELUDE) + textwrap.dedent(SITUATIONS[situation])
-    command = [sys.executable, "-c", code, str(folder)]
     batches = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with run_python(code, folder) as process:
         for line in process.stdout:  # until the last child has exited
             batches.append(line.strip())
             with HybridDocumentStore(folder) as visitor:
                 visitor.count_documents()
-        errors = process.stderr.read()
-    assert process.returncode == 0, errors
+        assert process.wait() == 0, process.errors()
+        errors = process.errors()
     assert errors == ""
     with HybridDocumentStore(folder) as store:
         written = {document.id for document in store.filter_documents()}

@@ -1,13 +1,6 @@
 """Numbered documents about foxes, for tests of indexes on disk."""
 
-import functools
-import textwrap
-from pathlib import Path
-
 from haystack import Document
-from zygote import Zygote
-
-ROOT = Path(__file__).parents[2]
 
 
 def make_documents(first, count):
@@ -29,12 +22,3 @@ def check_whole(store, expected):
     if expected:
         number = str(int(expected[-1]))
         assert store.bm25_retrieval(number, top_k=1)[0].id == expected[-1]
-
-
-@functools.cache
-def zygote():
-    return Zygote(ROOT)
-
-
-def run_python(code, *arguments):
-    return zygote().run(textwrap.dedent(code), list(map(str, arguments)))

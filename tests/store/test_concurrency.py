@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 from haystack.document_stores.types import DuplicatePolicy
-from store_helpers import check_whole, ids, make_documents, run_python
+from store_helpers import check_whole, ids, make_documents
+from zygote import run_python
 
 from rerank_plugin.store import HybridDocumentStore
 from rerank_plugin.store.retrieval import FilterCache, retrieve

@@ -10,7 +10,8 @@ from contextlib import closing
 
 import pytest
 from haystack import Document
-from store_helpers import check_whole, ids, make_documents, run_python
+from store_helpers import check_whole, ids, make_documents
+from zygote import run_python
 
 from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.store import HybridDocumentStore

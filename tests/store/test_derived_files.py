@@ -14,7 +14,8 @@ import time
 import pytest
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
-from store_helpers import check_whole, ids, make_documents, run_python
+from store_helpers import check_whole, ids, make_documents
+from zygote import run_python
 
 from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.store import HybridDocumentStore

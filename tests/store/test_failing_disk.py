@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from store_helpers import check_whole, ids, make_documents, run_python
+from store_helpers import check_whole, ids, make_documents
+from zygote import run_python
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.store import HybridDocumentStore

@@ -6,7 +6,7 @@ import sys
 
 import forking
 import pytest
-from store_helpers import run_python
+from zygote import run_python
 
 from rerank_plugin.store import HybridDocumentStore
 

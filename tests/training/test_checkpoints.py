@@ -1,14 +1,13 @@
 """Checkpoints: damaged ones are ignored, those of other runs are refused, and a full disk costs only the newest."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import write_cross_encoder
+from zygote import run_python
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.training.data.pairs import LabelledPair, write_pairs
@@ -189,9 +188,10 @@ except OutputError as error:
 def test_a_full_disk_keeps_the_checkpoint_before_and_is_one_line(base, whole, tmp_path):
     write_pairs(PAIRS, tmp_path / "pairs.jsonl")
     (tmp_path / "recipe.yaml").write_text(json.dumps(config(base).as_dict()))
-    command = [sys.executable, "-c", FULL_DISK, *(str(tmp_path / name) for name in ("pairs.jsonl", "recipe.yaml", "out"))]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
-    [line] = done.stdout.splitlines()
+    with run_python(FULL_DISK, *(tmp_path / name for name in ("pairs.jsonl", "recipe.yaml", "out"))) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    [line] = output.splitlines()
     assert line.startswith(f"{tmp_path / 'out' / 'checkpoints'} cannot be written: ")
     assert "free some space, and run the same command again" in line
     assert last_checkpoint(tmp_path / "out" / "checkpoints").name == "checkpoint-5"

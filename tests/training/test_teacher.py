@@ -42,6 +42,7 @@ def test_l9_teachers_with_the_same_name_share_no_scores(teachers, tmp_path):
     assert first != second
 
 
+@pytest.mark.slow
 def test_l9_a_teacher_whose_files_changed_scores_again(teachers, tmp_path):
     teacher = tmp_path / "reranker"
     shutil.copytree(teachers[0], teacher)

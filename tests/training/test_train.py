@@ -1,14 +1,13 @@
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
 import pytest
 from conftest import WORDS, write_cross_encoder
+from zygote import run_python
 
 from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
@@ -95,7 +94,7 @@ print(result.is_main, result.steps, result.total_steps)
 
 
 def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
-    """Return the command line of a subprocess that runs the script above."""
+    """Return the arguments of the script above."""
     write_pairs(PAIRS, folder / "pairs.jsonl")
     (folder / "recipe.yaml").write_text(json.dumps(settings.as_dict()))
     return [str(folder / "pairs.jsonl"), str(folder / "recipe.yaml"), str(folder / "out")]
@@ -103,17 +102,17 @@ def arguments(folder: Path, settings: TrainingConfig) -> list[str]:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_loss_curve_and_number_of_steps(base, tmp_path):
-    settings = config(base, epochs=40, save_steps=5, logging_steps=1)
-    running = subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments(tmp_path, settings)], stdout=subprocess.DEVNULL)
+    settings = config(base, epochs=10, save_steps=5, logging_steps=1)
+    with run_python(SCRIPT, *arguments(tmp_path, settings)) as running:
+        wanted = random.Random(11).randrange(5, 30)
+        while running.is_running() and _last_step(tmp_path / "out") < wanted:
+            time.sleep(0.01)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL, running.returncode
     whole = train(PAIRS, settings, tmp_path / "whole")
-    wanted = random.Random(11).randrange(5, 120)
-    while running.poll() is None and _last_step(tmp_path / "out") < wanted:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
     assert 0 < _last_step(tmp_path / "out") < whole.steps, "killed before the first checkpoint, or after the end"
     resumed = train(PAIRS, settings, tmp_path / "out")
-    assert resumed.steps == whole.steps == 240
+    assert resumed.steps == whole.steps == 60
     curves = [{entry["step"]: entry["loss"] for entry in result.losses} for result in (whole, resumed)]
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
 
@@ -156,17 +155,28 @@ def test_the_best_checkpoint_is_kept_and_training_stops_when_nothing_gets_better
     assert dev().evaluator()(result.model)["dev_ndcg@10"] == pytest.approx(best)
 
 
+# The variables of `torchrun` and of `accelerate launch`, whose own launchers take as long as the training.
+ONE_OF_TWO = """
+import os, sys
+number, port = sys.argv[1:3]
+os.environ.update(RANK=number, LOCAL_RANK=number, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+from rerank_plugin.cli import main
+sys.argv[:3] = ["rerank"]
+main()
+"""
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_work_and_one_of_them_writes(base, collection, tmp_path):
-    # As started by `accelerate launch`, which needs MPI on CPUs.
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "rerank_plugin"]
     write_pairs(PAIRS, tmp_path / "pairs.jsonl")
-    command = [*launch, "train", str(tmp_path / "pairs.jsonl"), "-o", str(tmp_path / "out"), "--model", str(base), "--json"]
-    command += ["--epochs", "4", "--logging-steps", "2", "--dev", str(collection), "--eval-steps", "6"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    summaries = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    command = ["train", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", "--model", base, "--json"]
+    command += ["--epochs", "4", "--logging-steps", "2", "--dev", collection, "--eval-steps", "6"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with run_python(ONE_OF_TWO, 0, port, *command) as first, run_python(ONE_OF_TWO, 1, port, *command) as second:
+        done = [process.communicate() for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), done
+    summaries = [json.loads(line) for output, _ in done for line in output.splitlines() if line.startswith("{")]
     assert [summary["steps"] for summary in summaries] == [12], "each takes half of the batches, and one reports"
     assert list(summaries[0]["figures"]) == ["tiny, dev"]
     assert "| tiny, dev | 4 |" in (tmp_path / "out" / "README.md").read_text()
