@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := .demo/index
-EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,docs,dev
+EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,serve,clients,docs,dev
 
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1

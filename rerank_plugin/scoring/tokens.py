@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from rerank_plugin.errors import ModelError
 
@@ -156,6 +156,15 @@ class PairTokenizer:
         """
         offsets = self._tokenizer.encode(text, add_special_tokens=False).offsets[start:stop]
         return (offsets[0][0], offsets[-1][1]) if offsets else (0, 0)
+
+    def encoding(self, text: str, *, add_special_tokens: bool) -> Encoding:
+        """
+        Tokenise a text, and keep everything that the tokenizer says about each token.
+
+        :param text: The text.
+        :param add_special_tokens: Whether to put the special tokens of a single text around it.
+        """
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def length(self, pair: Pair) -> int:
         """Count the tokens of a pair, special tokens included."""
