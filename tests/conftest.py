@@ -20,6 +20,8 @@ os.environ["RERANK_PLUGIN_CACHE"] = str(Path(__file__).parents[1] / ".pytest_cac
 
 import pytest
 
+pytest_plugins = ["serving_fixtures"]
+
 WORDS = (
     "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "
     "dog cat fox bird blue red green sky sea sun moon star paris berlin rome france germany italy water fire earth air big small "
