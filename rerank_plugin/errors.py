@@ -50,6 +50,19 @@ class MissingDependencyError(RerankError, ImportError):
     """An optional package is required but not installed."""
 
 
+class OverloadedError(RerankError):
+    """
+    A service has as much work waiting as it may have: the request was refused, and nothing of it was done.
+
+    :param message: The message.
+    :param retry_after: Seconds after which the work that is waiting now should be done.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 # Characters of another library's message that are shown; the cut is marked.
 LONGEST_REASON = 500
 

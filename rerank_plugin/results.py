@@ -1,6 +1,7 @@
 """The result of a search."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from haystack import Document
 
@@ -63,9 +64,39 @@ class SearchResult:
     :param milliseconds: Wall-clock time of each component, in the order of the pipeline.
     :param collapsed: Number of documents left out as near duplicates of a better hit, which lists them in `also_in`.
     :param over_limit: Number of documents passed over because of `max_per_source`.
+    :param status: The status of the second stage (see `CrossEncoderRanker.run`); `None` without one.
     """
 
     hits: list[Hit]
     milliseconds: dict[str, float]
     collapsed: int = 0
     over_limit: int = 0
+    status: dict[str, Any] | None = None
+
+
+def hits_as_json(query: str, result: SearchResult) -> dict[str, Any]:
+    """Return a search result as plain values."""
+    return {
+        "query": query,
+        "hits": [
+            {
+                "rank": hit.rank,
+                "first_stage_rank": hit.first_stage_rank,
+                "score": hit.document.score,
+                "first_stage_score": hit.first_stage_score,
+                "id": hit.document.id,
+                "title": hit.title,
+                "source": hit.source,
+                "page": hit.page,
+                "section": hit.section,
+                "also_in": hit.also_in,
+                "sentence": hit.sentence,
+                "content": hit.document.content,
+                "meta": hit.document.meta,
+            }
+            for hit in result.hits
+        ],
+        "collapsed": result.collapsed,
+        "over_limit": result.over_limit,
+        "milliseconds": result.milliseconds,
+    }

@@ -11,7 +11,8 @@ from typing import Any
 from haystack import Document, Pipeline
 from haystack.core.errors import PipelineRuntimeError
 
-from rerank_plugin.checks import check_count, check_flag, check_text
+from rerank_plugin.checks import check_count, check_flag, check_number, check_text
+from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
 from rerank_plugin.components.result_collapser import ResultCollapser
 from rerank_plugin.errors import PipelineConfigError, RerankError, StoreError
@@ -21,11 +22,12 @@ from rerank_plugin.results import Hit, SearchResult
 from rerank_plugin.sentences import split_sentences
 
 RETRIEVERS = ("bm25_retriever", "embedding_retriever")
+RANKER = "ranker"
 # The ranked list of a pipeline, which `rerank eval` measures, is the output of the last of these that it has.
-STAGES = (*RETRIEVERS, "joiner", "ranker")
+STAGES = (*RETRIEVERS, "joiner", RANKER)
 # What a user sees is the output of this component, where a pipeline has it: the ranked list without near duplicates.
 COLLAPSER = "collapser"
-TEXT_INPUTS = {"bm25_retriever": "query", "text_embedder": "text", "ranker": "query"}
+TEXT_INPUTS = {"bm25_retriever": "query", "text_embedder": "text", RANKER: "query"}
 
 # How many documents a first stage hands on if its result is to be collapsed, and how many for each hit that is wanted.
 _LEAST_HANDED_ON = 100
@@ -44,6 +46,17 @@ class _Request:
     filters: dict[str, Any] | None
     collapse: bool | None
     max_per_source: int | None
+    time_budget_ms: float | None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The documents of a result, the status of the collapser, the time of each component, the status of the ranker."""
+
+    documents: list[Document]
+    left_out: dict[str, int]
+    times: dict[str, float]
+    status: dict[str, Any] | None
 
 
 class Searcher:
@@ -65,7 +78,7 @@ class Searcher:
     @property
     def has_second_stage(self) -> bool:
         """Whether the pipeline reranks."""
-        return "ranker" in self._names
+        return RANKER in self._names
 
     def warm_up(self) -> None:
         """
@@ -89,6 +102,7 @@ class Searcher:
         sentences: bool = False,
         collapse: bool | None = None,
         max_per_source: int | None = None,
+        time_budget_ms: float | None = None,
     ) -> SearchResult:
         """
         Run a query.
@@ -104,8 +118,9 @@ class Searcher:
         :param collapse: Whether near duplicates of a better hit are left out; `None`: as configured in the pipeline's
             collapser, and `False` without one.
         :param max_per_source: Maximum number of hits of one file; `None`: as configured.
+        :param time_budget_ms: Milliseconds for the second stage, if it is a `CrossEncoderRanker`; `None`: as configured.
         :returns: The hits, and the time of each component.
-        :raises InvalidValueError: If the query is empty or not a string, or a number is below 1.
+        :raises InvalidValueError: If the query is empty or not a string, or a number is out of range.
         :raises RerankError: If a component of this package fails.
         """
         check_text("query", query)
@@ -114,7 +129,10 @@ class Searcher:
                 check_count(name, value)
         if collapse is not None:
             check_flag("collapse", collapse)
-        documents, status, times = self._answer(_Request(query, top_k, candidates, filters, collapse, max_per_source))
+        if time_budget_ms is not None:
+            check_number("time_budget_ms", time_budget_ms, above=0)
+        request = _Request(query, top_k, candidates, filters, collapse, max_per_source, time_budget_ms)
+        answer = self._answer(request)
         hits = [
             Hit(
                 document=document,
@@ -122,17 +140,24 @@ class Searcher:
                 first_stage_rank=document.meta.get(FIRST_STAGE_RANK),
                 first_stage_score=document.meta.get(FIRST_STAGE_SCORE),
             )
-            for rank, document in enumerate(documents, start=1)
+            for rank, document in enumerate(answer.documents, start=1)
         ]
         if sentences:
             hits = self._with_sentences(query, hits)
-        return SearchResult(hits, times, collapsed=status.get("collapsed", 0), over_limit=status.get("over_limit", 0))
+        left_out = answer.left_out
+        return SearchResult(
+            hits,
+            answer.times,
+            collapsed=left_out.get("collapsed", 0),
+            over_limit=left_out.get("over_limit", 0),
+            status=answer.status,
+        )
 
-    def _answer(self, request: _Request) -> tuple[list[Document], dict[str, int], dict[str, float]]:
-        """Return the documents of the result, the status of the collapser, and the time of each component."""
+    def _answer(self, request: _Request) -> _Answer:
         adds_collapser = not self._has_collapser and (request.collapse or request.max_per_source is not None)
         with stopwatch() as watch:
-            output = self._run(self._inputs(request, collapses=self._has_collapser or adds_collapser))
+            outputs = self._run(self._inputs(request, collapses=self._has_collapser or adds_collapser))
+        output = outputs[COLLAPSER if self._has_collapser else self._last]
         times = {name: watch.milliseconds[name] for name in self._names if name in watch.milliseconds}
         if adds_collapser:
             began = time.perf_counter()
@@ -143,13 +168,18 @@ class Searcher:
             ).run(documents=output["documents"])
             times[COLLAPSER] = (time.perf_counter() - began) * 1000
         is_collapsed = self._has_collapser or adds_collapser
-        return output["documents"], output.get("status", {}) if is_collapsed else {}, times
+        return _Answer(
+            documents=output["documents"],
+            left_out=output.get("status", {}) if is_collapsed else {},
+            times=times,
+            status=outputs.get(RANKER, {}).get("status"),
+        )
 
-    def _run(self, inputs: dict[str, dict[str, Any]]) -> Any:
-        """Return the output of the component that gives the result."""
-        last = COLLAPSER if self._has_collapser else self._last
+    def _run(self, inputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return the outputs of the component that gives the result, and of the ranker."""
+        shown = {COLLAPSER if self._has_collapser else self._last, *({RANKER} & set(self._names))}
         try:
-            return self._pipeline.run(inputs, include_outputs_from={last})[last]
+            return self._pipeline.run(inputs, include_outputs_from=shown)
         except PipelineRuntimeError as error:
             if isinstance(error.__cause__, RerankError):
                 raise error.__cause__ from None  # Haystack wraps component errors; the inner error names the remedy
@@ -175,6 +205,8 @@ class Searcher:
                 parameters |= {"top_k": request.top_k, **limits}
             if name in RETRIEVERS:
                 parameters["filters"] = request.filters
+            if name == RANKER and isinstance(self._pipeline.get_component(name), CrossEncoderRanker):
+                parameters["time_budget_ms"] = request.time_budget_ms
             inputs[name] = {key: value for key, value in parameters.items() if value is not None}
         return {name: parameters for name, parameters in inputs.items() if parameters}
 
@@ -199,7 +231,7 @@ class Searcher:
         return [replace(hit, sentence=sentence) for hit, (_, sentence) in zip(hits, best, strict=True)]
 
     def _sentence_scores(self, query: str, split: Sequence[Sequence[str]]) -> list[list[float]]:
-        ranker: Any = self._pipeline.get_component("ranker") if self.has_second_stage else None
+        ranker: Any = self._pipeline.get_component(RANKER) if self.has_second_stage else None
         sentences = [sentence for sentences in split for sentence in sentences]
         # A ranker of another library has no `logits`.
         scores = iter(ranker.logits(query, sentences) if hasattr(ranker, "logits") else _overlaps(query, sentences))

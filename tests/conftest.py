@@ -23,6 +23,8 @@ from zygote import share_zygote
 
 share_zygote()
 
+pytest_plugins = ["serving_fixtures"]
+
 WORDS = (
     "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "
     "dog cat fox bird blue red green sky sea sun moon star paris berlin rome france germany italy water fire earth air big small "

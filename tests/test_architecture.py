@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 # A module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"cli", "__main__"},
-    {"training", "evaluation", "indexing"},
+    {"training", "evaluation", "indexing", "serving"},
     {"search", "results", "rank_texts"},
     {"pipelines"},
     {"components"},

@@ -20,6 +20,7 @@ ROOMS = {
     "evaluation": {"eval", "ir-datasets", "bench"},
     "indexing": {"repair"},
     "components": {"office"},
+    "serving": {"serve"},
 }
 
 
@@ -33,7 +34,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 ALWAYS = declared(PROJECT["dependencies"])
 # Of tools rather than of the package.
-TOOLS = {"dev", "docs"}
+TOOLS = {"clients", "dev", "docs"}
 EXTRAS = {name: declared(wanted) for name, wanted in PROJECT["optional-dependencies"].items() if name not in TOOLS}
 DISTRIBUTIONS = {module: {normalized(name) for name in names} for module, names in packages_distributions().items()}
 

@@ -182,31 +182,3 @@ def _left_out(result: "SearchResult") -> str:
 def _times(milliseconds: Mapping[str, float]) -> str:
     stages = ", ".join(f"{name} {time:.1f}" for name, time in milliseconds.items())
     return f"milliseconds: {stages}, together {sum(milliseconds.values()):.1f}"
-
-
-def hits_as_json(query: str, result: "SearchResult") -> dict[str, Any]:
-    """Return a search result as plain values."""
-    return {
-        "query": query,
-        "hits": [
-            {
-                "rank": hit.rank,
-                "first_stage_rank": hit.first_stage_rank,
-                "score": hit.document.score,
-                "first_stage_score": hit.first_stage_score,
-                "id": hit.document.id,
-                "title": hit.title,
-                "source": hit.source,
-                "page": hit.page,
-                "section": hit.section,
-                "also_in": hit.also_in,
-                "sentence": hit.sentence,
-                "content": hit.document.content,
-                "meta": hit.document.meta,
-            }
-            for hit in result.hits
-        ],
-        "collapsed": result.collapsed,
-        "over_limit": result.over_limit,
-        "milliseconds": result.milliseconds,
-    }

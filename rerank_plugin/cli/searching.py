@@ -184,7 +184,8 @@ def search(
             max_per_source=max_per_source,
         )
 
-    from rerank_plugin.cli.hits import hits_as_json, show_hits
+    from rerank_plugin.cli.hits import show_hits
+    from rerank_plugin.results import hits_as_json
 
     if as_json:
         echo(to_json(hits_as_json(query, result)))

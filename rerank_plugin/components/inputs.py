@@ -21,12 +21,14 @@ class Overrides:
     :param top_k: Maximum number of documents.
     :param scale_score: Probabilities or logits.
     :param score_threshold: Lowest score.
+    :param time_budget_ms: Milliseconds for the call.
     :raises InvalidValueError: If a value has the wrong type or is out of range.
     """
 
     top_k: int | None = None
     scale_score: bool | None = None
     score_threshold: float | None = None
+    time_budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None:
@@ -35,6 +37,8 @@ class Overrides:
             check_flag("scale_score", self.scale_score)
         if self.score_threshold is not None:
             check_number("score_threshold", self.score_threshold)
+        if self.time_budget_ms is not None:
+            check_number("time_budget_ms", self.time_budget_ms, above=0)
 
 
 def check_queries(queries: Any, documents: Any) -> None:

@@ -238,6 +238,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
+        time_budget_ms: float | None = None,
     ) -> Answer:
         """
         Rank documents by how well they answer the query.
@@ -249,6 +250,7 @@ class CrossEncoderRanker:
         :param top_k: Maximum number of documents to return; `None` means as configured.
         :param scale_score: Probabilities or logits; `None` means as configured.
         :param score_threshold: Lowest score to return; `None` means as configured.
+        :param time_budget_ms: Milliseconds for this call; `None` means as configured.
         :returns: `documents`: copies, best first; ties are ordered by id. `status`: how the result was produced:
             `state` (`complete`; `partial`: the time budget left candidates unscored or partly read; `fallback`: scoring
             failed, and the first-stage order was kept), `candidates`, `scored`, `partly_read`, `stopped_by` (`deadline`,
@@ -259,7 +261,7 @@ class CrossEncoderRanker:
         :raises ModelError: If the model cannot be loaded or is not a cross-encoder; or if it was loaded before this process
             was forked.
         """
-        overrides = Overrides(top_k, scale_score, score_threshold)
+        overrides = Overrides(top_k, scale_score, score_threshold, time_budget_ms)
         return self._reranker.answer([query], [documents], overrides)[0]
 
     @component.output_types(documents=list[Document], status=dict[str, Any])
@@ -271,6 +273,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
+        time_budget_ms: float | None = None,
     ) -> Answer:
         """
         Rank documents without blocking the event loop.
@@ -283,11 +286,12 @@ class CrossEncoderRanker:
         :param top_k: See `run`.
         :param scale_score: See `run`.
         :param score_threshold: See `run`.
+        :param time_budget_ms: See `run`.
         :returns: See `run`.
         :raises InvalidValueError: See `run`.
         :raises ModelError: See `run`.
         """
-        overrides = Overrides(top_k, scale_score, score_threshold)
+        overrides = Overrides(top_k, scale_score, score_threshold, time_budget_ms)
         cancelled = threading.Event()
         answer = partial(
             self._reranker.answer,
@@ -311,6 +315,7 @@ class CrossEncoderRanker:
         top_k: int | None = None,
         scale_score: bool | None = None,
         score_threshold: float | None = None,
+        time_budget_ms: float | None = None,
     ) -> list[Answer]:
         """
         Rank the candidates of several queries; their pairs share batches.
@@ -320,12 +325,14 @@ class CrossEncoderRanker:
         :param top_k: See `run`.
         :param scale_score: See `run`.
         :param score_threshold: See `run`.
+        :param time_budget_ms: See `run`.
         :returns: For each query what `run` would return; `milliseconds` are those of the whole call.
         :raises InvalidValueError: See `run`; or if there are not as many lists of documents as queries.
         :raises ModelError: See `run`.
         """
         check_queries(queries, documents)
-        return self._reranker.answer(queries, documents, Overrides(top_k, scale_score, score_threshold))
+        overrides = Overrides(top_k, scale_score, score_threshold, time_budget_ms)
+        return self._reranker.answer(queries, documents, overrides)
 
     def logits(self, query: str, passages: Sequence[str]) -> list[float]:
         """

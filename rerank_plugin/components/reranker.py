@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 from haystack import Document
@@ -24,6 +26,9 @@ from rerank_plugin.scoring.languages import LanguageCheck
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
 from rerank_plugin.scoring.second_stage import DepthLimit, Scored
 from rerank_plugin.scoring.types import ScoringRequest, Window
+
+if TYPE_CHECKING:
+    from rerank_plugin.scoring.scorer import PairScorer
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,12 @@ class Reranker:
         """Release model and cache, once the running calls have finished."""
         self._engines.close()
 
+    @contextmanager
+    def scorer(self) -> "Iterator[PairScorer]":
+        """Lend the loaded scorer, whose model stays open until the `with` block ends; load it if it is not."""
+        with self._engines.borrow() as engine:
+            yield engine.stage.scorer
+
     def answer(
         self,
         queries: Sequence[str],
@@ -82,7 +93,8 @@ class Reranker:
         :raises InvalidValueError: If an argument cannot be used.
         """
         config = self._config
-        budget = None if config.time_budget_ms is None else config.time_budget_ms / 1000
+        budget_ms = config.time_budget_ms if overrides.time_budget_ms is None else overrides.time_budget_ms
+        budget = None if budget_ms is None else budget_ms / 1000
         limits = CallLimits(budget, began=began, should_stop=should_stop, clock=self.clock)
         for query in queries:
             self._language.check(check_text("query", query))

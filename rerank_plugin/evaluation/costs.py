@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 
 from rerank_plugin.evaluation.outcomes import Outcome
-from rerank_plugin.evaluation.stages import RANKER
+from rerank_plugin.search import RANKER
 
 # Names of the stages in reports.
 FIRST, SECOND, TOTAL = "first stage", "second stage", "together"

@@ -12,8 +12,9 @@ from rerank_plugin.evaluation.candidates import scored_candidates
 from rerank_plugin.evaluation.outcome_file import OutcomeFile
 from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, make_outcome
 from rerank_plugin.evaluation.stage_runners import Candidates, FirstStage, Ranked, SecondStage
-from rerank_plugin.evaluation.stages import RANKER, AnswerKeys, StagedPipeline
+from rerank_plugin.evaluation.stages import AnswerKeys, StagedPipeline
 from rerank_plugin.progress import CountCallback
+from rerank_plugin.search import RANKER
 
 if TYPE_CHECKING:
     from haystack import Document

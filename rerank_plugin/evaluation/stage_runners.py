@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, RANKER, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.scoring.calibration import load_calibration
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
-from rerank_plugin.search import Searcher
+from rerank_plugin.search import RANKER, Searcher
 
 if TYPE_CHECKING:
     from haystack import Document

@@ -8,9 +8,8 @@ from typing import Any
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.model_files import model_fingerprints
 from rerank_plugin.evaluation.run_key import run_key
-from rerank_plugin.search import STAGES, last_stage
+from rerank_plugin.search import RANKER, STAGES, last_stage
 
-RANKER = "ranker"
 JOINER = "joiner"
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
 # Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.framing import Framing, Side, frame_pair
@@ -214,6 +214,15 @@ class PairTokenizer:
         """
         tail = self.framing.query.tail
         return query if len(query) <= most else _cut(query, max(0, most - len(tail)), tail)
+
+    def encoding(self, text: str, *, add_special_tokens: bool) -> Encoding:
+        """
+        Tokenise a text, and keep everything that the tokenizer says about each token.
+
+        :param text: The text.
+        :param add_special_tokens: Whether to put the special tokens of a single text around it.
+        """
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def length(self, pair: Pair) -> int:
         """Count the tokens of a pair, constant tokens included."""

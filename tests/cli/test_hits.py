@@ -9,8 +9,8 @@ from haystack import Document
 from rich.console import Console
 
 from rerank_plugin import HybridDocumentStore
-from rerank_plugin.cli.hits import hits_as_json, place_text, show_hits
-from rerank_plugin.results import Hit, SearchResult
+from rerank_plugin.cli.hits import place_text, show_hits
+from rerank_plugin.results import Hit, SearchResult, hits_as_json
 
 LONG_TITLE = "Как очистить чайник, кофемашину и утюг от накипи: подробное руководство для тех, у кого дома жёсткая вода"
 SENTENCE = "Растворите двадцать граммов лимонной кислоты в литре воды, доведите до кипения и оставьте на полчаса."

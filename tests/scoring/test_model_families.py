@@ -91,7 +91,10 @@ def test_a_logit_does_not_depend_on_its_neighbours(folders, family, backend):
 
 def make_lists(rng, queries, passages):
     return [
-        (" ".join(rng.choices(WORDS, k=rng.randint(1, 8))) + "?", [" ".join(rng.choices(WORDS, k=rng.randint(1, 40))) for _ in range(passages)])
+        (
+            " ".join(rng.choices(WORDS, k=rng.randint(1, 8))) + "?",
+            [" ".join(rng.choices(WORDS, k=rng.randint(1, 40))) for _ in range(passages)],
+        )
         for _ in range(queries)
     ]
 
@@ -99,7 +102,7 @@ def make_lists(rng, queries, passages):
 def ranks_alike(logits, expected):
     """Whether the order is the same, except where the expected logits are too close to tell apart in float32."""
     order = np.argsort(-logits, kind="stable")
-    return bool((np.diff(expected[order]) <= 1e-4).all())  # noqa: PLR2004
+    return bool((np.diff(expected[order]) <= 1e-4).all())
 
 
 @pytest.mark.slow

@@ -1,0 +1,84 @@
+"""Reading the body of a request within its limits, and what JSON it has."""
+
+import asyncio
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from starlette.requests import ClientDisconnect, Request
+
+from rerank_plugin.serving.problems import RequestError
+from rerank_plugin.serving.settings import RequestLimits
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_json(request: Request, limits: RequestLimits) -> dict[str, Any]:
+    """
+    Read the body of a request, which must be a JSON object. Its media type does not matter: not all clients send it.
+
+    :param request: The request.
+    :param limits: Its limits.
+    :raises RequestError: If it is too large, too slow, or not a JSON object.
+    """
+    body = await _read(request, limits)
+    try:
+        value = from_json(body, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:  # the message has the place, and nothing of the text
+        raise RequestError(f"the body is not JSON in UTF-8: {error}") from None
+    if not isinstance(value, dict):
+        raise RequestError(f"the body must be a JSON object, got {type(value).__name__}")
+    return value
+
+
+async def _read(request: Request, limits: RequestLimits) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
+        raise _too_large(limits)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.body_bytes:
+                    raise _too_large(limits)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise RequestError(
+            f"the body did not arrive within {limits.body_seconds:g} seconds: send less, or from nearer",
+            status=408,
+            kind="too_slow",
+        ) from None
+    except ClientDisconnect:
+        raise ClientLeftError from None
+    return b"".join(chunks)
+
+
+def _too_large(limits: RequestLimits) -> RequestError:
+    return RequestError(
+        f"the body is larger than {limits.body_bytes} bytes: send fewer or shorter documents", status=413, kind="too_large"
+    )
+
+
+class ClientLeftError(Exception):
+    """The client closed the connection before it had an answer."""
+
+
+def validated(model: type[M], data: dict[str, Any]) -> M:
+    """
+    Check the shape of a request.
+
+    :param model: The shape.
+    :param data: The request.
+    :raises RequestError: If it has another one. The message names the first place that is wrong, and quotes nothing.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+        more = f" (and {len(others)} more places)" if others else ""
+        raise RequestError(f"{place or 'the body'}: {first['msg']}{more}", param=place or None) from None
+    except RecursionError:
+        raise RequestError("the body is nested too deeply") from None

@@ -1,0 +1,141 @@
+"""The engine of one model in this process: the ranker's own machinery, in threads."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from haystack import Document
+
+from rerank_plugin.checks import check_text
+from rerank_plugin.components.answers import Answer
+from rerank_plugin.components.config import RankerConfig
+from rerank_plugin.components.inputs import Overrides
+from rerank_plugin.components.ranking import PARTLY_READ
+from rerank_plugin.components.reranker import WINDOW, Reranker
+from rerank_plugin.serving.admission import Admission
+from rerank_plugin.serving.engine import ModelFacts, Ranked, RankRequest, RankResult, Timings, Token
+from rerank_plugin.serving.token_limits import TokenLimits, measure
+
+# One of the threads scores, the others tokenise or wait for their turn.
+THREADS = 16
+# Texts and words of each that the model is prepared with: a single short text up to a batch of long ones.
+USUAL_SHAPES = ((1, 12), (10, 40), (32, 90), (16, 350))
+
+
+class LocalEngine:
+    """
+    Ranks with one model in this process.
+
+    :param config: The ranker's configuration.
+    :param max_waiting: Requests that may wait or run at the same time.
+    :param max_waiting_texts: Texts that may wait or be scored at the same time.
+    :param token_limits: How long texts may be.
+    """
+
+    def __init__(self, config: RankerConfig, *, max_waiting: int, max_waiting_texts: int, token_limits: TokenLimits) -> None:
+        self._config = config
+        self._reranker = Reranker(config)
+        self._admission = Admission(max_requests=max_waiting, max_texts=max_waiting_texts)
+        self._token_limits = token_limits
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="rerank-serve")
+
+    @property
+    def waiting(self) -> int:
+        """Number of requests that wait or are being worked on."""
+        return self._admission.requests
+
+    async def rank(self, request: RankRequest) -> RankResult:
+        """Rank the texts of a request. See `RankEngine.rank`."""
+        check_text("query", request.query)
+        for position, text in enumerate(request.texts):
+            check_text(f"documents[{position}]", text, empty=True)
+        with self._admission.admit(len(request.texts)):
+            stopped = threading.Event()
+            work = partial(self._work, request, time.perf_counter(), stopped.is_set)
+            try:
+                return await asyncio.wrap_future(self._threads.submit(work))
+            finally:
+                stopped.set()
+
+    async def tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
+        """Tokenise texts. See `RankEngine.tokenize`."""
+        with self._admission.admit(len(texts)):
+            work = partial(self._tokenize, texts, add_special_tokens=add_special_tokens)
+            return await asyncio.wrap_future(self._threads.submit(work))
+
+    def warm_up(self) -> ModelFacts:
+        """Load the model and prepare it. See `RankEngine.warm_up`."""
+        with self._reranker.scorer() as scorer:
+            for texts, words in USUAL_SHAPES:
+                scorer.logits("what is prepared here", ["word " * words] * texts)
+            return ModelFacts(
+                model=self._config.model,
+                backend=scorer.backend_name,
+                precision=scorer.backend.precision,
+                max_length=scorer.tokenizer.input_spec.max_length,
+                max_waiting=self._admission.max_requests,
+            )
+
+    def close(self) -> None:
+        """Wait for the running calls, and release the model."""
+        self._threads.shutdown()
+        self._reranker.close()
+
+    def _work(self, request: RankRequest, arrived: float, should_stop: Callable[[], bool]) -> RankResult:
+        began = time.perf_counter()
+        with self._reranker.scorer() as scorer:
+            measured = measure(request, scorer, self._token_limits)
+        tokenized = time.perf_counter()
+        # The ranker orders equal scores by id: by these ids, that is the order of the request.
+        documents = [Document(id=f"{position:012d}", content=text) for position, text in enumerate(measured.texts)]
+        overrides = Overrides(
+            top_k=max(1, len(documents)), scale_score=not request.raw_scores, time_budget_ms=request.time_budget_ms
+        )
+        (answer,) = self._reranker.answer([measured.query], [documents], overrides, began=arrived, should_stop=should_stop)
+        timings = Timings(began - arrived, tokenized - began, time.perf_counter() - tokenized)
+        return replace(
+            _result(answer, raw_scores=request.raw_scores, top_n=request.top_n),
+            tokens=measured.tokens,
+            timings=timings,
+            warnings=measured.warnings,
+        )
+
+    def _tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
+        with self._reranker.scorer() as scorer:
+            encodings = [scorer.tokenizer.encoding(text, add_special_tokens=add_special_tokens) for text in texts]
+        return [
+            [
+                Token(number, token, bool(special), None if special else span[0], None if special else span[1])
+                for number, token, special, span in zip(
+                    encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True
+                )
+            ]
+            for encoding in encodings
+        ]
+
+
+def _result(answer: Answer, *, raw_scores: bool, top_n: int | None) -> RankResult:
+    documents, status = answer["documents"], answer["status"]
+    is_partial = status["state"] == "partial" or any(document.meta.get(PARTLY_READ) for document in documents)
+    known = [document.score for document in documents if document.score is not None]
+    # Every client wants a number for every text: those without a score are last, so theirs is below all others.
+    least = min(known, default=0.0) - 1.0 if raw_scores else 0.0
+    ranked = [
+        Ranked(
+            index=int(document.id),
+            score=least if document.score is None else document.score,
+            is_scored=document.score is not None,
+            window=tuple(document.meta[WINDOW]) if WINDOW in document.meta else None,
+        )
+        for document in documents
+    ]
+    return RankResult(
+        ranked=ranked[:top_n],
+        state="partial" if is_partial and status["state"] == "complete" else status["state"],
+        scored=status["scored"],
+        cached=status["cached"],
+    )

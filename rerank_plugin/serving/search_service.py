@@ -1,0 +1,186 @@
+"""Searches of an index with the pipelines that the server was started with."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from haystack import Document, Pipeline
+from haystack.errors import FilterError
+from pydantic import BaseModel, ConfigDict, Field
+
+from rerank_plugin.checks import shown
+from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.pipelines import build_pipeline, read_pipeline
+from rerank_plugin.results import SearchResult, hits_as_json
+from rerank_plugin.search import RANKER, Searcher
+from rerank_plugin.serving.admission import Admission
+from rerank_plugin.serving.problems import RequestError
+
+T = TypeVar("T")
+THREADS = 8
+
+
+class SearchBody(BaseModel):
+    """A request to `/search`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    query: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, description="One of the server's pipelines; default: the first.")
+    top_k: int | None = Field(default=None, ge=1, le=10_000)
+    candidates: int | None = Field(default=None, ge=1, le=10_000)
+    filters: dict[str, Any] | None = Field(default=None, description="Haystack filters.")
+    rerank: bool = Field(default=True, description="Whether the second stage runs, if the pipeline has one.")
+    time_budget_ms: float | None = Field(default=None, gt=0, description="Milliseconds for the second stage.")
+    highlights: bool = Field(default=False, description="Whether to find the sentence of each hit that answers best.")
+    collapse: bool | None = Field(default=None, description="Whether near duplicates of better hits are left out.")
+    max_per_source: int | None = Field(default=None, ge=1, description="Maximum number of hits of one file.")
+
+
+SEARCH_EXAMPLE: dict[str, Any] = {
+    "query": "coffee maker slow and loud from chalk",
+    "top_k": 3,
+    "filters": {"field": "meta.lang", "operator": "==", "value": "en"},
+    "highlights": True,
+}
+
+
+class SearchService:
+    """
+    Runs searches in threads of its own.
+
+    :param index: Folder of the index.
+    :param pipelines: Names of packaged pipelines, or paths of YAML files, at least one; the first is the default.
+    :param embedding_model: Hub id or folder that replaces the model of every embedder; `None`: no replacement.
+    :param max_waiting: Searches that may wait or run at the same time.
+    :raises PipelineConfigError: If a pipeline cannot be loaded.
+    """
+
+    def __init__(
+        self, index: Path, pipelines: Sequence[str], *, embedding_model: str | None = None, max_waiting: int
+    ) -> None:
+        self._data = {
+            _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
+        }
+        self._pipelines = {name: build_pipeline(data, name=name) for name, data in self._data.items()}
+        self._searchers = {name: Searcher(pipeline) for name, pipeline in self._pipelines.items()}
+        self._first_stages: dict[str, Searcher] = {}
+        self._lock = threading.Lock()
+        self._admission = Admission(max_requests=max_waiting)
+        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="search-serve")
+
+    @property
+    def names(self) -> list[str]:
+        """The pipelines, the default first."""
+        return list(self._searchers)
+
+    def warm_up(self) -> None:
+        """
+        Open the index and load the models of all pipelines.
+
+        :raises StoreError: If the index is empty.
+        """
+        for searcher in self._searchers.values():
+            searcher.warm_up()
+
+    def close(self) -> None:
+        """Wait for the running searches."""
+        self._threads.shutdown()
+
+    async def search(self, body: SearchBody) -> dict[str, Any]:
+        """
+        Run a search.
+
+        :param body: The request.
+        :returns: The hits, the time of each component, and how the second stage did.
+        :raises RequestError: If there is no such pipeline, or the filters are wrong.
+        :raises OverloadedError: If too many searches are waiting.
+        """
+        name = self.names[0] if body.pipeline is None else body.pipeline
+        if name not in self._searchers:
+            raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
+        result = await self._in_thread(partial(self._search, name, body))
+        return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
+
+    async def document(self, document_id: str) -> dict[str, Any]:
+        """
+        Return a document by its id.
+
+        :param document_id: The id.
+        :raises RequestError: If there is none.
+        """
+        found: list[Document] = await self._in_thread(partial(self._find, document_id))
+        if not found:
+            raise RequestError(f"there is no document {shown(document_id)}", status=404, kind="not_found", param="id")
+        return {"id": found[0].id, "content": found[0].content, "meta": found[0].meta}
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        with self._admission.admit():
+            return await asyncio.wrap_future(self._threads.submit(work))
+
+    def _search(self, name: str, body: SearchBody) -> SearchResult:
+        searcher = self._searchers[name]
+        if searcher.has_second_stage and not body.rerank:
+            searcher = self._first_stage(name)
+        try:
+            return searcher.search(
+                body.query,
+                top_k=body.top_k,
+                candidates=body.candidates,
+                filters=body.filters,
+                sentences=body.highlights,
+                collapse=body.collapse,
+                max_per_source=body.max_per_source,
+                time_budget_ms=body.time_budget_ms,
+            )
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, FilterError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise InvalidValueError(f"filters: {cause}") from None
+
+    def _first_stage(self, name: str) -> Searcher:
+        with self._lock:
+            if name not in self._first_stages:
+                self._first_stages[name] = Searcher(build_pipeline(without_ranker(self._data[name]), name=name))
+                self._first_stages[name].warm_up()
+            return self._first_stages[name]
+
+    def _find(self, document_id: str) -> list[Document]:
+        store = _store(self._pipelines[self.names[0]])
+        found: list[Document] = store.filter_documents({"field": "id", "operator": "==", "value": document_id})
+        return found
+
+
+def without_ranker(data: dict[str, Any]) -> dict[str, Any]:
+    """
+    Take the ranker out of a pipeline: what came before it is connected with what came after.
+
+    :param data: From `read_pipeline`; left unchanged.
+    """
+    before = next(c["sender"] for c in data["connections"] if c["receiver"] == f"{RANKER}.documents")
+    connections = [
+        {**c, "sender": before if c["sender"] == f"{RANKER}.documents" else c["sender"]}
+        for c in data["connections"]
+        if not c["receiver"].startswith(f"{RANKER}.")
+    ]
+    components = {name: component for name, component in data["components"].items() if name != RANKER}
+    return {**data, "components": components, "connections": connections}
+
+
+def _name(source: str) -> str:
+    return Path(source).stem if source.endswith((".yaml", ".yml")) else source
+
+
+def _store(pipeline: Pipeline) -> Any:
+    stores = (getattr(component, "document_store", None) for _, component in pipeline.walk())
+    store = next((store for store in stores if store is not None), None)
+    if store is None:
+        raise StoreError("the pipeline has no document store")
+    return store
