@@ -10,6 +10,7 @@ import uvicorn
 
 from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.errors import OverloadedError
+from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.app import create_app
 from rerank_plugin.serving.engine import ModelFacts
 from rerank_plugin.serving.keys import KeyRing
@@ -46,8 +47,7 @@ class FullEngine:
 def local_engine(model, *, max_waiting=300, limits=LIMITS, **config):
     return LocalEngine(
         RankerConfig(model=str(model), backend="torch", **config),
-        max_waiting=max_waiting,
-        max_waiting_texts=100_000,
+        admission=Admission(max_requests=max_waiting),
         token_limits=TokenLimits(limits.text_tokens, limits.tokens),
     )
 

@@ -66,7 +66,9 @@ def serve(
     max_text_tokens: Annotated[int, typer.Option(help="Maximum tokens of a document.")] = 100_000,
     max_tokens: Annotated[int, typer.Option(help="Maximum tokens of all documents of a request.")] = 1_000_000,
     max_waiting: Annotated[int, typer.Option(help="Requests that may wait; more are refused with 429.")] = 256,
-    max_waiting_texts: Annotated[int, typer.Option(help="Documents that may wait; more are refused with 429.")] = 20_000,
+    max_wait: Annotated[
+        float, typer.Option(help="Seconds that a request may have to wait for its answer; if more, it is refused with 429.")
+    ] = 30.0,
     body_seconds: Annotated[float, typer.Option(help="Seconds in which a request must have arrived.")] = 30.0,
     drain_seconds: Annotated[int, typer.Option(help="Seconds that running requests have after SIGTERM.")] = 30,
     cors_origin: Annotated[
@@ -104,7 +106,7 @@ def serve(
                 tokens=max_tokens,
             ),
             max_waiting=max_waiting,
-            max_waiting_texts=max_waiting_texts,
+            max_wait=max_wait,
             drain_seconds=drain_seconds,
             cors_origins=cors_origin or (),
             tls_certificate=tls_certificate,
@@ -156,11 +158,13 @@ def _keys(settings: "ServerSettings", file: Path | None, *, without_keys: bool) 
 def _models(sources: list[str], config: "RankerConfig", settings: "ServerSettings") -> "ServedModels":
     from dataclasses import replace
 
+    from rerank_plugin.serving.admission import Admission
     from rerank_plugin.serving.local_engine import LocalEngine
     from rerank_plugin.serving.models import ServedModels
     from rerank_plugin.serving.token_limits import TokenLimits
 
     limits = TokenLimits(settings.limits.text_tokens, settings.limits.tokens)
+    admission = Admission(max_requests=settings.max_waiting, max_wait=settings.max_wait)
     engines = {}
     for source in sources:
         name, separator, place = source.partition("=")
@@ -170,8 +174,7 @@ def _models(sources: list[str], config: "RankerConfig", settings: "ServerSetting
             raise InvalidValueError(f"two models are called {shown(name)}: give each a name of its own, NAME=MODEL")
         engines[name] = LocalEngine(
             replace(config, model=place or name),
-            max_waiting=settings.max_waiting,
-            max_waiting_texts=settings.max_waiting_texts,
+            admission=admission,
             token_limits=limits,
         )
     return ServedModels(engines)

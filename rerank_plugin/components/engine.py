@@ -53,6 +53,11 @@ class EngineHolder:
             keep_forever(self._engine)
         self._engine, self._users = None, {}
 
+    @property
+    def loaded(self) -> Engine | None:
+        """The engine if it is loaded, only to be asked for facts: it may be closed at any time."""
+        return self._engine
+
     @contextmanager
     def borrow(self, limits: CallLimits | None = None) -> Iterator[Engine]:
         """

@@ -22,6 +22,7 @@ class Overrides:
     :param scale_score: Probabilities or logits.
     :param score_threshold: Lowest score.
     :param time_budget_ms: Milliseconds for the call.
+    :param priority: Lower values are more urgent, see `CallLimits`; `None`: 0.
     :raises InvalidValueError: If a value has the wrong type or is out of range.
     """
 
@@ -29,6 +30,7 @@ class Overrides:
     scale_score: bool | None = None
     score_threshold: float | None = None
     time_budget_ms: float | None = None
+    priority: float | None = None
 
     def __post_init__(self) -> None:
         if self.top_k is not None:
@@ -39,6 +41,8 @@ class Overrides:
             check_number("score_threshold", self.score_threshold)
         if self.time_budget_ms is not None:
             check_number("time_budget_ms", self.time_budget_ms, above=0)
+        if self.priority is not None:
+            check_number("priority", self.priority)
 
 
 def check_queries(queries: Any, documents: Any) -> None:

@@ -72,6 +72,17 @@ class Reranker:
         with self._engines.borrow() as engine:
             yield engine.stage.scorer
 
+    def expected_seconds(self, query: str, texts: Sequence[str]) -> float:
+        """
+        Estimate how long the model needs for texts.
+
+        :param query: The query.
+        :param texts: The texts.
+        :returns: Seconds; 0 as long as the model is not loaded or its speed is unknown.
+        """
+        engine = self._engines.loaded
+        return 0.0 if engine is None else engine.stage.scorer.expected_seconds([self._request(query, texts)])
+
     def answer(
         self,
         queries: Sequence[str],
@@ -95,7 +106,7 @@ class Reranker:
         config = self._config
         budget_ms = config.time_budget_ms if overrides.time_budget_ms is None else overrides.time_budget_ms
         budget = None if budget_ms is None else budget_ms / 1000
-        limits = CallLimits(budget, began=began, should_stop=should_stop, clock=self.clock)
+        limits = CallLimits(budget, began=began, should_stop=should_stop, priority=overrides.priority or 0, clock=self.clock)
         for query in queries:
             self._language.check(check_text("query", query))
         for of_query in documents:

@@ -10,11 +10,11 @@ from rerank_plugin.scoring.limits import ScoringStoppedError
 from rerank_plugin.scoring.tokens import Features
 from rerank_plugin.scoring.work import Lane, SharedBatch, Work
 
-# Seconds between two checks of the clock and of cancellation.
-POLL = 0.05
-# A call without any result gives up after this many checks past its deadline: 10 seconds. Other calls run one small batch
-# each before it, so only a hanging model delays it longer. Checks are counted, not seconds: a suspended process loses none.
-CHECKS_AFTER_DEADLINE = 200
+# A waiting call looks at its own limits every so many seconds; the leading one looks at those of all between batches.
+POLL = 0.25
+# A call without any result gives up after this many looks past its deadline: 10 seconds. Other calls run one small batch
+# each before it, so only a hanging model delays it longer. Looks are counted, not seconds: a suspended process loses none.
+LOOKS_AFTER_DEADLINE = 40
 
 
 class Scheduler:
@@ -33,8 +33,9 @@ class Scheduler:
 
     def after_fork(self) -> None:
         """Forget the calls of the parent: their threads do not exist here."""
-        self._changed = threading.Condition()
-        self._works: list[Work] = []
+        self._lock = threading.Lock()
+        # What each call waits for: that it is done, or that it is to lead.
+        self._works: dict[Work, threading.Condition] = {}
         self._is_led = False
 
     @property
@@ -58,48 +59,51 @@ class Scheduler:
         :raises ScoringStoppedError: If the call was cancelled.
         :raises Exception: Whatever the backend raised for a batch with one of the pieces.
         """
-        with self._changed:
-            self._works.append(work)
+        with self._lock:
+            changed = self._works[work] = threading.Condition(self._lock)
         try:
-            self._wait_or_lead(work)
-        finally:
-            with self._changed:
-                self._works.remove(work)
-                work.stop()
-        if work.error is not None:
-            raise work.error
-
-    def _wait_or_lead(self, work: Work) -> None:
-        checks_left = CHECKS_AFTER_DEADLINE
-        while True:
-            with self._changed:
-                self._end_what_is_over()
-                if work.is_done:
-                    return
-                leads, self._is_led = not self._is_led, True
-                if not leads and not self._changed.wait(POLL):
-                    checks_left -= work.limits.remaining <= 0
-                    if checks_left <= 0:
-                        return
-            if leads:
+            while self._leads(work, changed):
                 try:
                     self._lead(work)
                 finally:
-                    with self._changed:
+                    with self._lock:
                         self._is_led = False
-                        self._changed.notify_all()
+        finally:
+            with self._lock:
+                del self._works[work]
+                work.stop()
+                self._find_leader()
+        if work.error is not None:
+            raise work.error
+
+    def _leads(self, work: Work, changed: threading.Condition) -> bool:
+        """Wait until a call is to lead, and return `True`; or until it is done or its limits end it."""
+        looks_left = LOOKS_AFTER_DEADLINE
+        with self._lock:
+            while True:
+                _end_if_over(work)
+                if work.is_done or looks_left <= 0:
+                    return False
+                if not self._is_led:
+                    self._is_led = True
+                    return True
+                remaining = work.limits.remaining
+                if not changed.wait(min(POLL, remaining) if remaining > 0 else POLL):
+                    looks_left -= work.limits.remaining <= 0
+
+    def _find_leader(self) -> None:
+        if not self._is_led and (head := self._most_urgent()) is not None:
+            self._works[head].notify()
 
     def _end_what_is_over(self) -> None:
-        for work in self._works:
-            if work.limits.is_cancelled:
-                work.fail(ScoringStoppedError())
-            elif work.limits.is_over:
-                work.stop()
+        for work, changed in self._works.items():
+            if _end_if_over(work) and work.is_done:
+                changed.notify()
 
     def _lead(self, mine: Work) -> None:
         """Score batches until all pieces of a call are handed out and scored."""
         while True:
-            with self._changed:
+            with self._lock:
                 head = self._most_urgent()
                 if not mine.waits or head is None:
                     return
@@ -122,10 +126,11 @@ class Scheduler:
         try:
             for logits in logits_of(lane.backend, self._features(lane, mine, under_way), count):
                 batch = under_way.popleft()
-                with self._changed:
+                with self._lock:
                     for (work, position), logit in zip(batch.pieces, logits.tolist(), strict=False):
                         work.deliver(position, logit)
-                    self._changed.notify_all()
+                        if work.is_done:
+                            self._wake(work)
                 shapes.append((batch.rows, batch.width))
                 for observer in self._observers:
                     observer(batch)
@@ -139,16 +144,21 @@ class Scheduler:
         lane.cost.learn(shapes, clock() - began)
 
     def _give_back(self, under_way: deque[SharedBatch], error: Exception | None = None) -> None:
-        with self._changed:
+        with self._lock:
             for work, position in [piece for batch in under_way for piece in batch.pieces]:
                 work.put_back([position])
             for work in {id(work): work for batch in under_way for work, _ in batch.pieces}.values():
                 if error is not None:
                     work.fail(error)
+                    self._wake(work)
+
+    def _wake(self, work: Work) -> None:
+        if (changed := self._works.get(work)) is not None:
+            changed.notify()
 
     def _features(self, lane: Lane, mine: Work, under_way: deque[SharedBatch]) -> Iterator[Features]:
         while True:
-            with self._changed:
+            with self._lock:
                 batch = self._next_batch(lane, sum(batch.tokens for batch in under_way)) if mine.waits else None
                 if batch is None:
                     return
@@ -166,6 +176,8 @@ class Scheduler:
             seconds = lane.cost.seconds(tokens_under_way + planned.rows * planned.width)
             if head.limits.would_overrun(seconds):
                 head.stop()
+                if head.is_done:
+                    self._wake(head)
                 continue
             head.take(planned.positions)
             pieces = [(head, position) for position in planned.positions]
@@ -184,6 +196,17 @@ class Scheduler:
                 work.take([position])
                 pieces.append((work, position))
         return pieces
+
+
+def _end_if_over(work: Work) -> bool:
+    """Stop a call that was cancelled or has used up its time; returns whether that is so."""
+    if work.limits.is_cancelled:
+        work.fail(ScoringStoppedError())
+    elif work.limits.is_over:
+        work.stop()
+    else:
+        return False
+    return True
 
 
 _shared: dict[str, Scheduler] = {}

@@ -1,4 +1,4 @@
-"""How much work may wait: a bound on requests and texts, and how long what waits should take."""
+"""How much work may wait: a request that would wait too long is refused at once, with the time after which it may come."""
 
 import time
 from collections import deque
@@ -8,59 +8,84 @@ from math import inf
 
 from rerank_plugin.errors import OverloadedError
 
-# The rate is that of the work which ended in so many seconds.
-RATE_SECONDS = 30.0
+# The pace is that of the last so many seconds in which there was work, once there were so many.
+PACE_SECONDS = 30.0
+LEAST_SECONDS = 1.0
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 120.0
 
 
 class Admission:
     """
-    Counts the requests and texts that wait or are being worked on, and refuses what is too much.
+    Knows what the admitted requests are expected to take, and refuses those that would wait too long.
 
-    Used by the one thread of an event loop.
+    Expected times come from what the model has learned of its own speed; how much longer or shorter the requests really took
+    is measured and applied to those that wait. Used by the one thread of an event loop.
 
     :param max_requests: Maximum number of requests.
-    :param max_texts: Maximum number of texts; a single request with more is admitted when nothing else waits.
+    :param max_wait: Seconds that a request may have to wait until it is answered; a request that takes longer by itself is
+        admitted when half of that time is free.
     :param clock: Returns seconds.
     """
 
-    def __init__(self, *, max_requests: int, max_texts: float = inf, clock: Callable[[], float] = time.monotonic) -> None:
-        self.max_requests, self.max_texts = max_requests, max_texts
-        self.requests = self.texts = 0
+    def __init__(self, *, max_requests: int, max_wait: float = inf, clock: Callable[[], float] = time.monotonic) -> None:
+        self.max_requests, self.max_wait = max_requests, max_wait
+        self.requests = 0
+        self._expected = 0.0
         self._clock = clock
-        self._done: deque[tuple[float, int]] = deque()
+        self._busy_before, self._busy_since = 0.0, 0.0
+        self._done: deque[tuple[float, float]] = deque([(0.0, 0.0)])
 
     @contextmanager
-    def admit(self, texts: int = 1) -> Iterator[None]:
+    def admit(self, expected: float = 0.0, *, deadline: float = inf) -> Iterator[None]:
         """
         Let a request in, or refuse it at once.
 
-        :param texts: Number of its texts.
+        :param expected: Seconds that the model is expected to need for it.
+        :param deadline: Seconds after which its client wants a partial answer: it is refused if all of them would pass in
+            waiting.
         :raises OverloadedError: If too much is waiting already.
         """
-        too_many = self.requests >= self.max_requests
-        if too_many or (self.requests and self.texts + texts > self.max_texts):
+        backlog = self.backlog
+        excess = max(backlog + min(self._pace * expected, self.max_wait / 2) - self.max_wait, backlog - deadline)
+        if self.requests and (self.requests >= self.max_requests or excess > 0):
             raise OverloadedError(
-                f"{self.requests} requests with {self.texts} texts are waiting already: try again after the time in "
+                f"{self.requests} requests are waiting already, which take about {backlog:.1f} s: try again after the time in "
                 "Retry-After",
-                retry_after=self.seconds_of_backlog(),
+                retry_after=min(max(excess, SHORTEST_WAIT), LONGEST_WAIT),
             )
+        if not self.requests:
+            self._busy_since = self._clock()
         self.requests += 1
-        self.texts += texts
+        self._expected += expected
         try:
             yield
-            self._done.append((self._clock(), texts))
+            self._note(expected)
         finally:
             self.requests -= 1
-            self.texts -= texts
+            self._expected -= expected
+            if not self.requests:
+                self._expected = 0.0  # without the rounding errors of many sums
+                self._busy_before = self._busy_seconds
 
-    def seconds_of_backlog(self) -> float:
-        """Return how long the texts that wait now should take, by the rate of the last half minute."""
-        now = self._clock()
-        while self._done and now - self._done[0][0] > RATE_SECONDS:
+    @property
+    def backlog(self) -> float:
+        """Seconds that the admitted requests are expected to take."""
+        return self._pace * self._expected
+
+    @property
+    def _busy_seconds(self) -> float:
+        """Seconds in which there was work."""
+        return self._busy_before + self._clock() - self._busy_since
+
+    @property
+    def _pace(self) -> float:
+        """Seconds that pass for every second that was expected."""
+        (first, _), (last, _) = self._done[0], self._done[-1]
+        expected = sum(seconds for _, seconds in self._done) - self._done[0][1]
+        return (last - first) / expected if last - first >= LEAST_SECONDS and expected > 0 else 1.0
+
+    def _note(self, expected: float) -> None:
+        busy = self._busy_seconds
+        self._done.append((busy, expected))
+        while len(self._done) > 2 and busy - self._done[0][0] > PACE_SECONDS:
             self._done.popleft()
-        if not self._done:
-            return SHORTEST_WAIT
-        seconds = max(now - self._done[0][0], SHORTEST_WAIT)
-        rate = sum(texts for _, texts in self._done) / seconds
-        return min(max(self.texts / rate, SHORTEST_WAIT), LONGEST_WAIT)

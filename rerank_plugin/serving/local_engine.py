@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from math import inf
 
 from haystack import Document
 
@@ -20,8 +21,8 @@ from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.engine import ModelFacts, Ranked, RankRequest, RankResult, Timings, Token
 from rerank_plugin.serving.token_limits import TokenLimits, measure
 
-# One of the threads scores, the others tokenise or wait for their turn.
-THREADS = 16
+# Clients of some protocols send any number: one more is one second later in the queue, see `CallLimits`.
+MOST_URGENT, LEAST_URGENT = -60, 3600
 # Texts and words of each that the model is prepared with: a single short text up to a batch of long ones.
 USUAL_SHAPES = ((1, 12), (10, 40), (32, 90), (16, 350))
 
@@ -31,39 +32,43 @@ class LocalEngine:
     Ranks with one model in this process.
 
     :param config: The ranker's configuration.
-    :param max_waiting: Requests that may wait or run at the same time.
-    :param max_waiting_texts: Texts that may wait or be scored at the same time.
+    :param admission: Lets requests in; shared with the engines that use the same processors.
     :param token_limits: How long texts may be.
     """
 
-    def __init__(self, config: RankerConfig, *, max_waiting: int, max_waiting_texts: int, token_limits: TokenLimits) -> None:
+    def __init__(self, config: RankerConfig, *, admission: Admission, token_limits: TokenLimits) -> None:
         self._config = config
         self._reranker = Reranker(config)
-        self._admission = Admission(max_requests=max_waiting, max_texts=max_waiting_texts)
+        self._admission = admission
         self._token_limits = token_limits
-        self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="rerank-serve")
+        self._waiting = 0
+        # One for each request that may wait, as they wait in the queue of the scheduler: one leads, the others sleep.
+        self._threads = ThreadPoolExecutor(max_workers=admission.max_requests, thread_name_prefix="rerank-serve")
 
     @property
     def waiting(self) -> int:
         """Number of requests that wait or are being worked on."""
-        return self._admission.requests
+        return self._waiting
 
     async def rank(self, request: RankRequest) -> RankResult:
         """Rank the texts of a request. See `RankEngine.rank`."""
         check_text("query", request.query)
         for position, text in enumerate(request.texts):
             check_text(f"documents[{position}]", text, empty=True)
-        with self._admission.admit(len(request.texts)):
+        deadline = inf if request.time_budget_ms is None else request.time_budget_ms / 1000
+        with self._admission.admit(self._reranker.expected_seconds(request.query, request.texts), deadline=deadline):
             stopped = threading.Event()
             work = partial(self._work, request, time.perf_counter(), stopped.is_set)
+            self._waiting += 1
             try:
                 return await asyncio.wrap_future(self._threads.submit(work))
             finally:
+                self._waiting -= 1
                 stopped.set()
 
     async def tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
         """Tokenise texts. See `RankEngine.tokenize`."""
-        with self._admission.admit(len(texts)):
+        with self._admission.admit():
             work = partial(self._tokenize, texts, add_special_tokens=add_special_tokens)
             return await asyncio.wrap_future(self._threads.submit(work))
 
@@ -93,7 +98,10 @@ class LocalEngine:
         # The ranker orders equal scores by id: by these ids, that is the order of the request.
         documents = [Document(id=f"{position:012d}", content=text) for position, text in enumerate(measured.texts)]
         overrides = Overrides(
-            top_k=max(1, len(documents)), scale_score=not request.raw_scores, time_budget_ms=request.time_budget_ms
+            top_k=max(1, len(documents)),
+            scale_score=not request.raw_scores,
+            time_budget_ms=request.time_budget_ms,
+            priority=min(max(request.priority, MOST_URGENT), LEAST_URGENT),
         )
         (answer,) = self._reranker.answer([measured.query], [documents], overrides, began=arrived, should_stop=should_stop)
         timings = Timings(began - arrived, tokenized - began, time.perf_counter() - tokenized)

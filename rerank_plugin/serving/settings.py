@@ -47,8 +47,8 @@ class ServerSettings:
     :param host: Address to listen on.
     :param port: Port to listen on; 0: any that is free.
     :param limits: How much a request may be.
-    :param max_waiting: Requests that may wait or run at the same time, for each model and for searches.
-    :param max_waiting_texts: Texts that may wait or be scored at the same time, for each model.
+    :param max_waiting: Requests that may wait or run at the same time, for all models, and for searches.
+    :param max_wait: Seconds that a request may have to wait for its answer: more work is refused.
     :param drain_seconds: Seconds that running requests have to end after SIGTERM.
     :param cors_origins: Origins whose pages may call the server; none unless named.
     :param tls_certificate: File of the certificate, for HTTPS.
@@ -60,7 +60,7 @@ class ServerSettings:
     port: int = 8787
     limits: RequestLimits = field(default_factory=RequestLimits)
     max_waiting: int = 256
-    max_waiting_texts: int = 20_000
+    max_wait: float = 30.0
     drain_seconds: int = 30
     cors_origins: Sequence[str] = ()
     tls_certificate: Path | None = None
@@ -68,8 +68,9 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_count("port", self.port, least=0, most=65_535)
-        for name in ("max_waiting", "max_waiting_texts", "drain_seconds"):
+        for name in ("max_waiting", "drain_seconds"):
             check_count(name, getattr(self, name))
+        check_number("max_wait", self.max_wait, above=0)
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise InvalidValueError("HTTPS needs a certificate and its key: pass --tls-certificate and --tls-key")
         for file in (self.tls_certificate, self.tls_key):

@@ -1,0 +1,89 @@
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rerank_plugin.errors import OverloadedError
+from rerank_plugin.serving.admission import LONGEST_WAIT, SHORTEST_WAIT, Admission
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+def refused(admission, expected, **more):
+    try:
+        with admission.admit(expected, **more):
+            return None
+    except OverloadedError as error:
+        return error
+
+
+def test_what_would_wait_too_long_is_refused_with_the_time_after_which_it_may_come():
+    admission = Admission(max_requests=10, max_wait=10, clock=Clock())
+    with admission.admit(4), admission.admit(4):
+        error = refused(admission, 5)
+        assert "2 requests" in str(error)
+        assert error.retry_after == pytest.approx(3)
+        assert refused(admission, 1.5) is None
+        assert admission.backlog == pytest.approx(8)
+    assert refused(admission, 5) is None
+    assert admission.requests == 0
+
+
+def test_a_request_that_takes_longer_than_any_may_wait_is_not_refused_for_ever():
+    admission = Admission(max_requests=10, max_wait=10, clock=Clock())
+    assert refused(admission, 100) is None
+    with admission.admit(4):
+        assert refused(admission, 100) is None
+        with admission.admit(4):
+            assert refused(admission, 100) is not None
+
+
+def test_a_client_that_wants_an_answer_before_its_turn_is_refused():
+    admission = Admission(max_requests=10, max_wait=10, clock=Clock())
+    with admission.admit(2):
+        assert refused(admission, 1, deadline=0.5) is not None
+        assert refused(admission, 1, deadline=2.5) is None
+    assert refused(admission, 1, deadline=0.001) is None  # nobody waits
+
+
+def test_more_requests_than_may_wait_are_refused_whatever_they_take():
+    admission = Admission(max_requests=2, clock=Clock())
+    with admission.admit(), admission.admit():
+        assert refused(admission, 0).retry_after == SHORTEST_WAIT
+
+
+def test_the_pace_is_measured():
+    """Requests take twice what was expected: those that wait will, too."""
+    clock = Clock()
+    admission = Admission(max_requests=10, max_wait=10, clock=clock)
+    for _ in range(5):
+        with admission.admit(1):
+            clock.now += 2
+        clock.now += 100  # idle time does not count
+    with admission.admit(3):
+        assert admission.backlog == pytest.approx(6)
+        assert refused(admission, 3) is not None
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5), st.booleans()), max_size=40))
+def test_the_backlog_is_never_negative_and_ends_with_the_work(steps):
+    clock, waits = Clock(), []
+    admission = Admission(max_requests=5, max_wait=20, clock=clock)
+    with ExitStack() as running:
+        for expected, seconds, ends in steps:
+            clock.now += seconds
+            if ends:
+                running.close()
+            try:
+                running.enter_context(admission.admit(expected))
+            except OverloadedError as error:
+                waits.append(error.retry_after)
+            assert admission.backlog >= 0
+    assert (admission.requests, admission.backlog) == (0, 0)
+    assert all(SHORTEST_WAIT <= wait <= LONGEST_WAIT for wait in waits)
