@@ -49,8 +49,8 @@ class Admission:
         excess = max(backlog + min(self._pace * expected, self.max_wait / 2) - self.max_wait, backlog - deadline)
         if self.requests and (self.requests >= self.max_requests or excess > 0):
             raise OverloadedError(
-                f"{self.requests} requests are waiting already, which take about {backlog:.1f} s: try again after the time in "
-                "Retry-After",
+                f"{self.requests} requests are waiting already, which take about {backlog:.1f} s: try again after the time "
+                "in Retry-After",
                 retry_after=min(max(excess, SHORTEST_WAIT), LONGEST_WAIT),
             )
         if not self.requests:
