@@ -15,7 +15,7 @@ class UnprintableError(Exception):
     [
         (ValueError("two\n  lines"), "two lines", "ValueError: two lines"),
         (ValueError(" "), "ValueError", "ValueError"),
-        (UnprintableError("x"), "Unprintable", "Unprintable"),
+        (UnprintableError("x"), "UnprintableError", "UnprintableError"),
     ],
 )
 def test_a_reason_is_one_line_and_never_empty(error, reason, named):

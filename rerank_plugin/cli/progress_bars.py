@@ -12,6 +12,9 @@ from rerank_plugin.cli.estimate import Clock
 from rerank_plugin.cli.printing import cell
 from rerank_plugin.cli.progress_state import ProgressState
 
+# Columns of a terminal from which there is room for a long bar.
+_WIDE = 100
+
 
 @contextmanager
 def terminal_bars(state: ProgressState, console: Console, clock: Clock) -> Iterator[Callable[[], None]]:
@@ -32,7 +35,7 @@ def terminal_bars(state: ProgressState, console: Console, clock: Clock) -> Itera
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=20 if console.width >= _WIDE else 6),  # what is said beside it must not be cut
         MofNCompleteColumn(),
         TextColumn("{task.fields[activity]}", style="dim"),
         Remaining(""),

@@ -53,7 +53,8 @@ class ProgressState:
         :param step: Its name, as `printable` returns it.
         """
         estimate = self._estimates[step]
-        if estimate.done >= estimate.total:  # finished, or its number of units is not known yet
+        # Finished, or its number of units is not known yet, or there is a single one, before whose end there is no rate.
+        if estimate.done >= estimate.total or estimate.total == 1:
             return ""
         seconds = estimate.remaining()
         return "no estimate yet" if seconds is None else f"about {duration(seconds)} left"

@@ -25,7 +25,7 @@ def show_evaluation(result: "EvalResult") -> None:
     )
     table.add_column("system", no_wrap=True, min_width=max(map(len, evaluations)))
     for name in (*best, "pairs", "ms", "p95"):
-        table.add_column(cell(name), justify="right")
+        table.add_column(cell(name), justify="right", overflow="fold")
     times = {row.system: row for row in result.latencies if row.stage == TOTAL}
     for system, evaluation in evaluations.items():
         cells = [
@@ -34,7 +34,7 @@ def show_evaluation(result: "EvalResult") -> None:
         pairs = f"{result.pairs[system]:.0f}" if result.pairs.get(system) else "-"
         time = times.get(system)
         table.add_row(cell(system), *cells, pairs, *((f"{time.median:.1f}", f"{time.p95:.1f}") if time else ("-", "-")))
-    Console().print(table)
+    print_table(table)
     differences = [difference for difference in result.comparison.differences if difference.measure == result.measure]
     if not differences:
         return
@@ -59,7 +59,15 @@ def show_evaluation(result: "EvalResult") -> None:
             Text(f"{d.p_corrected:.4f}", style="bold" if d.is_significant else ""),
             *map(str, (d.wins, d.ties, d.losses)),
         )
-    Console().print(table)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """Print a table, with its columns closer together where it would be too wide otherwise."""
+    console = Console()
+    if console.measure(table, options=console.options.update(max_width=1000)).maximum > console.width:
+        table.padding = (0, 1, 0, 0)
+    console.print(table)
 
 
 def show_sweep(result: "SweepResult") -> None:

@@ -7,7 +7,7 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.training.data.checks import DataReport, check_pairs, with_cut
-from rerank_plugin.training.data.gather import gather, held_out_queries
+from rerank_plugin.training.data.gather import gather, held_out_queries, read_files
 from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.data.teacher import add_teacher_scores
 from rerank_plugin.training.fitting.dev import candidates_of
@@ -75,10 +75,11 @@ def run_training(
     check_output(request)
     if not is_main_process():
         on_progress = on_report = None
+    files = read_files(request)
     with main_process_first():
         base = fetch_base(request.config.model)  # before any long work, such as mining
     with main_process_first(), writing_to(request.output, remedy=REMEDY):
-        pairs = gather(request, on_progress)
+        pairs = gather(request, on_progress, files=files)
     pairs, report = _check(pairs, request, base)
     if on_report:
         on_report(report)

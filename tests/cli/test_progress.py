@@ -171,6 +171,18 @@ def test_u7_bars_on_a_terminal_show_the_estimate_and_the_activity(clock):
     assert re.search(r"\[bold\]Indexing .* 50/200 embedding about 3 min left", text)
 
 
+def test_u7_on_80_columns_nothing_of_the_progress_is_cut(clock):
+    out = io.StringIO()
+    state = ProgressState(clock)
+    console = Console(file=out, force_terminal=True, width=80, color_system=None, legacy_windows=False)
+    with terminal_bars(state, console, clock) as changed:
+        state.update("Indexing", 500, 1500)
+        state.activity = "writing 112,000 of 150,947 passages"
+        changed()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+    assert " 500/1500 writing 112,000 of 150,947 passages no estimate yet" in text
+
+
 def write_files(folder, count=3):
     folder.mkdir()
     for number in range(count):
@@ -218,7 +230,7 @@ def test_u7_there_is_progress_within_a_large_file(tmp_path):
         "converting 40 of 45 pages",
         "splitting 1,000 passages",
         "writing 1,000 of 1,001 passages",
-        "writing 1,000 passages into the keyword index",
+        "writing 1,000 keyword entries",
     ]
 
 

@@ -16,12 +16,13 @@ import pytest
 from haystack import Document
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.cli import main
 from rerank_plugin.cli import printing as terminal
 from rerank_plugin.cli.progress import quiet_libraries, show_all_warnings
-from rerank_plugin.cli.tables import show_facts, show_rows
+from rerank_plugin.cli.tables import print_table, show_facts, show_rows
 from rerank_plugin.errors import InvalidValueError
 
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07b\x9b31mc\u202ed\r\ne\x00\x7f\u2066f"
@@ -150,6 +151,18 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(capfd, recwarn, s
     assert list(recwarn) == []
     warnings.warn("again as before", UserWarning, stacklevel=1)
     assert [str(warning.message) for warning in recwarn] == ["again as before"]
+
+
+@pytest.mark.parametrize(("width", "gap"), [(75, 1), (100, 2)])
+def test_a_table_moves_its_columns_together_before_it_is_cut(monkeypatch, capsys, width, gap):
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = Table(box=None, pad_edge=False)
+    names = [f"column_{number}" for number in range(8)]
+    for name in names:
+        table.add_column(name)
+    table.add_row(*("x" for _ in names))
+    print_table(table)
+    assert capsys.readouterr().out.splitlines()[0].rstrip() == (" " * gap).join(names)
 
 
 def test_a_class_that_does_not_exist_is_one_line(rerank, tmp_path):

@@ -152,8 +152,9 @@ def test_v_an_embedder_that_loses_documents_is_named():
 
 def test_u7_many_documents_are_embedded_in_parts_that_are_reported(store):
     texts, reports = [f"text {number:04}" for number in range(1100)], []
+    embedder = IncrementalDocumentEmbedder(LengthEmbedder(), store)
     with following_parts(lambda *report: reports.append(report)):
-        documents = write(store, texts)
+        made = embedder.run(documents=[Document(content=text) for text in texts])
     assert reports == [("passages", done, 1100) for done in (512, 1024, 1100)]
     assert sorted(EMBEDDED) == texts
-    assert len(documents["documents"]) == 1100
+    assert [document.content for document in made["documents"]] == texts

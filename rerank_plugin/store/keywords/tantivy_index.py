@@ -274,7 +274,7 @@ class TantivyIndex:
 
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         names = [column_name(column) for column in range(len(self._frequent.columns))]
-        for row, text in reporting("passages into the keyword index", database.documents.texts(since)):
+        for row, text in reporting("keyword entries", database.documents.texts(since)):
             terms = self.analyze(text)
             document = tantivy.Document()
             document.add_unsigned(ROW, row)

@@ -1,6 +1,7 @@
 """The training pairs of a request: read from its files, or mined from its judged collections."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from rerank_plugin.collections.beir import is_beir_folder
@@ -16,26 +17,48 @@ FOLDER = "mined"
 HELD_OUT_SPLITS = ("dev", "test", "validation")
 
 
-def gather(request: TrainingRequest, on_progress: ProgressCallback | None) -> list[LabelledPair]:
+def read_files(request: TrainingRequest) -> dict[Path, list[LabelledPair]]:
+    """
+    Read the pairs of the files, which is quick; those of collections are mined later, by `gather`.
+
+    :param request: The run.
+    :returns: The pairs of each file.
+    :raises InputFileError: If a file or a collection is missing, or a file is malformed or empty.
+    """
+    for path in request.data:
+        if not path.exists():
+            raise InputFileError(f"{path} does not exist: check the path")
+    return {path: _read(path) for path in request.data if not is_beir_folder(path)}
+
+
+def gather(
+    request: TrainingRequest,
+    on_progress: ProgressCallback | None,
+    *,
+    files: Mapping[Path, list[LabelledPair]] | None = None,
+) -> list[LabelledPair]:
     """
     Read the pairs of all files, and mine those of the collections.
 
     :param request: The run. Mined pairs are kept in the subfolder `mined` of its output, in a file for each collection and
         its settings: they are mined once, and again if collection, pipeline, models or rules have changed.
     :param on_progress: Called while mining.
+    :param files: The pairs of the files, from `read_files`; `None`: they are read here.
     :returns: The pairs, file by file.
     :raises InputFileError: If a file is missing, malformed or empty.
     :raises PipelineConfigError: If the first stage cannot be loaded.
     """
+    known = read_files(request) if files is None else files
     pairs: list[LabelledPair] = []
     for path in request.data:
-        if not path.exists():
-            raise InputFileError(f"{path} does not exist: check the path")
-        file = _mined(path, request, on_progress) if is_beir_folder(path) else path
-        read = read_pairs(file)
-        if not read:
-            raise InputFileError(f"{file} has no pairs: check that it is the right file")
-        pairs += read
+        pairs += known[path] if path in known else _read(_mined(path, request, on_progress))
+    return pairs
+
+
+def _read(file: Path) -> list[LabelledPair]:
+    pairs = read_pairs(file)
+    if not pairs:
+        raise InputFileError(f"{file} has no pairs: check that it is the right file")
     return pairs
 
 
