@@ -24,7 +24,7 @@ from rerank_plugin.scoring.loading.converted import open_converted
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
-from rerank_plugin.scoring.reading import PairReader, PassageTally, Piece
+from rerank_plugin.scoring.reading import LONGEST_WINDOW, PairReader, PassageTally, Piece
 from rerank_plugin.scoring.tokens import Features, InputSpec, PairTokenizer
 from rerank_plugin.scoring.turns import Turns
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
@@ -47,7 +47,8 @@ class ScorerSettings:
     :param precision: `auto`, or a precision of the backend.
     :param num_threads: Threads of the backend; `None`: one for each processor that the process may use.
     :param windows: How passages that are too long are read.
-    :param max_length: Maximum tokens of a pair; `None`: the input length of the model.
+    :param max_length: Maximum tokens of a pair; `None`: the input length of the model, though a long passage is read in
+        windows of at most `reading.LONGEST_WINDOW`.
     :param max_batch_tokens: Maximum tokens of a batch, padding included; `None`: what is fastest on the backend.
     :param max_batch_pairs: Maximum pairs of a batch; `None`: limited by tokens only.
     :param compile_torch: Compile the model (torch backend only).
@@ -91,7 +92,9 @@ class PairScorer:
         self.identity = identity
         self.turns = turns or Turns()
         self.cost = CostModel(batch_cost=backend.grid.batch_cost)
-        self._reader = PairReader(tokenizer, settings.windows)
+        self._reader = PairReader(
+            tokenizer, settings.windows, longest_window=LONGEST_WINDOW if settings.max_length is None else None
+        )
         self._max_tokens = settings.max_batch_tokens or backend.batch_tokens
 
     @property
@@ -300,5 +303,7 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, turns: Turns | Non
     tokenizer = model.tokenizer
     tokenizer = tokenizer.with_input_spec(_fit_to_model(settings, tokenizer.input_spec, tokenizer.special_tokens))
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
-    facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
+    most = tokenizer.input_spec.max_length
+    longest = most if settings.max_length is not None else min(most, LONGEST_WINDOW)
+    facts = (located.fingerprint, chosen, backend.precision, most, longest, settings.windows)
     return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), turns=turns)
