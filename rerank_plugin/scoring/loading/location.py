@@ -101,15 +101,19 @@ def fetch(located: LocatedModel) -> Path:
                 allow_patterns=f"{within}*",
                 ignore_patterns=unwanted,
             )
-            if _has_weights(located.folder):
+            if has_weights(located.folder):
                 break  # the pickled copy of the same weights is not needed
     except (OSError, ValueError) as error:
         raise _not_fetched(located.spec, error) from error
     return located.folder
 
 
-def _has_weights(folder: Path) -> bool:
-    """Return whether there are weights that are not pickled, of the network and of all modules that have some."""
+def has_weights(folder: Path) -> bool:
+    """
+    Return whether the folder has weights that are not pickled, of the network and of all modules that have some.
+
+    :param folder: The folder of a model, perhaps with folders of its modules.
+    """
     modules = [module for module in folder.glob("[0-9]*_*") if (module / CONFIG).is_file()]
     without = [module for module in modules if not any(module.glob("*.safetensors"))]
     return any(folder.glob("*.safetensors")) and all(module.name.endswith(WITHOUT_WEIGHTS) for module in without)

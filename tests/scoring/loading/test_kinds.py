@@ -12,7 +12,7 @@ from model_families import SIZES, SPREAD, causal, qwen_tokenizer, save, write_fa
 from safetensors.torch import load_file, save_file
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.loading.location import locate
+from rerank_plugin.scoring.loading.location import has_weights, locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 
@@ -135,3 +135,24 @@ def test_a_language_model_without_yes_and_no_is_refused(tmp_path):
     content["model"]["vocab"] = {token: id_ for token, id_ in vocabulary.items() if len(token) == 1 or id_ < 3}
     file.write_text(json.dumps(content))
     refused(folder, "no tokens 'yes' and 'no'")
+
+
+def test_a_chain_of_the_hub_is_loaded_with_all_its_modules(copies, tmp_path):
+    commit = "c" * 40
+    repository = tmp_path / "hub" / "models--owner--ettin"
+    shutil.copytree(copies["ettin"], repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    there = load("owner/ettin", model_kwargs={"cache_dir": str(tmp_path / "hub")})
+    np.testing.assert_allclose(
+        there.logits("red fox", SENTENCES), load(copies["ettin"]).logits("red fox", SENTENCES), atol=1e-6
+    )
+
+
+def test_pickled_weights_of_a_module_are_downloaded_too(copies):
+    assert has_weights(copies["ettin"])
+    file = copies["ettin"] / "2_Dense" / "model.safetensors"
+    torch.save(load_file(file), file.with_name("pytorch_model.bin"))
+    file.unlink()
+    assert not has_weights(copies["ettin"])
+    assert np.isfinite(load(copies["ettin"]).logits("red fox", SENTENCES)).all()
