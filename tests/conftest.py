@@ -102,6 +102,11 @@ def write_bi_encoder(folder: Path) -> Path:
     return folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of this suite."""
+    parser.addoption("--full-lists", action="store_true", help="200 queries x 50 passages for each family of models")
+
+
 @pytest.fixture(scope="session")
 def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny cross-encoder."""

@@ -56,7 +56,7 @@ class CrossEncoderRanker:
         `False`: scores are the logits.
     :param score_threshold: Leave out documents that the cross-encoder scores below this. `None` keeps all.
     :param trust_remote_code: Run code that comes with the model.
-    :param model_kwargs: For `AutoModelForSequenceClassification.from_pretrained`.
+    :param model_kwargs: For `from_pretrained` of the network, as in sentence-transformers.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
     :param backend: `auto` (OpenVINO on a CPU, torch elsewhere), `torch`, `openvino` or `onnx` (needs the extra `onnx`).
@@ -68,7 +68,7 @@ class CrossEncoderRanker:
     :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
     :param torch_compile: Compile the model, with the torch backend.
     :param max_length: Maximum tokens of query and passage together, at most the model's input length; `None`: the input
-        length.
+        length, but 1024 for the windows of a long passage.
     :param window_aggregation: How the scores of a long passage's windows are aggregated: `max`, `mean_top_k` or `first`;
         `truncate` cuts the passage as the stock ranker does. `meta["window"]` holds the deciding characters of the content.
     :param window_overlap: Tokens that neighbouring windows share (the "stride" of tokenizers), at most half of the model's

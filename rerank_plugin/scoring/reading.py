@@ -18,6 +18,12 @@ TEXTS_AT_ONCE = 64
 TEXTS_BEFORE_DEADLINE = 16
 # Characters tokenised in one go: about 10 ms of work.
 SECTION_CHARACTERS = 32_768
+# Longer passages are read in windows even where the model reads more. Attention grows with the square of the length: 8192
+# tokens in one piece took 5 times the time of windows of 1024, and 4 times the memory (a model of the shape of Ettin's 17M,
+# OpenVINO bf16); windows of 512 were a tenth faster at most. Measured by `benchmarks/scoring/long_passages.py`.
+LONGEST_WINDOW = 1024
+# Tokens that a query and a passage have at least, whatever the length of the chat template.
+LEAST_ROOM = 512
 # A section must hold far more than one model input, long words included.
 SECTION_CHARACTERS_PER_TOKEN = 16
 
@@ -84,13 +90,18 @@ class PairReader:
 
     :param tokenizer: Turns texts into token ids.
     :param settings: How passages that are too long are read.
+    :param longest_window: Maximum tokens of an input that holds a window; `None`: as many as the model reads. Longer queries
+        have longer ones, and what is truncated has the whole input.
     """
 
-    def __init__(self, tokenizer: PairTokenizer, settings: WindowSettings) -> None:
+    def __init__(self, tokenizer: PairTokenizer, settings: WindowSettings, *, longest_window: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._settings = settings
         self._most = tokenizer.input_spec.max_length
-        self._size = max(SECTION_CHARACTERS, SECTION_CHARACTERS_PER_TOKEN * self._most)
+        self._longest_window = self._most
+        if longest_window is not None and settings.aggregation != "truncate":
+            self._longest_window = min(self._most, max(longest_window, tokenizer.special_tokens + LEAST_ROOM))
+        self._size = max(SECTION_CHARACTERS, SECTION_CHARACTERS_PER_TOKEN * self._longest_window)
         self._warned_of_long_query = False
 
     def pieces(
@@ -172,7 +183,8 @@ class PairReader:
         self, query: Tokens, section: _Section, tokens: Tokens, limits: CallLimits
     ) -> Iterator[tuple[Pair, Window | None]]:
         aggregation = self._settings.aggregation
-        room = max(1, self._most - self._tokenizer.special_tokens - len(query))
+        least = self._tokenizer.special_tokens + len(query)
+        room = max(1, min(self._most, max(self._longest_window, least + len(query))) - least)
         window_room = max(1, room - self._tokenizer.tail)
         if aggregation in ("first", "truncate") and section.stop < len(section.text) and len(tokens) < self._most:
             tokens = self._beginning(section.text, self._tokenizer.encode, limits)

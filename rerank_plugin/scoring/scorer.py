@@ -22,7 +22,7 @@ from rerank_plugin.scoring.loading.converted import open_converted
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
-from rerank_plugin.scoring.reading import PairReader, PassageTally, Piece
+from rerank_plugin.scoring.reading import LONGEST_WINDOW, PairReader, PassageTally, Piece
 from rerank_plugin.scoring.scheduler import Scheduler, shared_scheduler
 from rerank_plugin.scoring.tokens import InputSpec, PairTokenizer
 from rerank_plugin.scoring.types import PassageScores, ScoringRequest, Window
@@ -44,7 +44,8 @@ class ScorerSettings:
     :param precision: `auto`, or a precision of the backend.
     :param num_threads: Threads of the backend; `None`: one for each processor that the process may use.
     :param windows: How passages that are too long are read.
-    :param max_length: Maximum tokens of a pair; `None`: the input length of the model.
+    :param max_length: Maximum tokens of a pair; `None`: the input length of the model, though a long passage is read in
+        windows of at most `reading.LONGEST_WINDOW`.
     :param max_batch_tokens: Maximum tokens of a batch, padding included; `None`: what is fastest on the backend.
     :param max_batch_pairs: Maximum pairs of a batch; `None`: limited by tokens only.
     :param compile_torch: Compile the model (torch backend only).
@@ -94,7 +95,9 @@ class PairScorer:
             max_pairs=settings.max_batch_pairs,
             cost=CostModel(batch_cost=backend.grid.batch_cost),
         )
-        self._reader = PairReader(tokenizer, settings.windows)
+        self._reader = PairReader(
+            tokenizer, settings.windows, longest_window=LONGEST_WINDOW if settings.max_length is None else None
+        )
 
     @property
     def backend_name(self) -> str:
@@ -244,7 +247,9 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, scheduler: Schedul
     tokenizer = model.tokenizer
     tokenizer = tokenizer.with_input_spec(_fit_to_model(settings, tokenizer.input_spec, tokenizer.special_tokens))
     logger.info("%s runs on backend %s in %s", spec.model, chosen, backend.precision)
-    facts = (located.fingerprint, chosen, backend.precision, tokenizer.input_spec.max_length, settings.windows)
+    most = tokenizer.input_spec.max_length
+    longest = most if settings.max_length is not None else min(most, LONGEST_WINDOW)
+    facts = (located.fingerprint, chosen, backend.precision, most, longest, settings.windows)
     if scheduler is None and settings.num_threads is None:
         scheduler = shared_scheduler(spec.device)
     return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), scheduler=scheduler)

@@ -283,7 +283,8 @@ class PairTokenizer:
         repeats = np.ones((len(pairs), len(kinds)), dtype=np.int64)
         repeats[:, len(before)], repeats[:, len(before) + 1 + len(between)] = queries, passages
         arrays["token_type_ids"][filled] = np.repeat(np.tile(kinds, len(pairs)), repeats.ravel())
-        arrays["position_ids"] = np.maximum(filled.cumsum(axis=1) - 1, 0)
+        if "position_ids" in self.input_spec.input_names:
+            arrays["position_ids"] = np.maximum(filled.cumsum(axis=1) - 1, 0)
         return {name: arrays[name] for name in self.input_spec.input_names}
 
 

@@ -42,7 +42,9 @@ def recipe(precision: str) -> ConversionRecipe:
         if stored == "int8":
             import onnx
 
-            onnx.save(quantize(onnx.load(folder / FILE), model.tokenizer), folder / FILE)
+            exported = onnx.load(folder / FILE)
+            inputs = [port.name for port in exported.graph.input]
+            onnx.save(quantize(exported, model.tokenizer, inputs), folder / FILE)
 
     needs = (ONNX, NNCF) if stored == "int8" else (ONNX,)
     return ConversionRecipe("onnx", stored, f"onnxruntime {onnxruntime.__version__}", write, needs)

@@ -41,7 +41,7 @@ def recipe(precision: str) -> ConversionRecipe:
     def write(model: TorchModel, folder: Path) -> None:
         converted = _convert(model)
         if stored == "int8":
-            converted = quantize(converted, model.tokenizer)
+            converted = quantize(converted, model.tokenizer, model.tokenizer.input_spec.input_names)
         openvino.save_model(converted, folder / FILE, compress_to_fp16=False)
 
     needs = (NNCF,) if stored == "int8" else ()

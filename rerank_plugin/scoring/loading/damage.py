@@ -5,21 +5,24 @@ from pathlib import Path
 
 from rerank_plugin.errors import reason_of
 
+# sentence-transformers saves the modules of a chain in folders such as 2_Dense.
+MODULE_FOLDERS = "[0-9]*_*"
 SINGLE_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json")
 
 
 def find_damaged_file(folder: Path) -> str | None:
     """
-    Check each file of a model.
+    Check each file of a model, and of its modules.
 
     :param folder: The model's folder.
     :returns: Which file is damaged and how; `None` if no damage is visible.
     """
-    for file in sorted(folder.glob("*.json")):
+    modules = MODULE_FOLDERS + "/"
+    for file in sorted([*folder.glob("*.json"), *folder.glob(modules + "*.json")]):
         reason = _json_damage(file)
         if reason is not None:
             return f"{file} {reason}"
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob(modules + "*.safetensors")]):
         reason = _safetensors_damage(file)
         if reason is not None:
             return f"{file} {reason}"

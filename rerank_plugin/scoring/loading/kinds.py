@@ -49,10 +49,10 @@ def check_saved_kind(spec: ModelSpec, folder: Path) -> None:
                 f"model {spec.model!r} is not a cross-encoder: sentence-transformers saved it as "
                 f"{OTHER_KINDS.get(kind, f'a {kind}')}, which scores no pairs: {remedy()}"
             )
-    architectures = _architectures(folder)
-    if any(name in LISTWISE for name in architectures):
+    listwise = [name for name in architectures(folder) if name in LISTWISE]
+    if listwise:
         raise ModelError(
-            f"model {spec.model!r} is a listwise reranker ({architectures[0]}): it reads a query with all passages at once, "
+            f"model {spec.model!r} is a listwise reranker ({listwise[0]}): it reads a query with all passages at once, "
             f"by code of its own, and scores no single pair: {remedy()}"
         )
 
@@ -72,6 +72,13 @@ def check_one_score(spec: ModelSpec, model: "CrossEncoder") -> None:
             f"model {spec.model!r} has {model.num_labels} outputs ({names}): it is a classifier, and a reranker needs one "
             f"score for a pair: {remedy()}"
         )
+    last = cast("Any", model[-1])
+    if getattr(last, "true_token_id", None) is not None and last.true_token_id == last.false_token_id:
+        # sentence-transformers takes 'yes' and 'no' where nothing else is saved; an unknown token is the same for both.
+        raise ModelError(
+            f"model {spec.model!r} is a language model whose tokenizer has no tokens 'yes' and 'no' to score a pair by: "
+            f"{remedy()}"
+        )
     modalities = cast("Any", model).modalities
     if "text" not in modalities and "message" not in modalities:
         raise ModelError(f"model {spec.model!r} reads {', '.join(map(str, modalities))}, not texts: {remedy()}")
@@ -85,13 +92,14 @@ def no_head(spec: ModelSpec, folder: Path) -> ModelError:
     :param folder: Its folder.
     """
     return ModelError(
-        f"model {spec.model!r} is not a cross-encoder: its architecture is {_architectures(folder) or 'not given'}, an "
+        f"model {spec.model!r} is not a cross-encoder: its architecture is {architectures(folder) or 'not given'}, an "
         "embedding or language model without an output layer that scores a pair: fine-tune it first (`rerank train`), "
         f"or {remedy()}"
     )
 
 
-def _architectures(folder: Path) -> list[str]:
+def architectures(folder: Path) -> list[str]:
+    """Return the names of the networks that config.json gives."""
     names = _read(folder / "config.json").get("architectures")
     return [str(name) for name in names] if isinstance(names, list) else []
 

@@ -22,6 +22,8 @@ OTHER_FRAMEWORKS = [
     "*/onnx/*",
     "*/openvino/*",
 ]
+# Modules of sentence-transformers that have a configuration only.
+WITHOUT_WEIGHTS = ("_Pooling", "_LogitScore", "_Normalize", "_Dropout")
 PICKLES = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 
 
@@ -88,7 +90,7 @@ def fetch(located: LocatedModel) -> Path:
     hub = _usable(located.spec.hub_options())
     within = f"{hub.subfolder.strip('/')}/" if hub.subfolder else ""
     try:
-        for unwanted in ([*OTHER_FRAMEWORKS, *PICKLES], OTHER_FRAMEWORKS):
+        for unwanted in ([*OTHER_FRAMEWORKS, *PICKLES], OTHER_FRAMEWORKS):  # first without pickled weights
             snapshot_download(
                 resolve_model(located.spec.model),
                 revision=located.commit,
@@ -99,11 +101,22 @@ def fetch(located: LocatedModel) -> Path:
                 allow_patterns=f"{within}*",
                 ignore_patterns=unwanted,
             )
-            if any(located.folder.glob("*.safetensors")):
+            if has_weights(located.folder):
                 break  # the pickled copy of the same weights is not needed
     except (OSError, ValueError) as error:
         raise _not_fetched(located.spec, error) from error
     return located.folder
+
+
+def has_weights(folder: Path) -> bool:
+    """
+    Return whether the folder has weights that are not pickled, of the network and of all modules that have some.
+
+    :param folder: The folder of a model, perhaps with folders of its modules.
+    """
+    modules = [module for module in folder.glob("[0-9]*_*") if (module / CONFIG).is_file()]
+    without = [module for module in modules if not any(module.glob("*.safetensors"))]
+    return any(folder.glob("*.safetensors")) and all(module.name.endswith(WITHOUT_WEIGHTS) for module in without)
 
 
 def _download_config(spec: ModelSpec, source: str, hub: HubOptions) -> tuple[Path, str]:

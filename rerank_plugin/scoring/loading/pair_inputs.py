@@ -92,10 +92,13 @@ def _position_inputs(first: Any, tokenizer: Any) -> tuple[str, ...]:
 
 def _compare(model: "CrossEncoder", tokenizer: PairTokenizer) -> None:
     """
-    Compare the inputs of sample pairs with those that sentence-transformers makes.
+    Compare the inputs of sample pairs with those that sentence-transformers makes, and score them.
 
-    :raises ModelError: If they differ: the scores would too, without a word.
+    :raises ModelError: If they differ: the scores would too, without a word. If there is not one score for each pair.
     """
+    import torch
+    from sentence_transformers.util import batch_to_device
+
     expected = model.preprocess(SAMPLES, prompt=_prompt(model) or None)
     pairs = [Pair(tokenizer.encode_query(query), tokenizer.encode([passage])[0]) for query, passage in SAMPLES]
     if max(map(tokenizer.length, pairs)) > tokenizer.input_spec.max_length:
@@ -108,3 +111,11 @@ def _compare(model: "CrossEncoder", tokenizer: PairTokenizer) -> None:
                 f"its {name} are not those of sentence-transformers ({type(model[0]).__name__} prepares them in a way that "
                 "this package does not know): use it with Haystack's SentenceTransformersSimilarityRanker"
             )
+    with torch.inference_mode():
+        scores = model(batch_to_device(expected, model.device)).get("scores")
+    if scores is None or scores.numel() != len(SAMPLES):
+        chain = " -> ".join(type(module).__name__ for module in model)
+        raise ModelError(
+            f"it gives no score for a pair (its modules are {chain}): choose a chain whose last module writes one number "
+            "for each pair to 'scores'"
+        )

@@ -47,7 +47,7 @@ class ModelSpec:
     :param device: The torch device, for example `cpu` or `cuda:0`.
     :param token: Access token of the Hub.
     :param trust_remote_code: Run code that comes with the model.
-    :param model_kwargs: For `AutoModelForSequenceClassification.from_pretrained`.
+    :param model_kwargs: For `from_pretrained` of the network, as in sentence-transformers.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
     :param early_exit: Load the first layers under the model's early-exit head instead of the whole model.

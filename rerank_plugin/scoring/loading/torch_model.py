@@ -8,7 +8,7 @@ from rerank_plugin.errors import ModelError
 from rerank_plugin.quiet import quiet_libraries
 from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
 from rerank_plugin.scoring.loading.damage import find_damaged_file
-from rerank_plugin.scoring.loading.kinds import check_one_score, check_saved_kind, no_head
+from rerank_plugin.scoring.loading.kinds import architectures, check_one_score, check_saved_kind, no_head
 from rerank_plugin.scoring.loading.location import LocatedModel, fetch
 from rerank_plugin.scoring.loading.pair_inputs import pair_tokenizer
 from rerank_plugin.scoring.loading.spec import ModelSpec, not_loaded
@@ -113,7 +113,7 @@ def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
     kwargs = {**spec.loading_kwargs()["model_kwargs"], "config": network.config, "local_files_only": True}
     _, report = type(network).from_pretrained(str(folder), output_loading_info=True, **kwargs)
     missing = sorted(report["missing_keys"])
-    if missing and not any(name.startswith(f"{network.base_model_prefix}.") for name in missing):
+    if missing and type(network).__name__ not in architectures(folder):
         raise no_head(spec, folder)
     if missing:
         raise ModelError(

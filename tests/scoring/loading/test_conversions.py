@@ -12,7 +12,7 @@ from conftest import SENTENCES, write_cross_encoder
 
 from rerank_plugin.errors import MissingDependencyError, ModelError
 from rerank_plugin.files import cache_folder
-from rerank_plugin.scoring.loading.conversions import RECORD, Conversion, find_damage, find_or_convert
+from rerank_plugin.scoring.loading.conversions import FORMAT, RECORD, Conversion, find_damage, find_or_convert
 from rerank_plugin.scoring.loading.converted import ConversionRecipe, open_converted
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
@@ -181,7 +181,7 @@ def test_different_weights_or_settings_need_another_conversion(tmp_path, cache):
 
 
 def future(file):
-    file.write_text(file.read_text().replace('"format": 2', '"format": 99'))
+    file.write_text(file.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
 
 
 DAMAGES = {

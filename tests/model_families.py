@@ -1,5 +1,6 @@
 """Tiny rerankers of random weights: built with the real classes of each family, and saved as the family is saved."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def unigram_pieces(specials: list[str]) -> list[tuple[str, float]]:
         vocab_size=260, initial_alphabet=alphabet, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    state = __import__("json").loads(tokenizer.to_str())["model"]["vocab"]
+    state = json.loads(tokenizer.to_str())["model"]["vocab"]
     return [(name, 0.0) for name in specials] + [(piece, score) for piece, score in state if piece != "<unk>"]
 
 
@@ -70,7 +71,7 @@ def bpe(specials: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
         show_progress=False,
     )
     tokenizer.train_from_iterator([*CORPUS, *(f" {text}" for text in CORPUS), QWEN3_TEMPLATE, MXBAI_TEMPLATE], trainer)
-    state = __import__("json").loads(tokenizer.to_str())["model"]
+    state = json.loads(tokenizer.to_str())["model"]
     return state["vocab"], [tuple(merge) for merge in state["merges"]]
 
 
@@ -157,18 +158,16 @@ def deberta_v3(folder: Path) -> Path:
 
 
 def modernbert_config(tokenizer: Any, *, length: int, **others: Any) -> Any:
+    shape = {**SIZES, "num_hidden_layers": 3, "local_attention": 16, "global_attn_every_n_layers": 3, **others}
+    tokens = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep")}
     return transformers.ModernBertConfig(
         vocab_size=len(tokenizer),
         max_position_embeddings=length,
         num_labels=1,
-        local_attention=16,
-        global_attn_every_n_layers=3,
-        pad_token_id=tokenizer.pad_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
         bos_token_id=None,
         eos_token_id=None,
-        **{**SIZES, "num_hidden_layers": 3, **others},
+        **shape,
+        **tokens,
         **SPREAD,
     )
 
@@ -180,7 +179,7 @@ def gte_modernbert(folder: Path, *, length: int = 512) -> Path:
     return save(folder, transformers.ModernBertForSequenceClassification(config), tokenizer)
 
 
-def ettin(folder: Path, *, length: int = 512, scale: float = 1.0, **others: Any) -> Path:
+def ettin(folder: Path, *, length: int = 512, **others: Any) -> Path:
     """cross-encoder/ettin-reranker-*: Transformer, CLS pooling, Dense, LayerNorm, Dense."""
     tokenizer = modernbert_tokenizer(length)
     config = modernbert_config(tokenizer, length=length, **others)
@@ -193,8 +192,6 @@ def ettin(folder: Path, *, length: int = 512, scale: float = 1.0, **others: Any)
         LayerNorm(width),
         Dense(width, 1, activation_function=torch.nn.Identity(), module_output_name="scores"),
     ]
-    with torch.no_grad():
-        chain[-1].linear.weight.mul_(scale)
     CrossEncoder(modules=chain, device="cpu", activation_fn=torch.nn.Identity()).save_pretrained(str(folder))
     return folder
 
