@@ -28,7 +28,7 @@ def lowest_threshold(scored: list[tuple[float, bool]], precision: float) -> floa
 def main() -> None:
     index = Path("sample_index")
     index_paths([SAMPLE_CORPUS], index, pipeline="indexing_keyword")
-    queries, qrels = open_collection(SAMPLE_CORPUS).judged(lang="en", limit=20)
+    queries, qrels = open_collection(SAMPLE_CORPUS).judged(lang="en", limit=12)  # all of them, if you have the time
 
     with HybridDocumentStore(index) as store:
         retriever = BM25Retriever(store, top_k=20)

@@ -19,7 +19,7 @@ MEASURE = "nDCG@10"
 def main() -> None:
     index = Path("sample_index")
     index_paths([SAMPLE_CORPUS], index, pipeline="indexing_keyword")
-    queries, qrels = open_collection(SAMPLE_CORPUS).judged(lang="en", limit=20)  # all of them, if you have the time
+    queries, qrels = open_collection(SAMPLE_CORPUS).judged(lang="en", limit=12)  # all of them, if you have the time
 
     # One run has the output of both stages.
     pipeline = load_pipeline("bm25_rerank", index=index)

@@ -253,13 +253,13 @@ def test_meta_that_sqlite_cannot_take_apart_can_be_written(tmp_path):
 
 @pytest.mark.slow
 def test_l1_two_runs_at_once_over_edited_files_end_in_exactly_the_corpus(tmp_path):
-    report = two_runs_at_once(tmp_path, rounds=2, seed=3, documents=600)
+    report = two_runs_at_once(tmp_path, rounds=2, seed=3, documents=300)
     assert (report.rounds, report.faults) == (2, [])
 
 
 @pytest.mark.slow
 def test_killed_runs_are_taken_up_and_end_in_the_same_store(tmp_path):
-    report = kill_and_resume(tmp_path, rounds=2, seed=5, documents=1200)
+    report = kill_and_resume(tmp_path, rounds=2, seed=5, documents=600)
     assert (report.rounds, report.faults) == (2, [])
     assert report.kills > 0
 

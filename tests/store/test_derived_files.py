@@ -88,18 +88,13 @@ def from_the_future(path):
         path.write_bytes(path.read_bytes().replace(b'"minor":27', b'"minor":99').replace(b"_version", b"_VERSION"))
 
 
-def flipped(path, chance):
-    size = path.stat().st_size
-    return [lambda position=position: flip(path, position) for position in chance.sample(range(8 * size), min(2, 8 * size))]
-
-
 DAMAGES = {
-    "deleted": lambda path, older, chance: [path.unlink],
-    "emptied": lambda path, older, chance: [lambda: path.write_bytes(b"")],
-    "cut": lambda path, older, chance: [lambda: path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])],
-    "one bit flipped": lambda path, older, chance: flipped(path, chance),
-    "from an older backup": lambda path, older, chance: [lambda: shutil.copy(older, path)] if older.exists() else [],
-    "from the future": lambda path, older, chance: [lambda: from_the_future(path)],
+    "deleted": lambda path, older, chance: path.unlink(),
+    "emptied": lambda path, older, chance: path.write_bytes(b""),
+    "cut": lambda path, older, chance: path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3]),
+    "one bit flipped": lambda path, older, chance: flip(path, chance.randrange(8 * path.stat().st_size)),
+    "from an older backup": lambda path, older, chance: shutil.copy(older, path),
+    "from the future": lambda path, older, chance: from_the_future(path),
 }
 
 
@@ -110,27 +105,27 @@ def test_l6_whatever_happens_to_one_file_the_answer_is_whole(stages, tmp_path, d
     chance = random.Random(17)
     names = files_of(stages / "index")
     assert {name.suffix for name in names} >= {".fast", ".idx", ".term", ".del", ".faiss", ".npy", ".json"}
-    tried = 0
+    possible = {
+        "one bit flipped": lambda name: (stages / "index" / name).stat().st_size > 0,
+        "from an older backup": lambda name: (stages / "older" / name).exists(),
+    }
+    names = list(filter(possible.get(damage, lambda name: True), names))
+    assert names
     for name in names:
         folder = tmp_path / "damaged"
-        for number in range(2):
-            shutil.copytree(stages / "index", folder)
-            attacks = DAMAGES[damage](folder / name, stages / "older" / name, chance)
-            if number < len(attacks):
-                attacks[number]()
-                store = HybridDocumentStore(folder)
-                try:
-                    assert answers(store) == expected, name
-                except IndexFormatError:
-                    with pytest.raises(IndexFormatError, match=r"has format.*upgrade rerank-plugin, or delete"):
-                        answers(store)
-                else:
-                    store.write_documents([Document(id="new", content="new fox", embedding=[1.0, 1.0, 1.0])])
-                    assert [d.id for d in store.bm25_retrieval("new")] == ["new"]
-                tried += 1
-                store.close()
-            shutil.rmtree(folder)
-    assert tried
+        shutil.copytree(stages / "index", folder)
+        DAMAGES[damage](folder / name, stages / "older" / name, chance)
+        store = HybridDocumentStore(folder)
+        try:
+            assert answers(store) == expected, name
+        except IndexFormatError:
+            with pytest.raises(IndexFormatError, match=r"has format.*upgrade rerank-plugin, or delete"):
+                answers(store)
+        else:
+            store.write_documents([Document(id="new", content="new fox", embedding=[1.0, 1.0, 1.0])])
+            assert [d.id for d in store.bm25_retrieval("new")] == ["new"]
+        store.close()
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
