@@ -61,3 +61,7 @@ class OverloadedError(RerankError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ServerError(RerankError):
+    """A server cannot be reached, or refuses a request."""

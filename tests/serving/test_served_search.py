@@ -1,9 +1,11 @@
 """Searches of an index over HTTP."""
 
+import json
+
 import httpx
 import pytest
 from conftest import SENTENCES
-from rerank_servers import FullEngine, running
+from rerank_servers import KEY, FullEngine, running
 
 from rerank_plugin.errors import StoreError
 from rerank_plugin.indexing import index_paths
@@ -86,6 +88,33 @@ def test_a_document_by_its_id(search):
     for odd in ("none", "a/b", "%00", "%D1%84"):
         answer = search.client.get(f"/documents/{odd}")
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+
+
+def test_the_command_line_lets_a_server_search(search, rerank):
+    url = str(search.client.base_url).rstrip("/")
+    done = rerank("search", QUERY, "--server", url, "--top-k", 2)
+    assert done.returncode == 0, done.stderr
+    assert "milliseconds: bm25_retriever" in done.stdout
+    assert "moved" in done.stdout
+    as_json = json.loads(rerank("search", QUERY, "--server", url, "--pipeline", "bm25", "--json").stdout)
+    assert as_json["pipeline"] == "bm25"
+    assert as_json["hits"] == search(query=QUERY, pipeline="bm25", highlights=True)["hits"]
+    for arguments, message in (
+        (["--server", url, "--pipeline", "none"], "unknown pipeline 'none'"),
+        (["--server", "localhost"], "--server must be an address"),
+        (["--server", url, "--index", "index"], "leave out --index"),
+        (["--server", "http://127.0.0.1:1"], "cannot be reached"),
+    ):
+        failed = rerank("search", QUERY, *arguments)
+        assert failed.returncode == 1
+        assert message in failed.stderr
+        assert len(failed.stderr.splitlines()) == 1
+
+
+def test_a_server_without_an_index_or_with_keys_says_what_is_missing(url, rerank, monkeypatch):
+    assert "set RERANK_SERVER_KEY" in rerank("search", QUERY, "--server", url).stderr
+    monkeypatch.setenv("RERANK_SERVER_KEY", KEY)
+    assert "was it started with --index?" in rerank("search", QUERY, "--server", url).stderr
 
 
 @pytest.mark.parametrize(
