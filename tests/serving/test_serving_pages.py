@@ -1,11 +1,11 @@
-"""What docs/serving.md shows works: the client, the YAML files, the dashboard; and /openapi.json is one."""
+"""What docs/serving.md shows works: the client, the dashboard, and the examples of /openapi.json."""
 
 import importlib.util
 import json
 import re
 
 import pytest
-from haystack import Document, Pipeline
+from haystack import Document
 from rerank_servers import KEY
 
 from rerank_plugin.serving.dialects.routes import ROUTES
@@ -39,20 +39,6 @@ def test_the_client_ranks_and_says_what_is_wrong(client, url, ranker):
 def test_the_client_comes_back_after_the_time_that_it_is_told(client, full_url):
     with pytest.raises(RuntimeError, match="waiting already"):
         client.rerank(full_url, "the capital", ["a"], key=KEY, tries=2)
-
-
-@pytest.mark.parametrize("name", ["tei", "cohere", "jina", "vllm"])
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_haystack_rankers_from_yaml(name, repository, url, ranker, monkeypatch):
-    text = (repository / "examples" / "serving" / f"{name}.yaml").read_text()
-    pytest.importorskip(re.search(r"type: (\S+)\.\w+\n", text)[1])
-    monkeypatch.setenv(re.search(r"env_vars: \[(\w+)\]", text)[1], KEY)
-    pipeline = Pipeline.loads(text.replace("http://127.0.0.1:8787", url))
-    found = pipeline.run({"ranker": {"query": "the capital", "documents": DOCUMENTS}})["ranker"]["documents"]
-    wanted = ranker.run(query="the capital", documents=DOCUMENTS, top_k=3)["documents"]
-    assert [document.content for document in found] == [document.content for document in wanted]
-    assert [document.score for document in found] == pytest.approx([document.score for document in wanted], abs=1e-6)
 
 
 def test_the_dashboard_shows_metrics_that_there_are(repository, http):
