@@ -13,7 +13,7 @@ PARALLEL := -n 2 --dist worksteal
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1
 
-.PHONY: demo check test docs refresh-docs build soak test-lowest test-newest install clean
+.PHONY: demo check test docs refresh-docs build soak test-lowest test-newest test-clients install clean
 
 demo: install
 	$(BIN)/rerank index sample_corpus --index $(INDEX)
@@ -67,6 +67,15 @@ test-lowest:
 		--constraint .venv-lowest/torch.txt --editable '.[$(EXTRAS)]'
 	.venv-lowest/bin/pytest -W default tests/components tests/scoring tests/store
 
+# Clients whose requirements contradict ours, each group in an environment of its own.
+CLIENTS := frameworks infinity
+test-clients: install
+	for name in $(CLIENTS); do \
+		test -x .venv-clients-$$name/bin/pytest || { $(PYTHON) -m venv .venv-clients-$$name && \
+			.venv-clients-$$name/bin/pip install --quiet -r tests/serving/other_clients/$$name.txt; } || exit 1; \
+	done
+	PYTHONPATH=tests $(BIN)/python tests/serving/other_clients $(CLIENTS)
+
 # The newest of everything but torch.
 test-newest:
 	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
@@ -82,4 +91,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest .venv-newest .demo .pytest_cache dist site
+	rm -rf $(VENV) .venv-lowest .venv-newest .venv-clients-* .demo .pytest_cache dist site

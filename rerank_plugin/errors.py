@@ -63,6 +63,10 @@ class OverloadedError(RerankError):
         self.retry_after = retry_after
 
 
+class ServerError(RerankError):
+    """A server cannot be reached, or refuses a request."""
+
+
 # Characters of another library's message that are shown; the cut is marked.
 LONGEST_REASON = 500
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx
 import uvicorn
@@ -21,9 +22,9 @@ from rerank_plugin.serving.settings import RequestLimits, ServerSettings
 from rerank_plugin.serving.token_limits import TokenLimits
 
 KEY = "a-key-that-is-long-enough"
-LIMITS = RequestLimits(
-    body_bytes=200_000, body_seconds=0.6, header_seconds=0.6, documents=50, text_tokens=2000, tokens=10_000
-)
+LIMITS = RequestLimits(body_bytes=200_000, body_seconds=30, header_seconds=30, documents=50, text_tokens=2000, tokens=10_000)
+
+HASTY = replace(LIMITS, body_seconds=0.6, header_seconds=0.6)
 
 
 class FullEngine:

@@ -1,6 +1,7 @@
 """The commands `rerank index` and `rerank search`."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,6 +157,13 @@ def search(
         typer.Option(help="Maximum number of hits of one file; default: that of the pipeline (no limit).", metavar="N"),
     ] = None,
     embedding_model: EmbeddingModelOption = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Let a `rerank serve` search its index, with its pipelines; RERANK_SERVER_KEY has its key.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -168,6 +176,24 @@ def search(
         context.obj.interrupted = "interrupted"  # there is nothing to keep or to go on with
     parsed = _parse_filters(filters)
     postpone_torch()
+    if server is not None:
+        if _is_given(context, "index") or embedding_model is not None:
+            raise InvalidValueError("--server searches an index of its own: leave out --index and --embedding-model")
+        _search_by_server(
+            server,
+            {
+                "query": query,
+                "pipeline": pipeline if _is_given(context, "pipeline") else None,
+                "top_k": top_k,
+                "candidates": candidates,
+                "filters": parsed,
+                "highlights": True,
+                "collapse": collapse,
+                "max_per_source": max_per_source,
+            },
+            as_json=as_json,
+        )
+        return
     with quiet_libraries():
         from rerank_plugin.pipelines import load_pipeline
         from rerank_plugin.search import Searcher
@@ -191,6 +217,26 @@ def search(
         echo(to_json(hits_as_json(query, result)))
     else:
         show_hits(result, has_second_stage=searcher.has_second_stage)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Return whether the user gave an option, so that its value is not the default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _search_by_server(server: str, request: dict[str, Any], *, as_json: bool) -> None:
+    from rerank_plugin.cli.remote import VARIABLE, result_of, search_by_server
+
+    answer = search_by_server(server, os.environ.get(VARIABLE), request)
+    if as_json:
+        echo(to_json(answer))
+        return
+    with quiet_libraries():
+        result = result_of(answer)
+    from rerank_plugin.cli.hits import show_hits
+
+    show_hits(result, has_second_stage=answer["status"] is not None)
 
 
 def _parse_filters(text: str | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import typer
 
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.app import AppOptions, EmbeddingModelOption, app
+from rerank_plugin.cli.lazy_torch import postpone_torch
 from rerank_plugin.cli.printing import echo
 from rerank_plugin.cli.progress import quiet_libraries
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
@@ -87,6 +88,7 @@ def serve(
         context.obj.interrupted = "stopped"
     if pipeline and index is None:
         raise InvalidValueError("--pipeline needs the index that it searches: pass --index, too")
+    postpone_torch()  # OpenVINO does without
     with quiet_libraries():
         _check_installed()
         from rerank_plugin.components.config import RankerConfig

@@ -10,6 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from rerank_plugin.serving.problems import RequestError
 from rerank_plugin.serving.settings import RequestLimits
 
+# A body that is too large is read on, and thrown away, up to so many times the limit: a client that is cut off while it
+# still sends does not see the answer.
+DISCARDED = 4
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -33,7 +37,7 @@ async def read_json(request: Request, limits: RequestLimits) -> dict[str, Any]:
 
 async def _read(request: Request, limits: RequestLimits) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
+    if declared.isdecimal() and int(declared[:20]) > DISCARDED * limits.body_bytes:
         raise _too_large(limits)
     chunks: list[bytes] = []
     size = 0
@@ -41,10 +45,13 @@ async def _read(request: Request, limits: RequestLimits) -> bytes:
         async with asyncio.timeout(limits.body_seconds):
             async for chunk in request.stream():
                 size += len(chunk)
-                if size > limits.body_bytes:
-                    raise _too_large(limits)
-                chunks.append(chunk)
+                if size <= limits.body_bytes:
+                    chunks.append(chunk)
+                elif size > DISCARDED * limits.body_bytes:
+                    break
     except TimeoutError:
+        if size > limits.body_bytes:
+            raise _too_large(limits) from None
         raise RequestError(
             f"the body did not arrive within {limits.body_seconds:g} seconds: send less, or from nearer",
             status=408,
@@ -52,6 +59,8 @@ async def _read(request: Request, limits: RequestLimits) -> bytes:
         ) from None
     except ClientDisconnect:
         raise ClientLeftError from None
+    if size > limits.body_bytes:
+        raise _too_large(limits)
     return b"".join(chunks)
 
 

@@ -1,6 +1,7 @@
 """Running the application: the port, TLS, logs, and an end that lets running requests finish."""
 
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -36,30 +37,45 @@ def run_server(
     :param settings: How it is run.
     :param keys: Who may use it.
     :param searches: Runs `/search`; `None`: there is no index.
-    :param on_start: Called with the port as soon as connections are accepted.
+    :param on_start: Called with the port, which is open then.
     :raises RerankError: If a model cannot be loaded, or the index is empty.
-    :raises InvalidValueError: If the port is taken.
+    :raises InvalidValueError: If the port is taken, or the address is not of this machine.
     """
-    server: _Server
+    listening = listen(settings)
 
     def stop() -> None:
         server.should_exit = True
 
     app = create_app(models, settings=settings, keys=keys, searches=searches, on_failure=stop)
-    server = _Server(uvicorn_config(app, settings), on_start)
+    server = uvicorn.Server(uvicorn_config(app, settings))
     # Uvicorn raises the signal again when it has ended, which would end the process without success.
     before = signal.signal(signal.SIGTERM, lambda *_: None) if _is_main_thread() else None
+    on_start(listening.getsockname()[1])
     try:
-        server.run()
+        server.run(sockets=[listening])
     finally:
+        listening.close()
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     if models.failure is not None:
         raise models.failure
-    if not server.started:
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """
+    Open the port, before anything is loaded.
+
+    :param settings: Where to listen.
+    :raises InvalidValueError: If that cannot be done.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
         raise InvalidValueError(
-            f"cannot listen on {settings.host}:{settings.port}: the port is taken, or the address is not of this machine"
-        )
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror or error}): choose another --port, or an "
+            "address of this machine as --host"
+        ) from error
 
 
 def uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
@@ -104,25 +120,6 @@ def log_config() -> dict[str, Any]:
             "uvicorn": {"handlers": ["other"], "level": "WARNING", "propagate": False},
         },
     }
-
-
-class _Server(uvicorn.Server):
-    """
-    A server that says when it accepts connections.
-
-    :param config: Its configuration.
-    :param on_start: Called with the port.
-    """
-
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[int], None]) -> None:
-        super().__init__(config)
-        self._on_start = on_start
-
-    async def startup(self, sockets: Any = None) -> None:
-        """Begin to listen."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_start(self.servers[0].sockets[0].getsockname()[1])
 
 
 def _is_main_thread() -> bool:

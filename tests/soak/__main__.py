@@ -33,6 +33,7 @@ SUBJECTS = {
     "odd": "soak.odd",
     "cycles": "soak.cycles",
     "time_budget": "soak.time_budget",
+    "server": "soak.server",
 }
 
 

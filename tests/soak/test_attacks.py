@@ -7,7 +7,7 @@ What an attack finds is a failure here as it is there. Time budgets are only loo
 import sys
 
 import pytest
-from soak import cycles, damage, forks, index_kills, odd, time_budget, two_runs
+from soak import cycles, damage, forks, index_kills, odd, server, time_budget, two_runs
 from soak.fuzz import run as fuzz
 from soak.report import Size
 
@@ -56,3 +56,7 @@ def test_t1_t2_with_a_time_budget_something_is_scored_and_the_next_call_is_whole
 @pytest.mark.parametrize("name", sorted(odd.CIRCUMSTANCES.keys() - {"header_bombs", "shared_caches"}))
 def test_odd_circumstances(tmp_path, name):
     odd.CIRCUMSTANCES[name](tmp_path, 1)
+
+
+def test_a_server_answers_malformed_requests_and_crowds(tmp_path):
+    check(server.run(Size(scale=0.02), tmp_path))

@@ -1,0 +1,116 @@
+"""LiteLLM, Voyage, LangChain and LlamaIndex against a running server."""
+
+import json
+import os
+
+import pytest
+
+if "RERANK_URL" not in os.environ:
+    pytest.skip("`make test-clients` runs this beside a server", allow_module_level=True)
+
+URL, FULL_URL, KEY = os.environ["RERANK_URL"], os.environ["RERANK_FULL_URL"], os.environ["RERANK_KEY"]
+QUERY, TEXTS, BEST = (json.loads(os.environ["RERANK_EXPECTED"])[name] for name in ("query", "texts", "best"))
+TOO_LONG = ["fox " * 3000]
+WRONG = "wrong-wrong-wrong-wrong"
+
+LITELLM = {
+    "cohere/rerank-v3.5": "/v2/rerank",
+    "hosted_vllm/any": "",
+    "infinity/any": "",
+    "jina_ai/any": "/v1/rerank",
+    "huggingface/any": "",
+    "voyage/rerank-2.5": "/voyage/v1/rerank",
+}
+
+
+@pytest.fixture(scope="module")
+def litellm():
+    litellm = pytest.importorskip("litellm")
+    litellm.num_retries = 0
+    return litellm
+
+
+@pytest.mark.parametrize(("model", "path"), LITELLM.items())
+class TestLiteLLM:
+    def ask(self, litellm, model, url, texts, key=KEY):
+        return litellm.rerank(model=model, query=QUERY, documents=texts, top_n=3, api_base=url, api_key=key, max_retries=0)
+
+    def test_ranks(self, litellm, model, path):
+        results = self.ask(litellm, model, URL + path, TEXTS).results
+        assert [result["index"] for result in results][:3] == BEST[:3]
+
+    @pytest.mark.parametrize("wrong", ["key", "empty", "overload", "too long"])
+    def test_its_own_errors(self, litellm, model, path, wrong):
+        url = (FULL_URL if wrong == "overload" else URL) + path
+        texts = {"empty": [], "too long": TOO_LONG}.get(wrong, TEXTS)
+        with pytest.raises(Exception) as error:  # noqa: PT011 - LiteLLM has many classes
+            self.ask(litellm, model, url, texts, WRONG if wrong == "key" else KEY)
+        assert not isinstance(error.value, KeyError | TypeError | AttributeError | AssertionError), error.value
+
+
+class TestVoyage:
+    @pytest.fixture(scope="class")
+    def voyageai(self):
+        return pytest.importorskip("voyageai")
+
+    def test_ranks(self, voyageai):
+        client = voyageai.Client(api_key=KEY, base_url=f"{URL}/voyage/v1", max_retries=0)
+        answer = client.rerank(QUERY, TEXTS, model="rerank-2.5")
+        assert [result.index for result in answer.results] == BEST
+        assert answer.total_tokens > 0
+
+    def test_its_own_errors(self, voyageai):
+        from voyageai.error import AuthenticationError, InvalidRequestError, RateLimitError
+
+        for error, url, key, texts in (
+            (AuthenticationError, URL, WRONG, TEXTS),
+            (InvalidRequestError, URL, KEY, []),
+            (InvalidRequestError, URL, KEY, TOO_LONG),
+            (RateLimitError, FULL_URL, KEY, TEXTS),
+        ):
+            with pytest.raises(error):
+                voyageai.Client(api_key=key, base_url=f"{url}/voyage/v1", max_retries=0).rerank(QUERY, texts, model="m")
+
+
+def test_langchain_cohere():
+    langchain_cohere = pytest.importorskip("langchain_cohere")
+    reranker = langchain_cohere.CohereRerank(model="rerank-v3.5", cohere_api_key=KEY, base_url=URL, top_n=3)
+    assert [result["index"] for result in reranker.rerank(TEXTS, QUERY)] == BEST[:3]
+
+
+def test_langchain_jina(monkeypatch):
+    jina = pytest.importorskip("langchain_community.document_compressors.jina_rerank")
+    monkeypatch.setattr(jina, "JINA_API_URL", f"{URL}/v1/rerank")
+    reranker = jina.JinaRerank(jina_api_key=KEY, model="any", top_n=3)
+    assert [result["index"] for result in reranker.rerank(TEXTS, QUERY)] == BEST[:3]
+    wrong = jina.JinaRerank(jina_api_key=WRONG, model="any", top_n=3)
+    with pytest.raises(RuntimeError, match="the key is missing or wrong"):
+        wrong.rerank(TEXTS, QUERY)
+
+
+def nodes():
+    schema = pytest.importorskip("llama_index.core.schema")
+    return [schema.NodeWithScore(node=schema.TextNode(id_=str(i), text=text)) for i, text in enumerate(TEXTS)]
+
+
+def order(found):
+    return [int(node.node.node_id) for node in found]
+
+
+def test_llama_index_cohere():
+    module = pytest.importorskip("llama_index.postprocessor.cohere_rerank")
+    reranker = module.CohereRerank(api_key=KEY, base_url=URL, model="rerank-v3.5", top_n=3)
+    assert order(reranker.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
+
+
+def test_llama_index_tei():
+    module = pytest.importorskip("llama_index.postprocessor.tei_rerank")
+    reranker = module.TextEmbeddingInference(base_url=URL, auth_token=KEY, top_n=3, model_name="any")
+    assert order(reranker.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
+
+
+def test_llama_index_jina(monkeypatch):
+    module = pytest.importorskip("llama_index.postprocessor.jinaai_rerank.base")
+    monkeypatch.setattr(module, "API_URL", f"{URL}/v1/rerank")
+    reranker = module.JinaRerank(api_key=KEY, model="any", top_n=3)
+    assert order(reranker.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
