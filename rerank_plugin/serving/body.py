@@ -27,11 +27,12 @@ class BodyReader:
     Reads bodies, and bounds how much of them is held at the same time, by requests that wait as by those that arrive.
 
     :param limits: The limits of a request.
+    :ivar held: Bytes that are held now.
     """
 
     def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
-        self._held = 0
+        self.held = 0
 
     @asynccontextmanager
     async def json(self, request: Request) -> AsyncIterator[dict[str, Any]]:
@@ -48,7 +49,7 @@ class BodyReader:
             await self._read(request, chunks)
             yield _parsed(b"".join(chunks))
         finally:
-            self._held -= sum(map(len, chunks))
+            self.held -= sum(map(len, chunks))
 
     async def _read(self, request: Request, chunks: list[bytes]) -> None:
         limits = self.limits
@@ -73,12 +74,12 @@ class BodyReader:
             raise _too_large(limits)
 
     def _hold(self, chunk: bytes, chunks: list[bytes]) -> None:
-        if self._held + len(chunk) > LARGEST_BODIES_HELD * self.limits.body_bytes:
+        if self.held + len(chunk) > LARGEST_BODIES_HELD * self.limits.body_bytes:
             raise OverloadedError(
-                f"requests of {self._held} bytes are waiting already: try again after the time in Retry-After",
+                f"requests of {self.held} bytes are waiting already: try again after the time in Retry-After",
                 retry_after=1.0,
             )
-        self._held += len(chunk)
+        self.held += len(chunk)
         chunks.append(chunk)
 
 

@@ -76,6 +76,7 @@ class InfoEndpoints:
     async def metrics_page(self, request: Request) -> Response:  # noqa: ARG002
         """Return the metrics in Prometheus' text format."""
         self.metrics.waiting.set(self.models.waiting)
+        self.metrics.held.set(self.bodies.held)
         self.metrics.ready.set(self.models.are_ready)
         return Response(self.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
