@@ -54,7 +54,7 @@ def local_engine(model, *, max_waiting=300, limits=LIMITS, **config):
 
 
 @contextmanager
-def running(engines, *, keys=(KEY,), settings=None, **parts) -> Iterator[str]:
+def running(engines, *, keys=(KEY,), settings=None, verify=True, **parts) -> Iterator[str]:
     """Run a server, and return its address once it is ready."""
     settings = settings or ServerSettings(port=0, limits=LIMITS, cors_origins=["https://app.example.org"])
     ring = keys if isinstance(keys, KeyRing) else KeyRing(keys=keys)
@@ -65,8 +65,10 @@ def running(engines, *, keys=(KEY,), settings=None, **parts) -> Iterator[str]:
     try:
         while not server.started and thread.is_alive():
             thread.join(0.01)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        while httpx.get(f"{url}/ready").status_code != 200 and thread.is_alive():
+        url = (
+            f"{'http' if settings.tls_key is None else 'https'}://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        )
+        while httpx.get(f"{url}/ready", verify=verify).status_code != 200 and thread.is_alive():
             thread.join(0.02)
         yield url
     finally:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from rerank_plugin import __version__
+from rerank_plugin.serving.body import BodyReader
 from rerank_plugin.serving.dialects.routes import ROUTES
 from rerank_plugin.serving.exchange import problem_response
 from rerank_plugin.serving.gate import Gate
@@ -76,10 +77,11 @@ def create_app(
         redoc_url=None,
         exception_handlers={HTTPException: _http_error},
     )
-    _add_rerank_routes(app, RerankEndpoint(models, settings.limits, metrics, Tracer(tracer_provider)))
-    _add_info_routes(app, InfoEndpoints(models, settings.limits, metrics))
+    bodies = BodyReader(settings.limits)
+    _add_rerank_routes(app, RerankEndpoint(models, bodies, metrics, Tracer(tracer_provider)))
+    _add_info_routes(app, InfoEndpoints(models, bodies, metrics))
     if searches is not None:
-        _add_search_routes(app, SearchEndpoints(searches, settings.limits, metrics))
+        _add_search_routes(app, SearchEndpoints(searches, bodies, metrics))
     gate: ASGIApp = Gate(app, keys=keys or KeyRing(), metrics=metrics)
     if settings.cors_origins:
         # Outside of the gate: browsers ask without a key whether they may send one.
@@ -153,5 +155,8 @@ def _add_search_routes(app: FastAPI, endpoints: SearchEndpoints) -> None:
 async def _http_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the interface of handlers
     """Answer a request for a path or a method that there is not."""
     status = error.status_code if isinstance(error, HTTPException) else NOT_FOUND
+    allowed = dict(getattr(error, "headers", None) or {})
     message = "there is no such path: /openapi.json names all" if status == NOT_FOUND else "this path has another method"
-    return problem_response(Problem(status, "not_found", message))
+    response = problem_response(Problem(status, "not_found", message))
+    response.headers.update(allowed)
+    return response

@@ -1,31 +1,89 @@
 """Reading the body of a request within its limits, and what JSON it has."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 
+from rerank_plugin.errors import OverloadedError
 from rerank_plugin.serving.problems import RequestError
 from rerank_plugin.serving.settings import RequestLimits
 
 # A body that is too large is read on, and thrown away, up to so many times the limit: a client that is cut off while it
 # still sends does not see the answer.
 DISCARDED = 4
+# All bodies together may be as large as so many of the largest.
+LARGEST_BODIES_HELD = 20
 
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read_json(request: Request, limits: RequestLimits) -> dict[str, Any]:
+class BodyReader:
     """
-    Read the body of a request, which must be a JSON object. Its media type does not matter: not all clients send it.
+    Reads bodies, and bounds how much of them is held at the same time, by requests that wait as by those that arrive.
 
-    :param request: The request.
-    :param limits: Its limits.
-    :raises RequestError: If it is too large, too slow, or not a JSON object.
+    :param limits: The limits of a request.
+    :ivar held: Bytes that are held now.
     """
-    body = await _read(request, limits)
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self.limits = limits
+        self.held = 0
+
+    @asynccontextmanager
+    async def json(self, request: Request) -> AsyncIterator[dict[str, Any]]:
+        """
+        Read the body of a request, which must be a JSON object. Its media type does not matter: not all clients send it.
+
+        :param request: The request, which counts as held until the `with` block ends.
+        :raises RequestError: If it is too large, too slow, or not a JSON object.
+        :raises OverloadedError: If others are held already.
+        :raises ClientLeftError: If the client closes the connection.
+        """
+        chunks: list[bytes] = []
+        try:
+            await self._read(request, chunks)
+            yield _parsed(b"".join(chunks))
+        finally:
+            self.held -= sum(map(len, chunks))
+
+    async def _read(self, request: Request, chunks: list[bytes]) -> None:
+        limits = self.limits
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared[:20]) > DISCARDED * limits.body_bytes:
+            raise _too_large(limits)
+        size = 0
+        try:
+            async with asyncio.timeout(limits.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size <= limits.body_bytes:
+                        self._hold(chunk, chunks)
+                    elif size > DISCARDED * limits.body_bytes:
+                        break
+        except TimeoutError:
+            if size <= limits.body_bytes:
+                raise _too_slow(limits) from None
+        except ClientDisconnect:
+            raise ClientLeftError from None
+        if size > limits.body_bytes:
+            raise _too_large(limits)
+
+    def _hold(self, chunk: bytes, chunks: list[bytes]) -> None:
+        if self.held + len(chunk) > LARGEST_BODIES_HELD * self.limits.body_bytes:
+            raise OverloadedError(
+                f"requests of {self.held} bytes are waiting already: try again after the time in Retry-After",
+                retry_after=1.0,
+            )
+        self.held += len(chunk)
+        chunks.append(chunk)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = from_json(body, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:  # the message has the place, and nothing of the text
@@ -35,33 +93,12 @@ async def read_json(request: Request, limits: RequestLimits) -> dict[str, Any]:
     return value
 
 
-async def _read(request: Request, limits: RequestLimits) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > DISCARDED * limits.body_bytes:
-        raise _too_large(limits)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size <= limits.body_bytes:
-                    chunks.append(chunk)
-                elif size > DISCARDED * limits.body_bytes:
-                    break
-    except TimeoutError:
-        if size > limits.body_bytes:
-            raise _too_large(limits) from None
-        raise RequestError(
-            f"the body did not arrive within {limits.body_seconds:g} seconds: send less, or from nearer",
-            status=408,
-            kind="too_slow",
-        ) from None
-    except ClientDisconnect:
-        raise ClientLeftError from None
-    if size > limits.body_bytes:
-        raise _too_large(limits)
-    return b"".join(chunks)
+def _too_slow(limits: RequestLimits) -> RequestError:
+    return RequestError(
+        f"the body did not arrive within {limits.body_seconds:g} seconds: send less, or from nearer",
+        status=408,
+        kind="too_slow",
+    )
 
 
 def _too_large(limits: RequestLimits) -> RequestError:

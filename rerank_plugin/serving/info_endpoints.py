@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rerank_plugin import __version__
-from rerank_plugin.serving.body import ClientLeftError, read_json, validated
+from rerank_plugin.serving.body import BodyReader, ClientLeftError, validated
 from rerank_plugin.serving.dialects.routes import tei
 from rerank_plugin.serving.exchange import CLIENT_LEFT, exchange_of, json_response
 from rerank_plugin.serving.metrics import CONTENT_TYPE, Metrics
@@ -32,12 +32,12 @@ class InfoEndpoints:
     The endpoints that do not rank.
 
     :param models: The models.
-    :param limits: How much a request may be.
+    :param bodies: Reads requests.
     :param metrics: What `/metrics` shows.
     """
 
     models: ServedModels
-    limits: RequestLimits
+    bodies: BodyReader
     metrics: Metrics
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002 - the interface of endpoints
@@ -63,8 +63,8 @@ class InfoEndpoints:
                 "model_type": {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": label}},
                 "max_concurrent_requests": None if facts is None else facts.max_waiting,
                 "max_input_length": None if facts is None else facts.max_length,
-                "max_batch_tokens": self.limits.tokens,
-                "max_client_batch_size": self.limits.documents,
+                "max_batch_tokens": self.bodies.limits.tokens,
+                "max_client_batch_size": self.bodies.limits.documents,
                 "auto_truncate": False,
                 "tokenization_workers": 1,
                 "version": __version__,
@@ -76,6 +76,7 @@ class InfoEndpoints:
     async def metrics_page(self, request: Request) -> Response:  # noqa: ARG002
         """Return the metrics in Prometheus' text format."""
         self.metrics.waiting.set(self.models.waiting)
+        self.metrics.held.set(self.bodies.held)
         self.metrics.ready.set(self.models.are_ready)
         return Response(self.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
@@ -84,11 +85,10 @@ class InfoEndpoints:
         exchange = exchange_of(request)
         exchange.dialect = tei.name
         try:
-            body = validated(TokenizeBody, await read_json(request, self.limits))
-            texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-            if not texts:
-                raise RequestError("inputs is empty: send at least one text", kind="empty", param="inputs")
-            tokens = await self.models.default.engine.tokenize(texts, add_special_tokens=body.add_special_tokens)
+            async with self.bodies.json(request) as data:
+                body = validated(TokenizeBody, data)
+                texts = _inputs(body, self.bodies.limits)
+                tokens = await self.models.default.engine.tokenize(texts, add_special_tokens=body.add_special_tokens)
         except ClientLeftError:
             return Response(status_code=CLIENT_LEFT)
         except Exception as error:  # noqa: BLE001 - told to the client
@@ -97,3 +97,18 @@ class InfoEndpoints:
             status, answer = tei.error(problem)
             return json_response(answer, status=status, headers=problem.headers)
         return json_response([[vars(token) for token in of_text] for of_text in tokens])
+
+
+def _inputs(body: TokenizeBody, limits: RequestLimits) -> list[str]:
+    texts = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+    if not texts:
+        raise RequestError("inputs is empty: send at least one text", kind="empty", param="inputs")
+    characters = sum(map(len, texts))
+    # A token has a character or more. What is said of each token takes far more memory than the text.
+    if len(texts) > limits.documents or characters > limits.text_tokens:
+        raise RequestError(
+            f"inputs has {len(texts)} texts with {characters} characters, and this server takes {limits.documents} texts "
+            f"with {limits.text_tokens} characters at once: send fewer",
+            param="inputs",
+        )
+    return texts

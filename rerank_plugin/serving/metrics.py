@@ -30,6 +30,7 @@ class Metrics:
         self.cached = Counter("rerank_cached_scores", "Scores that came from the cache.", registry=registry)
         self.scored = Counter("rerank_scored_texts", "Texts that have a score of the model.", registry=registry)
         self.waiting = Gauge("rerank_waiting_requests", "Requests that wait or are being worked on.", registry=registry)
+        self.held = Gauge("rerank_held_body_bytes", "Bytes of the requests that are held.", registry=registry)
         self.ready = Gauge("rerank_ready", "1 if all models are loaded and prepared.", registry=registry)
         self.duration = Histogram(
             "rerank_request_seconds", "From the first byte to the answer.", ["route"], buckets=SECONDS, registry=registry

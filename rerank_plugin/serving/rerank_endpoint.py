@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rerank_plugin.serving.body import ClientLeftError, read_json, validated
+from rerank_plugin.serving.body import BodyReader, ClientLeftError, validated
 from rerank_plugin.serving.dialects.dialect import Call, Dialect, Outcome, error_body
 from rerank_plugin.serving.dialects.routes import dialect_of
-from rerank_plugin.serving.engine import RankResult
+from rerank_plugin.serving.engine import RankRequest, RankResult
 from rerank_plugin.serving.exchange import CLIENT_LEFT, exchange_of, json_response, log_unexpected, outcome_headers
 from rerank_plugin.serving.metrics import Metrics
 from rerank_plugin.serving.models import ServedModel, ServedModels
@@ -22,6 +22,8 @@ from rerank_plugin.serving.spans import relevant_spans
 from rerank_plugin.serving.tracing import Tracer
 
 T = TypeVar("T")
+# Queries of one call that wait at the same time.
+RANKED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,13 @@ class RerankEndpoint:
     Answers the rerank requests of all protocols.
 
     :param models: The models.
-    :param limits: How much a request may be.
+    :param bodies: Reads requests.
     :param metrics: Where answers are counted.
     :param tracer: Where requests are traced.
     """
 
     models: ServedModels
-    limits: RequestLimits
+    bodies: BodyReader
     metrics: Metrics
     tracer: Tracer
 
@@ -46,10 +48,10 @@ class RerankEndpoint:
         exchange = exchange_of(request)
         dialect: Dialect[Any] | None = None
         try:
-            data = await read_json(request, self.limits)
-            dialect = dialect_of(request.url.path, data, request.headers)
-            exchange.dialect = dialect.name
-            return await self._answer(request, dialect, data, began)
+            async with self.bodies.json(request) as data:
+                dialect = dialect_of(request.url.path, data, request.headers)
+                exchange.dialect = dialect.name
+                return await self._answer(request, dialect, data, began)
         except ClientLeftError:
             self.metrics.left.inc()
             return Response(status_code=CLIENT_LEFT)
@@ -68,7 +70,7 @@ class RerankEndpoint:
         with self.tracer.request(dialect.name, request.headers) as span:
             body = validated(dialect.body, data)
             call = dialect.call(body)
-            exchange.texts = texts = check_size(call, self.limits)
+            exchange.texts = texts = check_size(call, self.bodies.limits)
             served = self.models.get(body.model)
             outcome = await unless_client_left(request, _outcome(served, call, exchange.request_id))
             span.record(outcome, texts=texts, top_n=call.requests[0].top_n)
@@ -108,9 +110,15 @@ async def _outcome(served: ServedModel, call: Call, request_id: str) -> Outcome:
 
 
 async def _all(served: ServedModel, call: Call) -> list[RankResult]:
+    free = asyncio.Semaphore(RANKED_AT_ONCE)
+
+    async def rank(request: RankRequest) -> RankResult:
+        async with free:
+            return await served.engine.rank(request)
+
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(served.engine.rank(request)) for request in call.requests]
+            tasks = [group.create_task(rank(request)) for request in call.requests]
     except ExceptionGroup as group_error:
         raise group_error.exceptions[0] from None
     return [task.result() for task in tasks]

@@ -6,13 +6,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from rerank_plugin.serving.body import ClientLeftError, read_json, validated
+from rerank_plugin.serving.body import BodyReader, ClientLeftError, validated
 from rerank_plugin.serving.exchange import CLIENT_LEFT, exchange_of, json_response, log_unexpected, problem_response
 from rerank_plugin.serving.metrics import Metrics
 from rerank_plugin.serving.problems import INTERNAL, problem_of
 from rerank_plugin.serving.rerank_endpoint import unless_client_left
 from rerank_plugin.serving.search_service import SearchBody, SearchService
-from rerank_plugin.serving.settings import RequestLimits
 
 
 @dataclass(frozen=True)
@@ -21,12 +20,12 @@ class SearchEndpoints:
     The endpoints of an index.
 
     :param service: Runs the searches.
-    :param limits: How much a request may be.
+    :param bodies: Reads requests.
     :param metrics: Where answers are counted.
     """
 
     service: SearchService
-    limits: RequestLimits
+    bodies: BodyReader
     metrics: Metrics
 
     async def search(self, request: Request) -> Response:
@@ -34,8 +33,9 @@ class SearchEndpoints:
         exchange = exchange_of(request)
         exchange.dialect = "search"
         try:
-            body = validated(SearchBody, await read_json(request, self.limits))
-            found: dict[str, Any] = await unless_client_left(request, self.service.search(body))
+            async with self.bodies.json(request) as data:
+                work = self.service.search(validated(SearchBody, data))
+                found: dict[str, Any] = await unless_client_left(request, work)
         except ClientLeftError:
             self.metrics.left.inc()
             return Response(status_code=CLIENT_LEFT)

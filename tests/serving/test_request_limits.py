@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ from rerank_servers import HASTY, KEY, LIMITS, FullEngine, running
 
 from rerank_plugin.errors import OverloadedError
 from rerank_plugin.serving.admission import Admission
+from rerank_plugin.serving.body import LARGEST_BODIES_HELD
 from rerank_plugin.serving.problems import problem_of
 from rerank_plugin.serving.settings import ServerSettings
 
@@ -117,6 +119,36 @@ def test_nothing_to_rank_and_nothing_asked(http):
     assert "query" in http.post("/v2/rerank", json={"query": "  ", "documents": ["a"]}).json()["message"]
 
 
+def test_tokenize_has_limits_of_its_own(http):
+    for inputs in ("x" * 2001, ["x"] * 51):
+        answer = http.post("/tokenize", json={"inputs": inputs})
+        assert (answer.status_code, answer.json()["error_type"]) == (422, "Validation")
+    assert http.post("/tokenize", json={"inputs": []}).status_code == 400
+
+
+def held_bytes(http):
+    (line,) = [line for line in http.get("/metrics").text.splitlines() if line.startswith("rerank_held_body_bytes ")]
+    return float(line.split()[1])
+
+
+def test_what_all_requests_hold_is_bounded(url, http):
+    """Clients that send all of a large body but its end, at the same time."""
+    address = urlsplit(url)
+    size = LIMITS.body_bytes
+    with ExitStack() as stack:
+        for _ in range(LARGEST_BODIES_HELD):
+            connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
+            connection.sendall(f"{HEAD}Content-Length: {size}\r\n\r\n".encode() + b" " * (size - 1))
+        body = {"query": "fox", "texts": ["fox"], "more": "x" * 60_000}
+        while held_bytes(http) < LARGEST_BODIES_HELD * (size - 1):
+            pass
+        answer = http.post("/rerank", json=body)
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "1"
+    while http.post("/rerank", json=body).status_code == 429:  # until it is noticed that they have left
+        pass
+
+
 def test_an_overload_says_when_to_come_back(full_url):
     for path, body in (
         ("/rerank", {"query": "fox", "texts": ["a"]}),
@@ -157,5 +189,5 @@ def test_the_page_of_another_origin_may_not_call_the_server(url):
 
 def test_what_there_is_not(http):
     assert http.get("/nothing").status_code == 404
-    assert http.get("/rerank").status_code == 405
+    assert http.get("/rerank").headers["allow"] == "POST"
     assert http.post("/search", content=json.dumps({"query": "fox"})).status_code == 404

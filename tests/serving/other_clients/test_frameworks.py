@@ -16,7 +16,7 @@ WRONG = "wrong-wrong-wrong-wrong"
 LITELLM = {
     "cohere/rerank-v3.5": "/v2/rerank",
     "hosted_vllm/any": "",
-    "infinity/any": "",
+    "infinity/any": "/infinity",
     "jina_ai/any": "/v1/rerank",
     "huggingface/any": "",
     "voyage/rerank-2.5": "/voyage/v1/rerank",
@@ -109,8 +109,7 @@ def test_llama_index_tei():
     assert order(reranker.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
 
 
-def test_llama_index_jina(monkeypatch):
-    module = pytest.importorskip("llama_index.postprocessor.jinaai_rerank.base")
-    monkeypatch.setattr(module, "API_URL", f"{URL}/v1/rerank")
-    reranker = module.JinaRerank(api_key=KEY, model="any", top_n=3)
+def test_llama_index_jina():
+    module = pytest.importorskip("llama_index.postprocessor.jinaai_rerank")
+    reranker = module.JinaRerank(api_key=KEY, model="any", top_n=3, base_url=f"{URL}/v1")
     assert order(reranker.postprocess_nodes(nodes(), query_str=QUERY)) == BEST[:3]
