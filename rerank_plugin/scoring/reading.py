@@ -20,7 +20,7 @@ TEXTS_BEFORE_DEADLINE = 16
 SECTION_CHARACTERS = 32_768
 # Longer passages are read in windows even where the model reads more. Attention grows with the square of the length: 8192
 # tokens in one piece took 5 times the time of windows of 1024, and 4 times the memory (a model of the shape of Ettin's 17M,
-# OpenVINO bf16); windows of 512 were a tenth faster at most. Measured by `benchmarks/scoring/long_passages.py`.
+# OpenVINO bf16); windows of 512 were a tenth faster. Measured by `benchmarks/scoring/long_passages.py`.
 LONGEST_WINDOW = 1024
 # Tokens that a query and a passage have at least, whatever the length of the chat template.
 LEAST_ROOM = 512

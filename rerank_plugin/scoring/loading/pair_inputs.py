@@ -65,7 +65,13 @@ def _chat_framing(model: "CrossEncoder", tokenizer: Tokenizer) -> Framing:
             messages = formatter.prepend_prompt_to_messages(messages, prompt)
         return str(first.processor.apply_chat_template(messages[0], tokenize=False, **settings))
 
-    return frame_chat(tokenizer, render)
+    try:
+        return frame_chat(tokenizer, render)
+    except ModelError as error:
+        raise ModelError(
+            f"{error}: pass one that writes the query, then the passage, once each and unchanged, "
+            "tokenizer_kwargs={'chat_template': ...}, or use Haystack's SentenceTransformersSimilarityRanker"
+        ) from error
 
 
 def _max_length(model: "CrossEncoder") -> int | None:
