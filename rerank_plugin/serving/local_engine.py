@@ -20,11 +20,10 @@ from rerank_plugin.components.reranker import WINDOW, Reranker
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.engine import ModelFacts, Ranked, RankRequest, RankResult, Timings, Token
 from rerank_plugin.serving.token_limits import TokenLimits, measure
+from rerank_plugin.serving.warming import prepare
 
 # Clients of some protocols send any number: one more is one second later in the queue, see `CallLimits`.
 MOST_URGENT, LEAST_URGENT = -60, 3600
-# Texts and words of each that the model is prepared with: a single short text up to a batch of long ones.
-USUAL_SHAPES = ((1, 12), (10, 40), (32, 90), (16, 350))
 
 
 class LocalEngine:
@@ -75,8 +74,7 @@ class LocalEngine:
     def warm_up(self) -> ModelFacts:
         """Load the model and prepare it. See `RankEngine.warm_up`."""
         with self._reranker.scorer() as scorer:
-            for texts, words in USUAL_SHAPES:
-                scorer.logits("what is prepared here", ["word " * words] * texts)
+            prepare(scorer.logits)
             return ModelFacts(
                 model=self._config.model,
                 backend=scorer.backend_name,

@@ -13,12 +13,14 @@ from haystack.errors import FilterError
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_plugin.checks import shown
+from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.results import SearchResult, hits_as_json
 from rerank_plugin.search import RANKER, Searcher
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.problems import RequestError
+from rerank_plugin.serving.warming import prepare
 
 T = TypeVar("T")
 THREADS = 8
@@ -80,12 +82,15 @@ class SearchService:
 
     def warm_up(self) -> None:
         """
-        Open the index and load the models of all pipelines.
+        Open the index, load the models of all pipelines, and prepare the rankers.
 
         :raises StoreError: If the index is empty.
         """
-        for searcher in self._searchers.values():
+        for name, searcher in self._searchers.items():
             searcher.warm_up()
+            ranker = self._pipelines[name].get_component(RANKER) if searcher.has_second_stage else None
+            if isinstance(ranker, CrossEncoderRanker):
+                prepare(ranker.logits)
 
     def close(self) -> None:
         """Wait for the running searches."""
