@@ -94,6 +94,8 @@ class InfoEndpoints:
         except Exception as error:  # noqa: BLE001 - told to the client
             problem = problem_of(error)
             exchange.error = problem.kind
+            if problem.kind == "overloaded":
+                self.metrics.rejected.inc()
             status, answer = tei.error(problem)
             return json_response(answer, status=status, headers=problem.headers)
         return json_response([[vars(token) for token in of_text] for of_text in tokens])
