@@ -11,7 +11,6 @@ import pytest
 from rerank_servers import HASTY, KEY, LIMITS, FullEngine, running
 
 from rerank_plugin.errors import OverloadedError
-from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.body import LARGEST_BODIES_HELD
 from rerank_plugin.serving.problems import problem_of
 from rerank_plugin.serving.settings import ServerSettings
@@ -168,22 +167,8 @@ def test_an_overload_says_when_to_come_back(full_url):
     assert rejected(full_url) == before + 4
 
 
-def test_what_waits_is_bounded_and_the_time_to_wait_is_that_of_the_measured_rate():
-    now = [100.0]
-    admission = Admission(max_requests=3, max_texts=100, clock=lambda: now[0])
-    with admission.admit(500):  # alone a request may be larger
-        with pytest.raises(OverloadedError), admission.admit(1):
-            pass
-        now[0] += 10
-    with admission.admit(60), admission.admit(40):
-        with pytest.raises(OverloadedError, match="2 requests with 100 texts") as error, admission.admit(1):
-            pass
-        now[0] += 10
-        assert admission.seconds_of_backlog() == pytest.approx(100 / (500 / 10))
-    with admission.admit(), admission.admit(), admission.admit(), pytest.raises(OverloadedError), admission.admit():
-        pass
-    assert (admission.requests, admission.texts) == (0, 0)
-    assert problem_of(error.value).headers == {"retry-after": "1"}
+def test_the_time_to_wait_is_in_the_header():
+    assert problem_of(OverloadedError("3 requests are waiting already", retry_after=2.1)).headers == {"retry-after": "3"}
 
 
 def test_the_page_of_another_origin_may_not_call_the_server(url):
