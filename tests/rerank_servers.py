@@ -38,6 +38,9 @@ class FullEngine:
     async def tokenize(self, texts, *, add_special_tokens):
         raise OverloadedError("7 requests are waiting already: try again later", retry_after=0.3)
 
+    def observe(self, observer):
+        pass
+
     def warm_up(self):
         return ModelFacts("full", "none", "fp32", 64, 7)
 

@@ -47,9 +47,11 @@ class Scheduler:
         """
         Have every scored batch told.
 
-        :param observer: Called in the thread that scores, so it must be quick and must not raise.
+        :param observer: Called in the thread that scores, so it must be quick and must not raise. One that equals another
+            is told once.
         """
-        self._observers.append(observer)
+        if observer not in self._observers:
+            self._observers.append(observer)
 
     def run(self, work: Work) -> None:
         """

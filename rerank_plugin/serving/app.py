@@ -56,6 +56,7 @@ def create_app(
     :returns: The application.
     """
     settings, metrics = settings or ServerSettings(), Metrics()
+    models.observe(metrics.record_batch)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

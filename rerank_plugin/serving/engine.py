@@ -1,10 +1,13 @@
 """The seam between the protocols and what computes: one request, one result, one asynchronous call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rerank_plugin.components.answers import State
+
+if TYPE_CHECKING:
+    from rerank_plugin.scoring.work import SharedBatch
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,14 @@ class RankEngine(Protocol):
     @property
     def waiting(self) -> int:
         """Number of requests that wait or are being worked on."""
+        ...
+
+    def observe(self, observer: Callable[["SharedBatch"], None]) -> None:
+        """
+        Have every batch told that is scored after `warm_up`, of all models that share a queue with this one.
+
+        :param observer: Called in the thread that scores; observers that are equal are told once.
+        """
         ...
 
     def warm_up(self) -> ModelFacts:

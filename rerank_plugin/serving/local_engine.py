@@ -17,6 +17,7 @@ from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.components.inputs import Overrides
 from rerank_plugin.components.ranking import PARTLY_READ
 from rerank_plugin.components.reranker import WINDOW, Reranker
+from rerank_plugin.scoring.work import SharedBatch
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.engine import ModelFacts, Ranked, RankRequest, RankResult, Timings, Token
 from rerank_plugin.serving.token_limits import TokenLimits, measure
@@ -41,6 +42,7 @@ class LocalEngine:
         self._admission = admission
         self._token_limits = token_limits
         self._waiting = 0
+        self._observers: list[Callable[[SharedBatch], None]] = []
         # One for each request that may wait, as they wait in the queue of the scheduler: one leads, the others sleep.
         self._threads = ThreadPoolExecutor(max_workers=admission.max_requests, thread_name_prefix="rerank-serve")
 
@@ -48,6 +50,10 @@ class LocalEngine:
     def waiting(self) -> int:
         """Number of requests that wait or are being worked on."""
         return self._waiting
+
+    def observe(self, observer: Callable[[SharedBatch], None]) -> None:
+        """Have every scored batch told. See `RankEngine.observe`."""
+        self._observers.append(observer)
 
     async def rank(self, request: RankRequest) -> RankResult:
         """Rank the texts of a request. See `RankEngine.rank`."""
@@ -74,6 +80,8 @@ class LocalEngine:
     def warm_up(self) -> ModelFacts:
         """Load the model and prepare it. See `RankEngine.warm_up`."""
         with self._reranker.scorer() as scorer:
+            for observer in self._observers:
+                scorer.scheduler.observe(observer)
             prepare(scorer.logits)
             return ModelFacts(
                 model=self._config.model,

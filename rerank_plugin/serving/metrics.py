@@ -1,14 +1,20 @@
 """What Prometheus is told. No label and no value has anything of a text."""
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from rerank_plugin.serving.dialects.dialect import Outcome
 
+if TYPE_CHECKING:
+    from rerank_plugin.scoring.work import SharedBatch
+
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TEXTS = (1, 5, 10, 25, 50, 100, 250, 500, 1000)
 TOKENS = (100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000)
+BATCH_TOKENS = (64, 128, 256, 512, 1_024, 2_048, 4_096, 16_384, 65_536)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -42,6 +48,12 @@ class Metrics:
         self.inference = Histogram(
             "rerank_inference_seconds", "Scoring, with the wait for other batches.", buckets=SECONDS, registry=registry
         )
+        self.batch_tokens = Histogram(
+            "rerank_batch_tokens", "Tokens of a batch, padding included.", buckets=BATCH_TOKENS, registry=registry
+        )
+        self.batch_requests = Histogram(
+            "rerank_batch_requests", "Requests that share a batch.", buckets=(1, 2, 4, 8, 16), registry=registry
+        )
         self.texts = Histogram("rerank_request_texts", "Texts of a request.", buckets=TEXTS, registry=registry)
         self.tokens = Histogram("rerank_request_tokens", "Tokens of a request.", buckets=TOKENS, registry=registry)
 
@@ -62,6 +74,11 @@ class Metrics:
             self.inference.observe(result.timings.inference)
         if outcome.state != "complete":
             self.degraded.labels(outcome.state).inc()
+
+    def record_batch(self, batch: "SharedBatch") -> None:
+        """Count a batch; prometheus_client takes counts from any thread."""
+        self.batch_tokens.observe(batch.tokens)
+        self.batch_requests.observe(len({id(work) for work, _ in batch.pieces}))
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

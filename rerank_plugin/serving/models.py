@@ -2,10 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rerank_plugin.serving.engine import ModelFacts, RankEngine
+
+if TYPE_CHECKING:
+    from rerank_plugin.scoring.work import SharedBatch
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +64,11 @@ class ServedModels:
     def get(self, name: str | None) -> ServedModel:
         """Return the model for the name that a client sent."""
         return self._models.get(name or "", self.default)
+
+    def observe(self, observer: Callable[["SharedBatch"], None]) -> None:
+        """Have every scored batch told. See `RankEngine.observe`."""
+        for model in self._models.values():
+            model.engine.observe(observer)
 
     async def warm_up(self) -> None:
         """Load and prepare all models, one after the other. What goes wrong is kept in `failure`."""

@@ -25,6 +25,9 @@ class BrokenEngine:
     async def tokenize(self, texts, *, add_special_tokens):
         raise KeyError(str(texts))
 
+    def observe(self, observer):
+        pass
+
     def warm_up(self):
         from rerank_servers import FullEngine
 
@@ -76,6 +79,8 @@ def test_texts_and_keys_are_not_in_logs_or_metrics(http, logged):
         http.post(path, content=json.dumps(body)[:-3])
     http.get(f"/{SECRET}", headers={"X-Request-Id": f"{SECRET} and more"})
     metrics = http.get("/metrics").text
+    assert "rerank_batch_tokens_count" in metrics
+    assert "rerank_batch_tokens_count 0.0" not in metrics
     assert len(logged) >= 2 * len(BODIES)
     for line in [*logged, metrics]:
         assert SECRET not in line.lower()
