@@ -34,7 +34,7 @@ class ShapeGrid:
         return 1 << (pairs - 1).bit_length() if self.powers_of_two else pairs
 
     def rows_within(self, most: int) -> int:
-        """Return the largest number of rows that suits the backend and is at most so many."""
+        """Return the largest number of rows that suits the backend and is at most so many; at least 1."""
         return 1 << (most.bit_length() - 1) if self.powers_of_two else most
 
 

@@ -138,7 +138,8 @@ class Scheduler:
                     observer(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to the calls whose pieces were scored, and is raised there
             if not under_way:  # before any batch
-                mine.fail(error)
+                with self._lock:
+                    mine.fail(error)
             self._give_back(under_way, error)
         except BaseException:
             self._give_back(under_way)
@@ -181,9 +182,10 @@ class Scheduler:
                 if head.is_done:
                     self._wake(head)
                 continue
+            rows = lane.rows_at_little_cost(planned)
             head.take(planned.positions)
             pieces = [(head, position) for position in planned.positions]
-            pieces += self._fill(lane, lane.rows_at_little_cost(planned) - len(pieces), planned.width)
+            pieces += self._fill(lane, rows - len(pieces), planned.width)
             return SharedBatch(lane, lane.backend.grid.rows(len(pieces)), planned.width, pieces)
         return None
 

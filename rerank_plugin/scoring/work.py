@@ -65,7 +65,7 @@ class Lane:
         """Return how many rows a batch may have if others add no more than one batch fewer saves."""
         tokens = min(self.max_tokens, batch.rows * batch.width + self.backend.grid.batch_cost)
         rows = min(tokens // batch.width, self.max_pairs or tokens)
-        return max(batch.rows, self.backend.grid.rows_within(rows))
+        return max(batch.rows, self.backend.grid.rows_within(max(1, rows)))  # a pair may be longer than a batch
 
     def lengths_like(self, width: int) -> tuple[int, int]:
         """Return the shortest and longest pair that may be padded to a width."""
@@ -103,8 +103,8 @@ class Work:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing waits and nothing is being scored."""
-        return not self._waiting and not self._under_way
+        """Whether nothing waits and nothing is being scored, or the call has failed."""
+        return self.error is not None or not (self._waiting or self._under_way)
 
     @property
     def planned(self) -> int:

@@ -199,6 +199,15 @@ def test_a_model_that_fails_before_its_first_batch_fails_the_call(lane, monkeypa
         Scheduler().run(Work(lane(), pairs(5, [16]), limits()))
 
 
+@pytest.mark.parametrize("grid", [ShapeGrid(), ShapeGrid(powers_of_two=True), ShapeGrid(width_step=16, own_width=True)])
+def test_pairs_that_are_longer_than_a_batch_are_scored_one_by_one(lane, grid):
+    mine = lane(Recorder(grid, batch_tokens=1))
+    work = Work(mine, pairs(5, [16, 20, 30]), limits())
+    Scheduler().run(work)
+    assert [len(batch) for batch in mine.backend.batches] == [1, 1, 1]
+    assert set(work.logits.tolist()) == {7005.0}
+
+
 def test_a_score_that_is_not_finite_ends_its_own_call_only(lane):
     mine, scheduler = lane(), Scheduler()
     broken = Work(mine, pairs(5, [16] * 8, passage=np.iinfo(np.int64).max), limits())

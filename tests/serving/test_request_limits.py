@@ -38,7 +38,8 @@ def answer_to(url, *parts, wait=10):
 
 
 def test_a_body_is_not_read_beyond_the_limit_whether_or_not_it_says_its_length(url, http):
-    declared = answer_to(url, HEAD + f"Content-Length: {10**15}\r\n\r\n", "{")
+    # In one piece: the connection is closed at once, and what came after that would take the answer with it.
+    declared = answer_to(url, HEAD + f"Content-Length: {10**15}\r\n\r\n{{")
     assert declared.startswith("HTTP/1.1 413")
     assert "larger than 200000 bytes" in declared
     chunk = f"{100_000:x}\r\n{'x' * 100_000}\r\n"
