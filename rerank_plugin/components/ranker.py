@@ -65,7 +65,8 @@ class CrossEncoderRanker:
         `None`: what is fastest on the backend.
     :param precision: `auto` (bf16 in OpenVINO if the CPU supports it, fp16 on a GPU, else fp32), `fp32`, `bf16`, `fp16`
         (torch), or `int8` (OpenVINO and ONNX, with the extra `int8`).
-    :param num_threads: Threads of the model; `None`: one for each processor that the process may use.
+    :param num_threads: Threads of the model; `None`: one for each processor that the process may use, and one queue for all
+        rankers of the process.
     :param torch_compile: Compile the model, with the torch backend.
     :param max_length: Maximum tokens of query and passage together, at most the model's input length; `None`: the input
         length, but 1024 for the windows of a long passage.
@@ -278,8 +279,8 @@ class CrossEncoderRanker:
         """
         Rank documents without blocking the event loop.
 
-        Scoring runs in the ranker's own threads, which take turns, as each uses all cores. Waiting time counts towards the
-        time budget. A cancelled call stops before its next batch.
+        Calls share one queue of batches, as each batch uses all cores, and short calls overtake long ones. Waiting time counts
+        towards the time budget. A cancelled call stops before its next batch.
 
         :param query: See `run`.
         :param documents: See `run`.
