@@ -279,7 +279,7 @@ class CrossEncoderRanker:
         """
         Rank documents without blocking the event loop.
 
-        Calls share one queue of batches, as each batch uses all cores, and short calls overtake long ones. Waiting time counts
+        Calls share one queue of batches, as each batch uses all cores, and short calls overtake long ones. Waiting counts
         towards the time budget. A cancelled call stops before its next batch.
 
         :param query: See `run`.
