@@ -127,11 +127,6 @@ class PairTokenizer:
         fields = {**asdict(self.input_spec), "framing": asdict(self.framing)}
         (folder / "input.json").write_text(json.dumps(fields), encoding="utf-8")
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Size of the vocabulary, without tokens added later."""
-        return int(self._tokenizer.get_vocab_size(with_added_tokens=False))
-
     def with_input_spec(self, input_spec: InputSpec) -> "PairTokenizer":
         """
         Return the same tokenizer for another input spec, such as a shorter one.

@@ -150,7 +150,10 @@ async def test_run_async_gives_the_same_and_leaves_the_loop_free(cross_encoder):
     results = await asyncio.gather(
         *(ranker.run_async(query="capital of france", documents=documents, top_k=3) for _ in range(8))
     )
-    assert all(result["documents"] == expected["documents"] for result in results)
+    for result in results:  # calls share batches, so that the last digits may differ
+        assert [document.id for document in result["documents"]] == [document.id for document in expected["documents"]]
+        scores = [[document.score for document in documents] for documents in (result["documents"], expected["documents"])]
+        np.testing.assert_allclose(*scores, atol=1e-6)
 
 
 def test_survives_a_round_trip_through_yaml(cross_encoder):

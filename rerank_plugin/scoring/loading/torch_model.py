@@ -70,8 +70,8 @@ def _load(located: LocatedModel) -> TorchModel:
         _check_weights(spec, folder, network)
         if spec.early_exit:
             cut_to_exit(model, EarlyExitHead.load(folder))
+        _check_vocabulary(folder, model.tokenizer, network)
         tokenizer = _tokenizer(spec, model)
-        _check_vocabulary(folder, tokenizer, network)
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # whatever transformers, torch, tokenizers or the model's own code raise for a broken file
@@ -122,13 +122,13 @@ def _check_weights(spec: ModelSpec, folder: Path, network: Any) -> None:
         )
 
 
-def _check_vocabulary(folder: Path, tokenizer: PairTokenizer, network: Any) -> None:
+def _check_vocabulary(folder: Path, tokenizer: Any, network: Any) -> None:
     """Refuse the tokenizer of another model: a converted network would read past its embeddings without an error."""
     embeddings = network.get_input_embeddings()
-    known = getattr(embeddings, "num_embeddings", None)
-    if known is not None and tokenizer.vocabulary_size > known:
+    known, size = getattr(embeddings, "num_embeddings", None), int(tokenizer.vocab_size)  # without tokens added later
+    if known is not None and size > known:
         raise ModelError(
-            f"{folder / 'tokenizer.json'} has {tokenizer.vocabulary_size} tokens, but the model has embeddings of "
+            f"{folder / 'tokenizer.json'} has {size} tokens, but the model has embeddings of "
             f"{known} only: the tokenizer belongs to another model; copy or download the model again, "
             "all files from one place"
         )
