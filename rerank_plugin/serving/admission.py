@@ -11,6 +11,8 @@ from rerank_plugin.errors import OverloadedError
 # The pace is that of the last so many seconds in which there was work, once there were so many.
 PACE_SECONDS = 30.0
 LEAST_SECONDS = 1.0
+# A request that hung, or that a cache answered, says little of the next ones.
+LOWEST_PACE, HIGHEST_PACE = 0.1, 10.0
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 120.0
 
 
@@ -64,13 +66,13 @@ class Admission:
             self.requests -= 1
             self._expected -= expected
             if not self.requests:
-                self._expected = 0.0  # without the rounding errors of many sums
+                self._expected = 0.0
                 self._busy_before = self._busy_seconds
 
     @property
     def backlog(self) -> float:
         """Seconds that the admitted requests are expected to take."""
-        return self._pace * self._expected
+        return self._pace * max(0.0, self._expected)  # sums of many numbers have rounding errors
 
     @property
     def _busy_seconds(self) -> float:
@@ -82,7 +84,9 @@ class Admission:
         """Seconds that pass for every second that was expected."""
         (first, _), (last, _) = self._done[0], self._done[-1]
         expected = sum(seconds for _, seconds in self._done) - self._done[0][1]
-        return (last - first) / expected if last - first >= LEAST_SECONDS and expected > 0 else 1.0
+        if last - first < LEAST_SECONDS or expected <= 0:
+            return 1.0
+        return min(max((last - first) / expected, LOWEST_PACE), HIGHEST_PACE)
 
     def _note(self, expected: float) -> None:
         busy = self._busy_seconds

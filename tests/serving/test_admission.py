@@ -1,7 +1,7 @@
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import OverloadedError
@@ -58,6 +58,15 @@ def test_more_requests_than_may_wait_are_refused_whatever_they_take():
         assert refused(admission, 0).retry_after == SHORTEST_WAIT
 
 
+def test_one_request_that_hung_does_not_make_the_next_ones_wait_for_ever():
+    clock = Clock()
+    admission = Admission(max_requests=10, max_wait=60, clock=clock)
+    with admission.admit(1e-300):
+        clock.now += 1000
+    with admission.admit(1):
+        assert admission.backlog == pytest.approx(10)
+
+
 def test_the_pace_is_measured():
     """Requests take twice what was expected: those that wait will, too."""
     clock = Clock()
@@ -71,6 +80,7 @@ def test_the_pace_is_measured():
         assert refused(admission, 3) is not None
 
 
+@example([(2.2e-313, 0.0, False), (0.0, 1.0, True)])
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 5), st.booleans()), max_size=40))
 def test_the_backlog_is_never_negative_and_ends_with_the_work(steps):
     clock, waits = Clock(), []
