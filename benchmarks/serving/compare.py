@@ -29,7 +29,15 @@ from typing import Any
 import psutil
 from load import Load, Pool, capacity, offer
 
-PEER = ("infinity-emb[torch,server]==0.0.77", "torch", "transformers<4.50", "typer<0.16", "click<8.2")
+PEER = (
+    "infinity-emb[torch,server]==0.0.77",
+    "torch",
+    "transformers<4.49",
+    "optimum==1.23.3",
+    "numpy<2",
+    "typer<0.16",
+    "click<8.2",
+)
 START_SECONDS = 300
 
 
