@@ -1,4 +1,3 @@
-
 """Who may use the server."""
 
 import logging
