@@ -58,6 +58,18 @@ def write_tokenizer(folder: Path, *, max_length: int = 64) -> None:
     BertTokenizer(vocab=str(vocabulary), model_max_length=max_length).save_pretrained(str(folder))
 
 
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory):
+    """The tokenizer of the tests, as the scorer has it."""
+    from transformers import AutoTokenizer
+
+    from rerank_plugin.scoring.tokens import PairTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder)
+    return PairTokenizer.of(AutoTokenizer.from_pretrained(str(folder)), max_length=64)
+
+
 def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3) -> Path:
     """A BERT of two layers under a classification head, all weights random but reproducible."""
     import torch

@@ -5,14 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from conftest import write_tokenizer
 from forked_child import in_child
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.limits import CallLimits, CostModel, ScoringStoppedError
 from rerank_plugin.scoring.scheduler import Scheduler, shared_scheduler
-from rerank_plugin.scoring.tokens import Pair, PairTokenizer
+from rerank_plugin.scoring.tokens import Pair
 from rerank_plugin.scoring.work import Lane, Work
 
 
@@ -40,15 +39,6 @@ class Recorder:
         if (error := self.errors.pop(len(self.batches), None)) is not None:
             raise error
         return (ids[:, 1] + 1000.0 * ids[:, 3]).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(folder)
-    return PairTokenizer.of(AutoTokenizer.from_pretrained(str(folder)), max_length=64)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import WORDS, write_tokenizer
+from conftest import WORDS
 
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.cache import ScoreCache
@@ -10,7 +10,6 @@ from rerank_plugin.scoring.depth import DepthRule
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings
 from rerank_plugin.scoring.second_stage import DepthLimit, SecondStage
-from rerank_plugin.scoring.tokens import PairTokenizer
 from rerank_plugin.scoring.types import ScoringRequest
 
 PASSAGES = [f"{WORDS[i % 40]} " * (1 + i % 5) for i in range(64)]
@@ -41,15 +40,6 @@ class Counting:
         self.longest = max(self.longest, seconds)
         self.now += seconds
         return features["attention_mask"].sum(axis=1).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    from transformers import AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(folder)
-    return PairTokenizer.of(AutoTokenizer.from_pretrained(str(folder)), max_length=64)
 
 
 @pytest.fixture

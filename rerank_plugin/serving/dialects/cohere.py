@@ -12,8 +12,9 @@ from rerank_plugin.serving.dialects.dialect import (
     QueryBody,
     Text,
     TextOrObject,
-    as_object,
+    as_objects,
     count_or_all,
+    results_of,
     status_of,
     texts_of,
 )
@@ -83,14 +84,10 @@ class CohereV2(Dialect[CohereV2Body]):
 
     def answer(self, body: CohereV2Body, outcome: Outcome) -> Any:
         """Return the answer."""
-        results: list[dict[str, Any]] = [
-            {"index": text.index, "relevance_score": text.score} for text in outcome.result.ranked
-        ]
+        results = results_of(outcome, as_objects(body.documents) if body.return_documents else None)
         for result in results:
             if result["index"] in outcome.spans:
                 result["relevant_spans"] = [vars(span) for span in outcome.spans[result["index"]]]
-            if body.return_documents:
-                result["document"] = as_object(body.documents[result["index"]])
         return cohere_answer(results, outcome, version="2", documents=len(body.documents))
 
 
@@ -114,12 +111,7 @@ class CohereV1(Dialect[CohereV1Body]):
 
     def answer(self, body: CohereV1Body, outcome: Outcome) -> Any:
         """Return the answer."""
-        results: list[dict[str, Any]] = [
-            {"index": text.index, "relevance_score": text.score} for text in outcome.result.ranked
-        ]
-        if body.return_documents:
-            for result in results:
-                result["document"] = as_object(body.documents[result["index"]])
+        results = results_of(outcome, as_objects(body.documents) if body.return_documents else None)
         return cohere_answer(results, outcome, version="1", documents=len(body.documents))
 
 

@@ -183,9 +183,27 @@ def _text_of(document: dict[str, Any], position: int, fields: Sequence[str]) -> 
     return "\n".join(f"{name}: {value}" for name, value in found)
 
 
-def as_object(document: str | dict[str, Any]) -> dict[str, Any]:
-    """Return a document as an object."""
-    return {"text": document} if isinstance(document, str) else document
+def as_objects(documents: Sequence[str | dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return documents as objects."""
+    return [{"text": document} if isinstance(document, str) else document for document in documents]
+
+
+def results_of(
+    outcome: Outcome, documents: Sequence[Any] | None = None, *, score: str = "relevance_score"
+) -> list[dict[str, Any]]:
+    """
+    Return the results of the only request as most protocols have them.
+
+    :param outcome: What was found.
+    :param documents: The documents as they come back, in the order of the request; `None`: they do not.
+    :param score: The name that the protocol has for a score.
+    :returns: An object for each result, best first.
+    """
+    results: list[dict[str, Any]] = [{"index": text.index, score: text.score} for text in outcome.result.ranked]
+    if documents is not None:
+        for result in results:
+            result["document"] = documents[result["index"]]
+    return results
 
 
 def count_or_all(value: int | None, name: str) -> int | None:

@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from rerank_plugin.serving.dialects.dialect import Call, Dialect, Outcome, QueryBody, Text, count_or_all, status_of
+from rerank_plugin.serving.dialects.dialect import (
+    Call,
+    Dialect,
+    Outcome,
+    QueryBody,
+    Text,
+    count_or_all,
+    results_of,
+    status_of,
+)
 from rerank_plugin.serving.engine import RankRequest
 
 
@@ -41,9 +50,7 @@ class Elasticsearch(Dialect[ElasticsearchBody]):
     def answer(self, body: ElasticsearchBody, outcome: Outcome) -> Any:
         """Return the answer."""
         wants_texts = body.return_documents or bool((body.task_settings or {}).get("return_documents"))
-        ranked: list[dict[str, Any]] = [
-            {"index": text.index, "relevance_score": text.score} for text in outcome.result.ranked
-        ]
+        ranked = results_of(outcome)
         if wants_texts:
             for result in ranked:
                 result["text"] = body.texts[result["index"]]

@@ -12,6 +12,7 @@ from rerank_plugin.serving.dialects.dialect import (
     Text,
     count_or_all,
     error_body,
+    results_of,
     status_of,
 )
 from rerank_plugin.serving.engine import RankRequest
@@ -52,15 +53,9 @@ class Infinity(Dialect[InfinityBody]):
 
     def answer(self, body: InfinityBody, outcome: Outcome) -> Any:
         """Return the answer."""
-        results: list[dict[str, Any]] = [
-            {"relevance_score": text.score, "index": text.index} for text in outcome.result.ranked
-        ]
-        if body.return_documents:
-            for result in results:
-                result["document"] = body.documents[result["index"]]
         return {
             "object": "rerank",
-            "results": results,
+            "results": results_of(outcome, body.documents if body.return_documents else None),
             "model": outcome.model,
             "usage": {"prompt_tokens": outcome.tokens, "total_tokens": outcome.tokens},
             "id": outcome.request_id,

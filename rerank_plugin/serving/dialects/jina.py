@@ -9,8 +9,9 @@ from rerank_plugin.serving.dialects.dialect import (
     Outcome,
     QueryBody,
     TextOrObject,
-    as_object,
+    as_objects,
     count_or_all,
+    results_of,
     status_of,
     texts_of,
 )
@@ -45,17 +46,12 @@ class Jina(Dialect[JinaBody]):
 
     def answer(self, body: JinaBody, outcome: Outcome) -> Any:
         """Return the answer."""
-        results: list[dict[str, Any]] = [
-            {"index": text.index, "relevance_score": text.score} for text in outcome.result.ranked
-        ]
-        if body.return_documents is not False:
-            for result in results:
-                result["document"] = as_object(body.documents[result["index"]])
+        documents = None if body.return_documents is False else as_objects(body.documents)
         return {
             "id": outcome.request_id,
             "object": "list",
             "model": outcome.model,
-            "results": results,
+            "results": results_of(outcome, documents),
             "usage": {"total_tokens": outcome.tokens, "prompt_tokens": outcome.tokens},
             "meta": {"billed_units": {"search_units": 1}, "tokens": {"input_tokens": outcome.tokens}},
             "status": status_of(outcome),

@@ -9,8 +9,9 @@ from rerank_plugin.serving.dialects.dialect import (
     Outcome,
     QueryBody,
     TextOrObject,
-    as_object,
+    as_objects,
     count_or_all,
+    results_of,
     status_of,
     texts_of,
 )
@@ -57,8 +58,5 @@ class Pinecone(Dialect[PineconeBody]):
 
     def answer(self, body: PineconeBody, outcome: Outcome) -> Any:
         """Return the answer."""
-        data: list[dict[str, Any]] = [{"index": text.index, "score": text.score} for text in outcome.result.ranked]
-        if body.return_documents is not False:
-            for result in data:
-                result["document"] = as_object(body.documents[result["index"]])
+        data = results_of(outcome, None if body.return_documents is False else as_objects(body.documents), score="score")
         return {"model": outcome.model, "data": data, "usage": {"rerank_units": 1}, "status": status_of(outcome)}

@@ -13,8 +13,9 @@ from rerank_plugin.serving.dialects.dialect import (
     Outcome,
     QueryBody,
     TextOrObject,
-    as_object,
+    as_objects,
     count_or_all,
+    results_of,
     status_of,
     texts_of,
 )
@@ -82,14 +83,7 @@ class VLLM(Dialect[VLLMBody]):
             "id": outcome.request_id,
             "model": outcome.model,
             "usage": _usage(outcome),
-            "results": [
-                {
-                    "index": text.index,
-                    "document": as_object(body.documents[text.index]),
-                    "relevance_score": text.score,
-                }
-                for text in outcome.result.ranked
-            ],
+            "results": results_of(outcome, as_objects(body.documents)),
             "status": status_of(outcome),
         }
 

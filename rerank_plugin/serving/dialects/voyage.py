@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from rerank_plugin.serving.dialects.dialect import Call, Dialect, Outcome, QueryBody, Text, count_or_all, status_of
+from rerank_plugin.serving.dialects.dialect import (
+    Call,
+    Dialect,
+    Outcome,
+    QueryBody,
+    Text,
+    count_or_all,
+    results_of,
+    status_of,
+)
 from rerank_plugin.serving.engine import RankRequest
 
 
@@ -42,13 +51,9 @@ class Voyage(Dialect[VoyageBody]):
 
     def answer(self, body: VoyageBody, outcome: Outcome) -> Any:
         """Return the answer."""
-        data: list[dict[str, Any]] = [{"index": text.index, "relevance_score": text.score} for text in outcome.result.ranked]
-        if body.return_documents:
-            for result in data:
-                result["document"] = body.documents[result["index"]]
         return {
             "object": "list",
-            "data": data,
+            "data": results_of(outcome, body.documents if body.return_documents else None),
             "model": outcome.model,
             "usage": {"total_tokens": outcome.tokens},
             "status": status_of(outcome),
