@@ -12,22 +12,16 @@ arrivals, at multiples of the capacity of `rerank serve`, once more after each o
 import argparse
 import asyncio
 import json
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 import venv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import psutil
 from load import Load, Pool, capacity, offer
+from servers import free_port, running
 
 PEER = (
     "infinity-emb[torch,server]==0.0.77",
@@ -35,10 +29,10 @@ PEER = (
     "transformers<4.49",
     "optimum==1.23.3",
     "numpy<2",
+    "pyarrow<20",  # newer ones need numpy 2, and do not say so
     "typer<0.16",
     "click<8.2",
 )
-START_SECONDS = 300
 
 
 def python_of_peer(folder: Path) -> str:
@@ -50,13 +44,6 @@ def python_of_peer(folder: Path) -> str:
     return str(python)
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def commands(options: argparse.Namespace, port: int) -> dict[str, list[str]]:
     """Return the command line of each server."""
     return {
@@ -65,51 +52,18 @@ def commands(options: argparse.Namespace, port: int) -> dict[str, list[str]]:
             *("--max-wait", str(options.deadline)),
         ],
         "infinity-emb": [
-            *(options.infinity_python, "-m", "infinity_emb.infinity_server", "v2", "--port", str(port), "--device", "cpu"),
             *(
-                "--engine",
-                "torch",
-                "--model-id",
-                str(options.model),
-                "--served-model-name",
-                "default",
-                "--no-bettertransformer",
+                str(Path(options.infinity_python or "").with_name("infinity_emb")),
+                "v2",
+                "--port",
+                str(port),
+                "--device",
+                "cpu",
             ),
+            *("--engine", "torch", "--model-id", str(options.model), "--served-model-name", "default"),
+            "--no-bettertransformer",
         ],
     }
-
-
-@contextmanager
-def running(command: Sequence[str], port: int, log: Path) -> Iterator[tuple[str, psutil.Process, float]]:
-    """Start a server; yields its address, its process and the seconds until it was ready."""
-    began = time.monotonic()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    with log.open("w") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while not is_ready(url):
-            if server.poll() is not None or time.monotonic() - began > START_SECONDS:
-                sys.exit(f"the server did not start: {' '.join(command)}\n{log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield url, psutil.Process(server.pid), time.monotonic() - began
-    finally:
-        server.terminate()
-        try:
-            server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def is_ready(url: str) -> bool:
-    """Return whether a request is answered."""
-    body = json.dumps({"query": "ready", "documents": ["yes"], "model": "default"}).encode()
-    request = urllib.request.Request(f"{url}/rerank", body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return response.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def megabytes(process: psutil.Process) -> float:

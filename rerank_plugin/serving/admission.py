@@ -13,6 +13,9 @@ PACE_SECONDS = 30.0
 LEAST_SECONDS = 1.0
 # A request that hung, or that a cache answered, says little of the next ones.
 LOWEST_PACE, HIGHEST_PACE = 0.1, 10.0
+# The share of the longest wait that is given away: the rest is for estimates that are too low, and for shorter requests, which
+# come later and go first.
+ADMITTED_SHARE = 0.8
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 120.0
 
 
@@ -24,8 +27,8 @@ class Admission:
     is measured and applied to those that wait. Used by the one thread of an event loop.
 
     :param max_requests: Maximum number of requests.
-    :param max_wait: Seconds that a request may have to wait until it is answered; a request that takes longer by itself is
-        admitted when half of that time is free.
+    :param max_wait: Seconds that a request may have to wait until it is answered. What is given away is `ADMITTED_SHARE` of
+        it; a request that takes longer by itself is admitted when half of that is free.
     :param clock: Returns seconds.
     """
 
@@ -35,6 +38,7 @@ class Admission:
         self._expected = 0.0
         self._clock = clock
         self._busy_before, self._busy_since = 0.0, 0.0
+        self._at_work_since = 0.0
         self._done: deque[tuple[float, float]] = deque([(0.0, 0.0)])
 
     @contextmanager
@@ -48,7 +52,8 @@ class Admission:
         :raises OverloadedError: If too much is waiting already.
         """
         backlog = self.backlog
-        excess = max(backlog + min(self._pace * expected, self.max_wait / 2) - self.max_wait, backlog - deadline)
+        most = ADMITTED_SHARE * self.max_wait
+        excess = max(backlog + min(self._pace * expected, most / 2) - most, backlog - deadline)
         if self.requests and (self.requests >= self.max_requests or excess > 0):
             raise OverloadedError(
                 f"{self.requests} requests are waiting already, which take about {backlog:.1f} s: try again after the time "
@@ -56,13 +61,14 @@ class Admission:
                 retry_after=min(max(excess, SHORTEST_WAIT), LONGEST_WAIT),
             )
         if not self.requests:
-            self._busy_since = self._clock()
+            self._busy_since = self._at_work_since = self._clock()
         self.requests += 1
         self._expected += expected
         try:
             yield
             self._note(expected)
         finally:
+            self._at_work_since = self._clock()
             self.requests -= 1
             self._expected -= expected
             if not self.requests:
@@ -71,8 +77,9 @@ class Admission:
 
     @property
     def backlog(self) -> float:
-        """Seconds that the admitted requests are expected to take."""
-        return self._pace * max(0.0, self._expected)  # sums of many numbers have rounding errors
+        """Seconds that the admitted requests are still expected to take: what was done since the last one ended was for them."""
+        done = self._clock() - self._at_work_since
+        return max(0.0, self._pace * self._expected - done)
 
     @property
     def _busy_seconds(self) -> float:

@@ -17,6 +17,8 @@ from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.components.inputs import Overrides
 from rerank_plugin.components.ranking import PARTLY_READ
 from rerank_plugin.components.reranker import WINDOW, Reranker
+from rerank_plugin.scoring.limits import CallLimits
+from rerank_plugin.scoring.types import ScoringRequest
 from rerank_plugin.scoring.work import SharedBatch
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.engine import ModelFacts, Ranked, RankRequest, RankResult, Timings, Token
@@ -82,7 +84,8 @@ class LocalEngine:
         with self._reranker.scorer() as scorer:
             for observer in self._observers:
                 scorer.scheduler.observe(observer)
-            prepare(scorer.logits)
+            # Before requests that have come already: each of them would prepare its own shape, at its client's cost.
+            prepare(lambda query, texts: scorer.score([ScoringRequest(query, texts)], CallLimits(priority=MOST_URGENT)))
             return ModelFacts(
                 model=self._config.model,
                 backend=scorer.backend_name,

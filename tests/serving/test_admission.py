@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rerank_plugin.errors import OverloadedError
-from rerank_plugin.serving.admission import LONGEST_WAIT, SHORTEST_WAIT, Admission
+from rerank_plugin.serving.admission import ADMITTED_SHARE, LONGEST_WAIT, SHORTEST_WAIT, Admission
 
 
 class Clock:
@@ -24,7 +24,7 @@ def refused(admission, expected, **more):
 
 
 def test_what_would_wait_too_long_is_refused_with_the_time_after_which_it_may_come():
-    admission = Admission(max_requests=10, max_wait=10, clock=Clock())
+    admission = Admission(max_requests=10, max_wait=10 / ADMITTED_SHARE, clock=Clock())
     with admission.admit(4), admission.admit(4):
         error = refused(admission, 5)
         assert "2 requests" in str(error)
@@ -33,6 +33,19 @@ def test_what_would_wait_too_long_is_refused_with_the_time_after_which_it_may_co
         assert admission.backlog == pytest.approx(8)
     assert refused(admission, 5) is None
     assert admission.requests == 0
+
+
+def test_what_was_done_since_the_last_request_ended_is_no_longer_to_be_done():
+    clock = Clock()
+    admission = Admission(max_requests=10, max_wait=10 / ADMITTED_SHARE, clock=clock)
+    with ExitStack() as long_one, admission.admit(4):
+        long_one.enter_context(admission.admit(5))
+        clock.now += 3
+        assert admission.backlog == pytest.approx(6)
+        assert refused(admission, 5) is not None
+        assert refused(admission, 4) is None
+        clock.now += 30  # it is slower than expected
+        assert admission.backlog == 0
 
 
 def test_a_request_that_takes_longer_than_any_may_wait_is_not_refused_for_ever():
