@@ -21,6 +21,7 @@ class Status(TypedDict):
     - `stopped_by`: Why not all were scored; `None` if they were.
     - `cached`: Scores that came from the cache.
     - `milliseconds`: Duration of the whole call.
+    - `model_milliseconds`: The call's share of the model's time; the rest is preparation, and waiting for other calls.
     - `backend`: Backend and precision, such as `openvino bf16`.
     - `error`: Why the first-stage order was kept.
     """
@@ -32,6 +33,7 @@ class Status(TypedDict):
     stopped_by: StoppedBy | None
     cached: int
     milliseconds: float
+    model_milliseconds: float
     backend: str | None
     error: str | None
 

@@ -23,7 +23,7 @@ from rerank_plugin.components.ranking import (
 )
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.languages import LanguageCheck
-from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
+from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError, Usage
 from rerank_plugin.scoring.second_stage import DepthLimit, Scored
 from rerank_plugin.scoring.types import ScoringRequest, Window
 
@@ -91,6 +91,7 @@ class Reranker:
         *,
         began: float | None = None,
         should_stop: Callable[[], bool] | None = None,
+        usage: Usage | None = None,
     ) -> list[Answer]:
         """
         Rank the candidates of queries.
@@ -100,13 +101,21 @@ class Reranker:
         :param overrides: Parameters that the call overrides.
         :param began: When the call arrived, by `clock`; `None`: now.
         :param should_stop: Checked between batches.
+        :param usage: Kept up to date while the call runs.
         :returns: `documents` and `status` of each query.
         :raises InvalidValueError: If an argument cannot be used.
         """
         config = self._config
         budget_ms = config.time_budget_ms if overrides.time_budget_ms is None else overrides.time_budget_ms
         budget = None if budget_ms is None else budget_ms / 1000
-        limits = CallLimits(budget, began=began, should_stop=should_stop, priority=overrides.priority or 0, clock=self.clock)
+        limits = CallLimits(
+            budget,
+            began=began,
+            should_stop=should_stop,
+            priority=overrides.priority or 0,
+            clock=self.clock,
+            usage=usage,
+        )
         for query in queries:
             self._language.check(check_text("query", query))
         for of_query in documents:
@@ -236,6 +245,7 @@ class Reranker:
             stopped_by=None if scored is None else scored.stopped_by,
             cached=0 if scored is None else scored.cached,
             milliseconds=round((self.clock() - limits.began) * 1000, 1),
+            model_milliseconds=round(limits.usage.seconds * 1000, 1),
             backend=backend,
             error=error,
         )

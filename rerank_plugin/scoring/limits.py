@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 
 # Weight of a batch that took longer than estimated. A faster batch replaces the estimate at once: an estimate that is too
@@ -11,6 +12,17 @@ RISE = 0.2
 
 class ScoringStoppedError(Exception):
     """The caller cancelled the call before everything was scored."""
+
+
+@dataclass
+class Usage:
+    """
+    What a call has taken so far.
+
+    :ivar seconds: Of the model: the call's share of the batches with its pieces. Waiting for other calls is not counted.
+    """
+
+    seconds: float = 0.0
 
 
 class CallLimits:
@@ -25,6 +37,7 @@ class CallLimits:
     :param should_stop: Returns whether the caller has cancelled the call.
     :param clock: Returns seconds.
     :param priority: Lower values are more urgent: a call waits as if it had arrived so many seconds later.
+    :param usage: Kept up to date while the call runs; `None`: one of its own.
     :ivar started: Whether the call has any result: a batch was given to the model, or a score came from the cache.
     :ivar expected: Seconds that the model is expected to need for the whole call.
     """
@@ -37,8 +50,10 @@ class CallLimits:
         should_stop: Callable[[], bool] | None = None,
         priority: float = 0,
         clock: Callable[[], float] = time.perf_counter,
+        usage: Usage | None = None,
     ) -> None:
         self.clock = clock
+        self.usage = usage or Usage()
         self.priority = priority
         self.expected = 0.0
         self.began = clock() if began is None else began
@@ -86,7 +101,13 @@ class CallLimits:
 
     def share(self, fraction: float) -> "CallLimits":
         """Return limits for a preparation that may take this fraction of the time that is left."""
-        limits = CallLimits(began=self.began, should_stop=self._should_stop, priority=self.priority, clock=self.clock)
+        limits = CallLimits(
+            began=self.began,
+            should_stop=self._should_stop,
+            priority=self.priority,
+            clock=self.clock,
+            usage=self.usage,
+        )
         if self.deadline is not None:
             limits.deadline = self.clock() + max(0.0, self.remaining) * fraction
         return limits

@@ -124,12 +124,14 @@ class Scheduler:
         under_way: deque[SharedBatch] = deque()
         shapes: list[tuple[int, int]] = []
         clock = mine.limits.clock
-        began = clock()
+        began = last = clock()
         try:
             for logits in logits_of(lane.backend, self._features(lane, mine, under_way), count):
                 batch = under_way.popleft()
+                last, taken = clock(), clock() - last
                 with self._lock:
                     for (work, position), logit in zip(batch.pieces, logits.tolist(), strict=False):
+                        work.limits.usage.seconds += taken / len(batch.pieces)
                         work.deliver(position, logit)
                         if work.is_done:
                             self._wake(work)

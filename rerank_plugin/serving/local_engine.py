@@ -17,7 +17,7 @@ from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.components.inputs import Overrides
 from rerank_plugin.components.ranking import PARTLY_READ
 from rerank_plugin.components.reranker import WINDOW, Reranker
-from rerank_plugin.scoring.limits import CallLimits
+from rerank_plugin.scoring.limits import CallLimits, Usage
 from rerank_plugin.scoring.types import ScoringRequest
 from rerank_plugin.scoring.work import SharedBatch
 from rerank_plugin.serving.admission import Admission
@@ -63,9 +63,10 @@ class LocalEngine:
         for position, text in enumerate(request.texts):
             check_text(f"documents[{position}]", text, empty=True)
         deadline = inf if request.time_budget_ms is None else request.time_budget_ms / 1000
-        with self._admission.admit(self._reranker.expected_seconds(request.query, request.texts), deadline=deadline):
+        expected = self._reranker.expected_seconds(request.query, request.texts)
+        with self._admission.admit(expected, deadline=deadline) as usage:
             stopped = threading.Event()
-            work = partial(self._work, request, time.perf_counter(), stopped.is_set)
+            work = partial(self._work, request, time.perf_counter(), stopped.is_set, usage)
             self._waiting += 1
             try:
                 return await asyncio.wrap_future(self._threads.submit(work))
@@ -99,7 +100,7 @@ class LocalEngine:
         self._threads.shutdown()
         self._reranker.close()
 
-    def _work(self, request: RankRequest, arrived: float, should_stop: Callable[[], bool]) -> RankResult:
+    def _work(self, request: RankRequest, arrived: float, should_stop: Callable[[], bool], usage: Usage) -> RankResult:
         began = time.perf_counter()
         with self._reranker.scorer() as scorer:
             measured = measure(request, scorer, self._token_limits)
@@ -112,7 +113,9 @@ class LocalEngine:
             time_budget_ms=request.time_budget_ms,
             priority=min(max(request.priority, MOST_URGENT), LEAST_URGENT),
         )
-        (answer,) = self._reranker.answer([measured.query], [documents], overrides, began=arrived, should_stop=should_stop)
+        (answer,) = self._reranker.answer(
+            [measured.query], [documents], overrides, began=arrived, should_stop=should_stop, usage=usage
+        )
         timings = Timings(began - arrived, tokenized - began, time.perf_counter() - tokenized)
         return replace(
             _result(answer, raw_scores=request.raw_scores, top_n=request.top_n),
