@@ -34,6 +34,8 @@ PEER = (
     "click<8.2",
 )
 
+SECONDS_SHOWN = (1, 2, 5, 10, 20, 50)
+
 
 def python_of_peer(folder: Path) -> str:
     """Create an environment with the peer, and return its interpreter."""
@@ -143,6 +145,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.set_xticks(loads, [f"{value:g}" for value in loads])
         axis.minorticks_off()
         axis.legend(frameon=False)
+    right.set_yticks(SECONDS_SHOWN, [f"{value:g}" for value in SECONDS_SHOWN])
     figure.savefig(path, dpi=120)
 
 

@@ -255,8 +255,8 @@ class CrossEncoderRanker:
         :returns: `documents`: copies, best first; ties are ordered by id. `status`: how the result was produced:
             `state` (`complete`; `partial`: the time budget left candidates unscored or partly read; `fallback`: scoring
             failed, and the first-stage order was kept), `candidates`, `scored`, `partly_read`, `stopped_by` (`deadline`,
-            `depth`, `early_exit` or `None`), `cached` (scores from the cache), `milliseconds`, `backend` (such as
-            `openvino bf16`) and `error`.
+            `depth`, `early_exit` or `None`), `cached` (scores from the cache), `milliseconds`,
+            `model_milliseconds` (without waiting for other calls), `backend` (such as `openvino bf16`) and `error`.
         :raises InvalidValueError: If the query is empty or not valid text, a document is not a Document or has invalid text,
             `top_k` is below 1, or a score that `fusion` needs is missing. Nothing is scored in that case.
         :raises ModelError: If the model cannot be loaded or is not a cross-encoder; or if it was loaded before this process
@@ -327,7 +327,7 @@ class CrossEncoderRanker:
         :param scale_score: See `run`.
         :param score_threshold: See `run`.
         :param time_budget_ms: See `run`.
-        :returns: For each query what `run` would return; `milliseconds` are those of the whole call.
+        :returns: For each query what `run` would return; both times are those of the whole call.
         :raises InvalidValueError: See `run`; or if there are not as many lists of documents as queries.
         :raises ModelError: See `run`.
         """

@@ -51,7 +51,11 @@ class Scheduler:
             is told once.
         """
         if observer not in self._observers:
-            self._observers.append(observer)
+            self._observers = [*self._observers, observer]  # a list that another thread may be going through stays as it is
+
+    def forget(self, observer: Callable[[SharedBatch], None]) -> None:
+        """Tell an observer no more."""
+        self._observers = [other for other in self._observers if other != observer]
 
     def run(self, work: Work) -> None:
         """

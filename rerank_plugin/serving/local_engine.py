@@ -18,6 +18,7 @@ from rerank_plugin.components.inputs import Overrides
 from rerank_plugin.components.ranking import PARTLY_READ
 from rerank_plugin.components.reranker import WINDOW, Reranker
 from rerank_plugin.scoring.limits import CallLimits, Usage
+from rerank_plugin.scoring.scheduler import Scheduler
 from rerank_plugin.scoring.types import ScoringRequest
 from rerank_plugin.scoring.work import SharedBatch
 from rerank_plugin.serving.admission import Admission
@@ -45,6 +46,7 @@ class LocalEngine:
         self._token_limits = token_limits
         self._waiting = 0
         self._observers: list[Callable[[SharedBatch], None]] = []
+        self._scheduler: Scheduler | None = None
         # One for each request that may wait, as they wait in the queue of the scheduler: one leads, the others sleep.
         self._threads = ThreadPoolExecutor(max_workers=admission.max_requests, thread_name_prefix="rerank-serve")
 
@@ -83,8 +85,9 @@ class LocalEngine:
     def warm_up(self) -> ModelFacts:
         """Load the model and prepare it. See `RankEngine.warm_up`."""
         with self._reranker.scorer() as scorer:
+            self._scheduler = scorer.scheduler
             for observer in self._observers:
-                scorer.scheduler.observe(observer)
+                self._scheduler.observe(observer)
             # Before requests that have come already: each of them would prepare its own shape, at its client's cost.
             prepare(lambda query, texts: scorer.score([ScoringRequest(query, texts)], CallLimits(priority=MOST_URGENT)))
             return ModelFacts(
@@ -98,6 +101,9 @@ class LocalEngine:
     def close(self) -> None:
         """Wait for the running calls, and release the model."""
         self._threads.shutdown()
+        if self._scheduler is not None:  # it outlives the engine: other models of the process use it
+            for observer in self._observers:
+                self._scheduler.forget(observer)
         self._reranker.close()
 
     def _work(self, request: RankRequest, arrived: float, should_stop: Callable[[], bool], usage: Usage) -> RankResult:

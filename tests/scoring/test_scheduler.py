@@ -290,6 +290,30 @@ def test_scored_batches_are_told(lane):
     scheduler.observe(told.append)
     scheduler.run(Work(mine, pairs(5, [16] * 6), limits()))
     assert [(batch.rows, batch.width, len(batch.pieces)) for batch in told] == [(4, 16, 4), (2, 16, 2)]
+    scheduler.forget(told.append)
+    scheduler.run(Work(mine, pairs(5, [16]), limits()))
+    assert len(told) == 2
+
+
+class Slow(Recorder):
+    """Every batch takes eight seconds."""
+
+    now = 0.0
+
+    def logits(self, features):
+        self.now += 8
+        return super().logits(features)
+
+
+def test_calls_share_the_time_of_a_batch_by_their_pieces(lane):
+    backend, scheduler = Slow(ShapeGrid(batch_cost=48), batch_tokens=256), Scheduler()
+    mine = lane(backend)
+    calls = [CallLimits(began=100.0 + n, clock=lambda: backend.now) for n in range(4)]
+    works = [Work(mine, pairs(5 + n, [16] * 2), call) for n, call in enumerate(calls)]
+    with calls_in_line(scheduler, backend, works[0], *works[1:]):
+        pass
+    assert backend.batches == [[5, 5], [6, 6, 7, 7, 8], [8]]
+    assert [call.usage.seconds for call in calls] == pytest.approx([8, 3.2, 3.2, 1.6 + 8])
 
 
 def test_models_of_a_device_share_one_queue():

@@ -43,6 +43,19 @@ def test_or_it_is_an_error(damaged):
     engine.close()
 
 
+def test_what_an_engine_observes_ends_with_it(cross_encoder):
+    """The queue of the process goes on: other models use it."""
+    engine, other, told = local_engine(cross_encoder), local_engine(cross_encoder), []
+    engine.observe(told.append)
+    engine.warm_up()
+    before = len(told)
+    assert before > 0
+    engine.close()
+    asyncio.run(other.rank(RankRequest("fox", ["a"])))
+    other.close()
+    assert len(told) == before
+
+
 def test_what_is_too_much_is_refused_and_what_waits_is_answered(cross_encoder):
     engine = local_engine(cross_encoder, max_waiting=5)
 
