@@ -9,6 +9,10 @@ from math import inf
 # low costs one batch of overrun, one that is too high leaves candidates unscored although there is time.
 RISE = 0.2
 
+# How many times its own duration a call may be overtaken by shorter ones. Three long ones at a time take three times as long
+# each, and an estimate may be too low.
+PATIENCE = 5
+
 
 class ScoringStoppedError(Exception):
     """The caller cancelled the call before everything was scored."""
@@ -117,14 +121,16 @@ class CallLimits:
         """
         The place of a waiting call in the queue: the lowest value gets the model first.
 
-        A call waits as if it had arrived as much later as it is expected to take: a short one overtakes a long one, and a
-        long one is overtaken only by calls that arrive within its own duration. A call with a deadline goes by its arrival
-        until it has a result, and by its deadline afterwards if that is earlier.
+        A call waits as if it had arrived later, by `PATIENCE` times what it is expected to take. So a short one overtakes a
+        long one, also where several long ones share the model and each takes several times as long as alone; and a long one
+        is overtaken only until it has waited for so long. A call with a deadline goes by its arrival until it has a result,
+        and by its deadline afterwards if that is earlier.
         """
         arrival = self.began + self.priority
+        due = arrival + PATIENCE * self.expected
         if self.deadline is None:
-            return arrival + self.expected
-        return min(self.deadline + self.priority, arrival + self.expected) if self.started else arrival
+            return due
+        return min(self.deadline + self.priority, due) if self.started else arrival
 
 
 class CostModel:

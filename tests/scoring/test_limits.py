@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rerank_plugin.scoring.limits import CallLimits, CostModel, ScoringStoppedError
+from rerank_plugin.scoring.limits import PATIENCE, CallLimits, CostModel, ScoringStoppedError
 
 SHAPE = (16, 128)
 
@@ -83,7 +83,7 @@ def test_the_order_of_waiting_calls():
     clock.now += 0.1
     newer, short = CallLimits(0.1, clock=clock), CallLimits(clock=clock)
     assert empty.turn < newer.turn == short.turn < begun.turn < long.turn
-    clock.now += 3.0
+    clock.now += 3.0 * PATIENCE
     assert long.turn < CallLimits(0.1, clock=clock).turn  # no call waits for ever
 
 

@@ -106,6 +106,18 @@ def test_a_short_call_waits_for_the_batch_that_is_being_scored_and_no_other(lane
     assert not np.isnan(huge.logits).any()
 
 
+def test_a_short_call_goes_before_several_long_ones_that_share_the_model(lane):
+    """Each of them has been at it for twice as long as it was expected to take by itself."""
+    mine, scheduler = lane(), Scheduler()
+    calls = [limits(began=began) for began in (-100.0, -100.0, -100.0, 100.0)]
+    for call, expected in zip(calls, (100.0, 100.0, 100.0, 1.0), strict=True):
+        call.expected = expected
+    works = [Work(mine, pairs(5 + n, [16] * (4 if n == 3 else 400)), call) for n, call in enumerate(calls)]
+    with calls_in_line(scheduler, mine.backend, *works):
+        pass
+    assert mine.backend.batches[1] == [8] * 4
+
+
 def test_calls_that_take_as_long_come_in_the_order_of_arrival(lane):
     mine, scheduler = lane(), Scheduler()
     works = [Work(mine, pairs(5 + n, [16] * 8), limits(began=100.0 + n)) for n in range(4)]
