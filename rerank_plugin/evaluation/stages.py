@@ -185,7 +185,7 @@ def our_ranker_missing(staged: StagedPipeline, what_fails: str) -> PipelineConfi
     :param staged: The pipeline.
     :param what_fails: What cannot be done, such as `nothing can be calibrated`.
     """
-    other = f"its ranker is a {staged.ranker['type'].rpartition('.')[2]}" if staged.ranker else staged.remark
+    other = f"its ranker is {staged.ranker['type'].rpartition('.')[2]}" if staged.ranker else staged.remark
     return PipelineConfigError(
         f"pipeline {staged.name} has no CrossEncoderRanker as second stage{f' ({other})' if other else ''}: {what_fails}"
     )

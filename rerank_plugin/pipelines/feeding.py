@@ -47,6 +47,7 @@ class Feeder:
     def __init__(self, shape: PipelineShape, until: Sequence[Socket]) -> None:
         self._shape, self._wiring = shape, shape.wiring
         self.names = shape.needed(until)
+        self._flow = self._wiring.document_flow(until)
         ends = {socket.component for socket in until}
         if shape.collapser in ends:
             before = self._wiring.document_inputs(str(shape.collapser))
@@ -88,7 +89,7 @@ class Feeder:
 
     def tells_depth(self, name: str) -> bool:
         """Return whether a component can be told for each call how many documents it returns."""
-        return self.takes(name, TOP_K) and name != self._shape.collapser and bool(self._wiring.document_outputs(name))
+        return self.takes(name, TOP_K) and name != self._shape.collapser and name in self._flow
 
     def sockets(self, name: str) -> list[Socket]:
         """Return the open sockets of this name."""
@@ -101,12 +102,12 @@ class Feeder:
 
     def depths_configured(self) -> list[int]:
         """Return how many documents the stages return if they are not told, as far as they say."""
-        stages = (name for name in self.names if name != self._shape.collapser and self._wiring.document_outputs(name))
+        stages = (name for name in self.names if name != self._shape.collapser and name in self._flow)
         return [top_k for top_k in map(self.configured_top_k, stages) if top_k is not None]
 
     def _depth_parameters(self, name: str, depths: Depths) -> dict[str, Any]:
         """Return the parameters of a component that say how many documents it returns, and of how many."""
-        if name == self._shape.collapser or not self._wiring.document_outputs(name):
+        if name == self._shape.collapser or name not in self._flow:
             return {}
         ranker = self._shape.ranker.component if self._shape.ranker else None
         if name in self._ends:
@@ -189,8 +190,8 @@ class Feeder:
         if FILTERS in self._shape.inputs and self._filters:
             return
         filtered = {socket.component for socket in self._filters}
-        for name in self.names:
-            if is_retriever(self._wiring, name) and name not in filtered and not self._passes_on(name):
+        for name in (name for name in self.names if name in self._flow and is_retriever(self._wiring, name)):
+            if name not in filtered and not self._passes_on(name):
                 socket = Socket(name, FILTERS)
                 senders = self._wiring.senders(socket) if FILTERS in self._wiring.inputs(name) else []
                 reason = f"{socket} comes from {senders[0]}" if senders else f"its retriever {name} takes none"

@@ -65,15 +65,16 @@ class PipelineShape:
     @property
     def retrievers(self) -> list[str]:
         """The components before the result that find documents, rather than pass on others."""
-        return [name for name in self.needed(self.result) if is_retriever(self.wiring, name)]
+        flow = self.wiring.document_flow(self.result)
+        return [name for name in self.wiring.names if name in flow and is_retriever(self.wiring, name)]
 
     @property
     def tail(self) -> list[str]:
         """The components that change the list between the ranker and the result, without the collapser."""
         if self.ranker is None:
             return []
-        after = self.wiring.after(self.ranker.component) - {self.collapser, self.ranker.component}
-        return [name for name in self.needed(self.result) if name in after and self.wiring.document_outputs(name)]
+        after = self.wiring.after(self.ranker.component) & self.wiring.document_flow(self.result)
+        return [name for name in self.wiring.names if name in after - {self.collapser, self.ranker.component}]
 
     def needed(self, sockets: Sequence[Socket]) -> list[str]:
         """Return the components that have to run for the documents of these sockets."""
@@ -114,9 +115,9 @@ def shape_of(
     final = [component for component in rankers if not (wiring.after(component) - {component}) & rankers.keys()]
     ranker = rankers[final[0]] if len(final) == 1 else None
     if ranker:
-        inseparable = _inseparable(wiring, ranker, result, needed)
+        inseparable = _inseparable(wiring, ranker, result)
     elif rankers:
-        inseparable = f"{' and '.join(rankers)} rank side by side"
+        inseparable = f"{' and '.join(final or rankers)} rank side by side"
     else:
         inside = [component for component in needed if _contains_ranker(wiring, component)]
         inseparable = f"{' and '.join(inside)} contains its second stage" if inside else None
@@ -200,7 +201,7 @@ def _contains_ranker(wiring: Wiring, name: str) -> bool:
     return RERANK in wiring.inputs(name) and bool(wiring.document_outputs(name))
 
 
-def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket], needed: Sequence[str]) -> str | None:
+def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket]) -> str | None:
     """Return why the ranker cannot be run by itself, as the second of two stages; `None`: it can."""
     name = ranker.component
     if name in wiring.after(name):
@@ -210,11 +211,9 @@ def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket]
             return f"{name}.{key} comes from {wiring.senders(Socket(name, key))[0]}"
         if socket.is_mandatory and key not in (ranker.query, ranker.documents):
             return f"{name} also needs {key}"
-    ends = {socket.component for socket in result} - {name}
-    for retriever in (component for component in needed if is_retriever(wiring, component)):
-        if ends & (wiring.after(retriever, without=name) | {retriever}):
-            return f"documents of {retriever} also reach the result without {name}"
-    return None
+    around = wiring.document_flow(result, without=name)
+    retriever = next((other for other in wiring.names if other in around and is_retriever(wiring, other)), None)
+    return f"documents of {retriever} also reach the result without {name}" if retriever else None
 
 
 def _documents_into(wiring: Wiring, name: str) -> tuple[Socket, ...]:
