@@ -1,12 +1,13 @@
 """How a pipeline is fed and taken apart, told by its sockets; and what is said where they do not tell it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from conftest import SENTENCES
 from haystack import Document, Pipeline, SuperComponent, component
 from haystack.components.builders import PromptBuilder
-from haystack.components.joiners import BranchJoiner, DocumentJoiner
+from haystack.components.joiners import DocumentJoiner
 from haystack.components.retrievers import InMemoryBM25Retriever
 from haystack.dataclasses import ChatMessage
 from haystack.document_stores.in_memory import InMemoryDocumentStore
@@ -38,6 +39,15 @@ class Sought:
     @component.output_types(documents=list[Document])
     def run(self, wording: str, top_k: int = 3):
         return {"documents": self.document_store.bm25_retrieval(wording, top_k=top_k)}
+
+
+@component
+class Choosing:
+    """What derives filters from a query, as a language model may."""
+
+    @component.output_types(filters=dict[str, Any])
+    def run(self, query: str):
+        return {"filters": {"field": "meta.n", "operator": "<", "value": 3}}
 
 
 @component
@@ -73,9 +83,7 @@ def ids(result):
 
 
 def test_a_ranker_of_any_names_is_told_by_its_sockets(store):
-    built = pipeline(
-        [("find.documents", "turn.passages")], find=InMemoryBM25Retriever(store, top_k=8), turn=Reversing()
-    )
+    built = pipeline([("find.documents", "turn.passages")], find=InMemoryBM25Retriever(store, top_k=8), turn=Reversing())
     searcher = Searcher(built)
     first = [d.id for d in InMemoryBM25Retriever(store, top_k=8).run(query=QUERY)["documents"]]
     result = searcher.search(QUERY)
@@ -175,11 +183,10 @@ def test_what_needs_a_value_that_nothing_says_is_named(store):
 
 
 def test_filters_that_come_from_a_component_cannot_be_given(store):
-    built = pipeline(
-        [("chosen.value", "find.filters")], chosen=BranchJoiner(dict), find=InMemoryBM25Retriever(store)
-    )
-    searcher = Searcher(built, inputs={"query": "find.query", "filters": []})
-    with pytest.raises(InvalidValueError, match=r"find\.filters comes from chosen\.value"):
+    built = pipeline([("chosen.filters", "find.filters")], chosen=Choosing(), find=InMemoryBM25Retriever(store))
+    searcher = Searcher(built)
+    assert {hit.document.meta["n"] for hit in searcher.search(QUERY).hits} == {0, 1, 2}
+    with pytest.raises(InvalidValueError, match=r"find\.filters comes from chosen\.filters"):
         searcher.search(QUERY, filters={"field": "meta.n", "operator": "==", "value": 1})
 
 

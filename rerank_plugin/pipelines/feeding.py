@@ -7,7 +7,7 @@ from typing import Any
 from haystack.dataclasses import ChatMessage
 
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError
-from rerank_plugin.pipelines.shape import PipelineShape, is_retriever
+from rerank_plugin.pipelines.shape import PipelineShape, is_collapser, is_retriever
 from rerank_plugin.pipelines.sockets import QUERIES_NAMES, QUERY_NAMES, Socket, list_form, query_form, takes
 
 FILTERS, TOP_K, CANDIDATES = "filters", "top_k", "candidates"
@@ -48,6 +48,8 @@ class Feeder:
         self._shape, self._wiring = shape, shape.wiring
         self.names = shape.needed(until)
         self._flow = self._wiring.document_flow(until)
+        # The components whose number of documents is told; a collapser before the ranker thins out what it gets.
+        self._stages = [name for name in self.names if name in self._flow and not is_collapser(self._wiring, name)]
         ends = {socket.component for socket in until}
         if shape.collapser in ends:
             before = self._wiring.document_inputs(str(shape.collapser))
@@ -89,7 +91,7 @@ class Feeder:
 
     def tells_depth(self, name: str) -> bool:
         """Return whether a component can be told for each call how many documents it returns."""
-        return self.takes(name, TOP_K) and name != self._shape.collapser and name in self._flow
+        return self.takes(name, TOP_K) and name in self._stages
 
     def sockets(self, name: str) -> list[Socket]:
         """Return the open sockets of this name."""
@@ -102,12 +104,11 @@ class Feeder:
 
     def depths_configured(self) -> list[int]:
         """Return how many documents the stages return if they are not told, as far as they say."""
-        stages = (name for name in self.names if name != self._shape.collapser and name in self._flow)
-        return [top_k for top_k in map(self.configured_top_k, stages) if top_k is not None]
+        return [top_k for top_k in map(self.configured_top_k, self._stages) if top_k is not None]
 
     def _depth_parameters(self, name: str, depths: Depths) -> dict[str, Any]:
         """Return the parameters of a component that say how many documents it returns, and of how many."""
-        if name == self._shape.collapser or name not in self._flow:
+        if name not in self._stages:
             return {}
         ranker = self._shape.ranker.component if self._shape.ranker else None
         if name in self._ends:
@@ -137,6 +138,7 @@ class Feeder:
         if declared:
             sockets = self._declared(declared)
             return {socket: self._form(socket) for socket in sockets}
+        of_rankers = {socket: str for socket in self._shape.ranker_queries if self.takes(socket.component, socket.name)}
         found = {
             Socket(name, key): form
             for name in self.names
@@ -144,15 +146,15 @@ class Feeder:
             if (form := query_form(socket)) is not None
         }
         if found:
-            return found
+            return {**found, **of_rankers}
         texts = [
             Socket(name, key)
             for name in self.names
             for key, socket in self._wiring.open_inputs(name).items()
-            if socket.type is str and socket.is_mandatory
+            if socket.type is str and socket.is_mandatory and Socket(name, key) not in of_rankers
         ]
         if len(texts) == 1:
-            return {texts[0]: str}
+            return {texts[0]: str, **of_rankers}
         open_sockets = [Socket(name, key) for name in self.names for key in self._wiring.open_inputs(name)]
         raise PipelineConfigError(
             f"{self._shape.name} cannot search: nothing says which socket takes the query: choose one or several with "

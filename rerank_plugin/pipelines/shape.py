@@ -50,6 +50,7 @@ class PipelineShape:
     :param candidates: Where the documents that reach the ranker come from; empty without a ranker.
     :param collapser: The component that collapses near duplicates, if the result comes from it.
     :param inseparable: Why the stages cannot be run one by one; `None`: they can, or there is only one.
+    :param ranker_queries: The sockets for the query of all rankers, whatever their names.
     """
 
     name: str
@@ -61,6 +62,7 @@ class PipelineShape:
     candidates: tuple[Socket, ...]
     collapser: str | None
     inseparable: str | None
+    ranker_queries: tuple[Socket, ...]
 
     @property
     def retrievers(self) -> list[str]:
@@ -110,7 +112,7 @@ def shape_of(
     result = _result(wiring, rankers.keys(), told[OUTPUTS], name)
     needed = wiring.with_ancestors(result)
     last = result[0].component
-    collapser = last if len(result) == 1 and wiring.inputs(last).keys() >= _COLLAPSER_INPUTS else None
+    collapser = last if len(result) == 1 and is_collapser(wiring, last) else None
     rankers = {component: sockets for component, sockets in rankers.items() if component in needed}
     final = [component for component in rankers if not (wiring.after(component) - {component}) & rankers.keys()]
     ranker = rankers[final[0]] if len(final) == 1 else None
@@ -132,12 +134,18 @@ def shape_of(
         candidates=tuple(wiring.senders(Socket(ranker.component, ranker.documents))) if ranker else (),
         collapser=collapser,
         inseparable=inseparable,
+        ranker_queries=tuple(Socket(component, sockets.query) for component, sockets in rankers.items()),
     )
 
 
 def is_retriever(wiring: Wiring, name: str) -> bool:
     """Return whether a component finds documents: it gives some, and takes none."""
     return bool(wiring.document_outputs(name)) and not wiring.document_inputs(name)
+
+
+def is_collapser(wiring: Wiring, name: str) -> bool:
+    """Return whether a component collapses near duplicates, and so decides by itself how many documents remain."""
+    return wiring.inputs(name).keys() >= _COLLAPSER_INPUTS
 
 
 def _result(wiring: Wiring, rankers: Set[str], outputs: Mapped, name: str) -> tuple[Socket, ...]:

@@ -128,7 +128,7 @@ def test_it_goes_through_yaml_with_one_retriever_and_with_several(store, ranker)
         pipeline = Pipeline()
         pipeline.add_component("search", retriever)
         again = Pipeline.loads(pipeline.dumps())
-        assert again.dumps() == pipeline.dumps()
+        assert again.to_dict() == pipeline.to_dict()
         inputs = {"search": {"query": QUERY}}
         assert ids(again.run(inputs)["search"]) == ids(pipeline.run(inputs)["search"])
 
@@ -159,9 +159,7 @@ def test_an_error_of_a_retriever_comes_out_as_it_is(store, ranker):
 @pytest.mark.filterwarnings("ignore:.*experimental component.*")
 def test_it_stands_wherever_haystack_wants_a_retriever(store, ranker):
     search = TwoStageRetriever(InMemoryBM25Retriever(store), ranker, candidates=6)
-    dense = TextEmbeddingRetriever(
-        retriever=InMemoryEmbeddingRetriever(store), text_embedder=MockTextEmbedder(dimension=16)
-    )
+    dense = TextEmbeddingRetriever(retriever=InMemoryEmbeddingRetriever(store), text_embedder=MockTextEmbedder(dimension=16))
     several = MultiRetriever(retrievers={"two_stages": search, "dense": dense}, top_k=4)
     assert len(several.run(query=QUERY, filters=LOW)["documents"]) == 3
     assert len(asyncio.run(several.run_async(query=QUERY))["documents"]) == 4

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+import yaml
 from haystack import Document
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 from haystack.utils import Secret
@@ -103,6 +104,25 @@ def test_another_store_is_searched_as_it_is_and_mined(rerank, in_memory, collect
     shown = rerank("search", "capital of france", "--pipeline", path, "--top-k", 2)
     assert shown.returncode == 0, shown.stderr
     assert "Paris is the capital of France" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_two_stage_retriever_is_taken_apart(in_memory, collection, tmp_path, cross_encoder):
+    ranker = {"type": "rerank_plugin.components.ranker.CrossEncoderRanker"}
+    ranker["init_parameters"] = {"model": str(cross_encoder), "backend": "torch"}
+    retriever = yaml.safe_load(IN_MEMORY)["find"]
+    both = {"type": "rerank_plugin.components.two_stage.TwoStageRetriever"}
+    both["init_parameters"] = {"retriever": retriever, "ranker": ranker}
+    connections = yaml.safe_load(CONNECTIONS)["connections"]
+    (tmp_path / "one.yaml").write_text(yaml.dump({"components": {"search": both}}))
+    (tmp_path / "two.yaml").write_text(
+        yaml.dump({"components": {"find": retriever, "order": ranker}, "connections": connections})
+    )
+    files = [str(tmp_path / f"{name}.yaml") for name in ("one", "two")]
+    result = run_evaluation(EvalRequest(str(collection), pipelines=files, candidates=12))
+    assert (result.failures, result.remarks) == ([], {})
+    assert result.evaluations["one"].per_query == result.evaluations["two"].per_query
+    assert {row.stage for row in result.latencies if row.system == "one"} == {"first stage", "second stage", "together"}
 
 
 def test_what_cannot_be_fitted_says_what_it_is(rerank, in_memory, collection, tmp_path):
