@@ -42,6 +42,15 @@ class Sought:
 
 
 @component
+class Some:
+    """A ranker that has to be told how many documents it returns."""
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document], top_k: int):
+        return {"documents": documents[:top_k]}
+
+
+@component
 class Choosing:
     """What derives filters from a query, as a language model may."""
 
@@ -180,6 +189,13 @@ def test_what_needs_a_value_that_nothing_says_is_named(store):
     )
     with pytest.raises(PipelineConfigError, match=r"nothing says what prompt\.language should be given"):
         Searcher(before)
+
+
+def test_a_component_that_has_to_be_told_how_many_is_told(store):
+    built = pipeline([("find.documents", "some.documents")], find=InMemoryBM25Retriever(store), some=Some())
+    assert len(Searcher(built).search(QUERY, top_k=2).hits) == 2
+    with pytest.raises(InvalidValueError, match=r"some\.top_k has no default: say how many documents, with top_k"):
+        Searcher(built).search(QUERY)
 
 
 def test_filters_that_come_from_a_component_cannot_be_given(store):

@@ -66,7 +66,8 @@ class Feeder:
         :param query: The query.
         :param filters: Haystack filters; `None`: as configured.
         :param depths: How many documents the stages return.
-        :raises InvalidValueError: If there are filters, and a retriever takes none.
+        :raises InvalidValueError: If there are filters, and a retriever takes none; or if a component has to be told how
+            many documents it returns, and is not.
         """
         inputs: Inputs = {}
         for socket, form in self._queries.items():
@@ -118,7 +119,13 @@ class Feeder:
         else:
             wanted = self._before_the_end(name, depths)
         values = {TOP_K: wanted, CANDIDATES: depths.candidates, "top_k_per_retriever": depths.candidates}
-        taken = self._wiring.open_inputs(name).keys() | ({TOP_K} if self._passes_on(name) else set())
+        open_sockets = self._wiring.open_inputs(name)
+        if wanted is None and TOP_K in open_sockets and open_sockets[TOP_K].is_mandatory:
+            raise InvalidValueError(
+                f"{self._shape.name}: {name}.top_k has no default: say how many documents, with "
+                f"{TOP_K if name in self._ends else CANDIDATES}"
+            )
+        taken = open_sockets.keys() | ({TOP_K} if self._passes_on(name) else set())
         return {key: value for key, value in values.items() if value is not None and key in taken}
 
     def _before_the_end(self, name: str, depths: Depths) -> int | None:
@@ -206,7 +213,7 @@ class Feeder:
             Socket(name, key)
             for name in self.names
             for key, socket in self._wiring.open_inputs(name).items()
-            if socket.is_mandatory and Socket(name, key) not in fed
+            if socket.is_mandatory and Socket(name, key) not in fed and not (key == TOP_K and self.tells_depth(name))
         ]
         if missing:
             raise PipelineConfigError(

@@ -217,7 +217,7 @@ def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket]
     for key, socket in wiring.inputs(name).items():
         if socket.senders and key != ranker.documents:
             return f"{name}.{key} comes from {wiring.senders(Socket(name, key))[0]}"
-        if socket.is_mandatory and key not in (ranker.query, ranker.documents):
+        if socket.is_mandatory and key not in (ranker.query, ranker.documents, "top_k"):
             return f"{name} also needs {key}"
     around = wiring.document_flow(result, without=name)
     retriever = next((other for other in wiring.names if other in around and is_retriever(wiring, other)), None)
