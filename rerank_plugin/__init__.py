@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         EmbeddingRetriever,
         IncrementalDocumentEmbedder,
         ResultCollapser,
+        TwoStageRetriever,
     )
     from rerank_plugin.components.collapsing import collapse_results
     from rerank_plugin.pipelines import load_pipeline
@@ -31,6 +32,7 @@ __all__ = [
     "IncrementalDocumentEmbedder",
     "RankedText",
     "ResultCollapser",
+    "TwoStageRetriever",
     "__version__",
     "collapse_results",
     "load_pipeline",
@@ -44,6 +46,7 @@ _MODULES = {
     "HybridDocumentStore": "rerank_plugin.store",
     "IncrementalDocumentEmbedder": "rerank_plugin.components",
     "ResultCollapser": "rerank_plugin.components",
+    "TwoStageRetriever": "rerank_plugin.components",
     "collapse_results": "rerank_plugin.components.collapsing",
     "RankedText": "rerank_plugin.rank_texts",
     "load_pipeline": "rerank_plugin.pipelines",
