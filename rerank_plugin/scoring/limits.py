@@ -1,7 +1,9 @@
 """How long a call may take: its deadline, and the expected cost of the next batch."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import inf
 
 # Weight of a batch that took longer than estimated. A faster batch replaces the estimate at once: an estimate that is too
@@ -9,8 +11,25 @@ from math import inf
 RISE = 0.2
 
 
+_should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
+
+
 class ScoringStoppedError(Exception):
     """The caller cancelled the call before everything was scored."""
+
+
+@contextmanager
+def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """
+    Let whoever runs a pipeline stop the scoring within it: components take no such argument.
+
+    :param should_stop: Asked between batches of the calls that are made inside the `with` block, in this thread or task.
+    """
+    token = _should_stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _should_stop.reset(token)
 
 
 class CallLimits:
@@ -22,7 +41,7 @@ class CallLimits:
 
     :param budget: Seconds that the call may take; `None`: no limit.
     :param began: When the call arrived, by `clock`; `None`: now.
-    :param should_stop: Returns whether the caller has cancelled the call.
+    :param should_stop: Returns whether the caller has cancelled the call; `None`: that of `stoppable`, if there is one.
     :param clock: Returns seconds.
     :param priority: Lower values are more urgent: a call waits as if it had arrived so many seconds later.
     :ivar started: Whether the call has any result: a batch was given to the model, or a score came from the cache.
@@ -44,7 +63,7 @@ class CallLimits:
         self.began = clock() if began is None else began
         self.deadline = None if budget is None else self.began + budget
         self.started = False
-        self._should_stop = should_stop
+        self._should_stop = should_stop or _should_stop.get()
 
     @property
     def is_timed(self) -> bool:

@@ -16,7 +16,10 @@ from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
+from rerank_plugin.pipelines.first_stage import without_ranker
+from rerank_plugin.pipelines.timing import stopwatch
 from rerank_plugin.results import SearchResult, hits_as_json
+from rerank_plugin.scoring.limits import stoppable
 from rerank_plugin.search import RANKER, Searcher
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.problems import RequestError
@@ -96,11 +99,12 @@ class SearchService:
         """Wait for the running searches."""
         self._threads.shutdown()
 
-    async def search(self, body: SearchBody) -> dict[str, Any]:
+    async def search(self, body: SearchBody, *, on_start: Callable[[str], None] | None = None) -> dict[str, Any]:
         """
-        Run a search.
+        Run a search. If its task is cancelled, it ends before the next batch of the second stage.
 
         :param body: The request.
+        :param on_start: Called with the name of each component that begins to run, in the thread of the search.
         :returns: The hits, the time of each component, and how the second stage did.
         :raises RequestError: If there is no such pipeline, or the filters are wrong.
         :raises OverloadedError: If too many searches are waiting.
@@ -108,7 +112,7 @@ class SearchService:
         name = self.names[0] if body.pipeline is None else body.pipeline
         if name not in self._searchers:
             raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
-        result = await self._in_thread(partial(self._search, name, body))
+        result = await self._in_thread(partial(self._watched_search, name, body, on_start))
         return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
 
     async def document(self, document_id: str) -> dict[str, Any]:
@@ -123,9 +127,27 @@ class SearchService:
             raise RequestError(f"there is no document {shown(document_id)}", status=404, kind="not_found", param="id")
         return {"id": found[0].id, "content": found[0].content, "meta": found[0].meta}
 
+    @property
+    def store(self) -> Any:
+        """The document store of the first pipeline."""
+        return _store(self._pipelines[self.names[0]])
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        stopped = threading.Event()
+
+        def stoppable_work() -> T:
+            with stoppable(stopped.is_set):
+                return work()
+
         with self._admission.admit():
-            return await asyncio.wrap_future(self._threads.submit(work))
+            try:
+                return await asyncio.wrap_future(self._threads.submit(stoppable_work))
+            finally:
+                stopped.set()
+
+    def _watched_search(self, name: str, body: SearchBody, on_start: Callable[[str], None] | None) -> SearchResult:
+        with stopwatch(on_start):
+            return self._search(name, body)
 
     def _search(self, name: str, body: SearchBody) -> SearchResult:
         searcher = self._searchers[name]
@@ -158,25 +180,8 @@ class SearchService:
             return self._first_stages[name]
 
     def _find(self, document_id: str) -> list[Document]:
-        store = _store(self._pipelines[self.names[0]])
-        found: list[Document] = store.filter_documents({"field": "id", "operator": "==", "value": document_id})
+        found: list[Document] = self.store.filter_documents({"field": "id", "operator": "==", "value": document_id})
         return found
-
-
-def without_ranker(data: dict[str, Any]) -> dict[str, Any]:
-    """
-    Take the ranker out of a pipeline: what came before it is connected with what came after.
-
-    :param data: From `read_pipeline`; left unchanged.
-    """
-    before = next(c["sender"] for c in data["connections"] if c["receiver"] == f"{RANKER}.documents")
-    connections = [
-        {**c, "sender": before if c["sender"] == f"{RANKER}.documents" else c["sender"]}
-        for c in data["connections"]
-        if not c["receiver"].startswith(f"{RANKER}.")
-    ]
-    components = {name: component for name, component in data["components"].items() if name != RANKER}
-    return {**data, "components": components, "connections": connections}
 
 
 def _name(source: str) -> str:
