@@ -3,24 +3,16 @@
 import asyncio
 import json
 import threading
-from contextlib import contextmanager
 
 import httpx
 import pytest
-import uvicorn
 from conftest import SENTENCES
 from haystack import Document, component
 from mcp_client import cancel, over_http, over_stdio, plain, use_everything
+from mcp_server import serving, write_index
 from rerank_servers import KEY
 
-from rerank_plugin import HybridDocumentStore
 from rerank_plugin.scoring.limits import CallLimits
-from rerank_plugin.serving.keys import KeyRing
-from rerank_plugin.serving.mcp.http import create_mcp_app
-from rerank_plugin.serving.mcp.service import McpService
-from rerank_plugin.serving.search_service import SearchService
-from rerank_plugin.serving.server import uvicorn_config
-from rerank_plugin.serving.settings import ServerSettings
 
 waits, entered, stopped = threading.Event(), threading.Event(), threading.Event()
 
@@ -43,25 +35,18 @@ class Gate:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mcp")
-    store = HybridDocumentStore(folder / "index")
-    store.write_documents(
-        [
-            Document(id=f"d{n}", content=text, meta={"title": f"Sentence {n}", "source": "book one.pdf", "page": n})
-            for n, text in enumerate(SENTENCES)
-        ]
-    )
-    store.close()
-    return folder / "index"
+def written(tmp_path_factory, cross_encoder, repository):
+    return write_index(tmp_path_factory.mktemp("mcp"), cross_encoder, repository)
 
 
 @pytest.fixture(scope="module")
-def yaml(index, cross_encoder, repository):
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
-    file = index.parent / "small.yaml"
-    file.write_text(text)
-    return file
+def index(written):
+    return written[0]
+
+
+@pytest.fixture(scope="module")
+def yaml(written):
+    return written[1]
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +55,6 @@ def best(index, yaml):
     from rerank_plugin.search import Searcher
 
     return Searcher(load_pipeline(yaml, index=index)).search("the red fox", top_k=1).hits[0].document.id
-
-
-@contextmanager
-def serving(index, pipelines, **options):
-    """Run the HTTP server in a thread, and return its address once it is warm."""
-    service = McpService(lambda: SearchService(index, list(map(str, pipelines)), max_waiting=20), **options)
-    settings = ServerSettings(port=0)
-    app = create_mcp_app(service, settings=settings, keys=KeyRing(keys=[KEY]))
-    server = uvicorn.Server(uvicorn_config(app, settings))
-    thread = threading.Thread(target=asyncio.run, args=[server.serve()])
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            thread.join(0.01)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        while httpx.get(f"{url}/ready").status_code != 200 and thread.is_alive():
-            thread.join(0.02)
-        yield url
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
