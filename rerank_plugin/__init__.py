@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         EmbeddingRetriever,
         IncrementalDocumentEmbedder,
         ResultCollapser,
+        TwoStageRetriever,
     )
     from rerank_plugin.components.collapsing import collapse_results
     from rerank_plugin.pipelines import load_pipeline
@@ -33,6 +34,7 @@ __all__ = [
     "IncrementalDocumentEmbedder",
     "RankedText",
     "ResultCollapser",
+    "TwoStageRetriever",
     "__version__",
     "collapse_results",
     "fetch_tool",
@@ -48,6 +50,7 @@ _MODULES = {
     "HybridDocumentStore": "rerank_plugin.store",
     "IncrementalDocumentEmbedder": "rerank_plugin.components",
     "ResultCollapser": "rerank_plugin.components",
+    "TwoStageRetriever": "rerank_plugin.components",
     "collapse_results": "rerank_plugin.components.collapsing",
     "fetch_tool": "rerank_plugin.agents.fetch_tool",
     "RankedText": "rerank_plugin.rank_texts",

@@ -1,39 +1,32 @@
-"""Running queries through a pipeline: feeds its components by name, and reports the effect of each stage."""
+"""Running queries through any pipeline: its open sockets are fed, and the effect of each stage is reported."""
 
-import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log
-from typing import Any
+from typing import Any, Literal
 
 from haystack import Document, Pipeline
-from haystack.core.errors import PipelineRuntimeError
 
 from rerank_plugin.checks import check_count, check_flag, check_number, check_text
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.components.ranking import FIRST_STAGE_RANK, FIRST_STAGE_SCORE
 from rerank_plugin.components.result_collapser import ResultCollapser
-from rerank_plugin.errors import PipelineConfigError, RerankError, StoreError
-from rerank_plugin.pipelines import component_names
+from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.pipelines.feeding import TOP_K, Depths, Inputs
+from rerank_plugin.pipelines.parts import document_stores
+from rerank_plugin.pipelines.running import PipelinePart, joined_documents
+from rerank_plugin.pipelines.shape import RERANK, PipelineShape, shape_of
 from rerank_plugin.pipelines.timing import stopwatch
 from rerank_plugin.results import Hit, SearchResult
-from rerank_plugin.sentences import split_sentences
+from rerank_plugin.sentences import shared_words, split_sentences
 
-RETRIEVERS = ("bm25_retriever", "embedding_retriever")
-RANKER = "ranker"
-# The ranked list of a pipeline, which `rerank eval` measures, is the output of the last of these that it has.
-STAGES = (*RETRIEVERS, "joiner", RANKER)
-# What a user sees is the output of this component, where a pipeline has it: the ranked list without near duplicates.
+# The time of a collapser that the pipeline does not have has this name, and so has that of the packaged pipelines.
 COLLAPSER = "collapser"
-TEXT_INPUTS = {"bm25_retriever": "query", "text_embedder": "text", RANKER: "query"}
+TIME_BUDGET = "time_budget_ms"
 
 # How many documents a first stage hands on if its result is to be collapsed, and how many for each hit that is wanted.
 _LEAST_HANDED_ON = 100
 _HANDED_ON_PER_HIT = 3
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -47,13 +40,15 @@ class _Request:
     collapse: bool | None
     max_per_source: int | None
     time_budget_ms: float | None
+    rerank: bool
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """The documents of a result, the status of the collapser, the time of each component, the status of the ranker."""
+    """The documents of a result, the candidates if they are known, what was left out, times, the status of the ranker."""
 
     documents: list[Document]
+    candidates: list[Document]
     left_out: dict[str, int]
     times: dict[str, float]
     status: dict[str, Any] | None
@@ -61,38 +56,66 @@ class _Answer:
 
 class Searcher:
     """
-    Runs queries through a pipeline whose components are named as in the packaged pipelines.
+    Runs queries through any pipeline that retrieves documents; only those components run that the result needs.
 
-    :param pipeline: A pipeline from `load_pipeline`.
-    :param result_of: The component whose `documents` are the result; `None`: the component `collapser` if the pipeline has
-        one behind its last stage, or else the last of `STAGES`.
-    :raises PipelineConfigError: If it has no retriever with a known name.
+    Which sockets take the query and the filters, which component ranks, and where the result comes from, is told by the
+    types and names of the sockets, or by the sections `inputs:` and `outputs:` of the YAML.
+
+    :param pipeline: A pipeline, such as one from `load_pipeline`.
+    :param inputs: Replaces the section `inputs:`, such as `{"query": ["retriever.query", "ranker.query"]}`.
+    :param outputs: Replaces the section `outputs:`, such as `{"documents": "ranker.documents"}`.
+    :param until: `result`: what a user sees. `ranked`: the list that the ranker returns or, without one, the result before
+        near duplicates are collapsed.
+    :param name: Name of the pipeline, for error messages.
+    :raises PipelineConfigError: If it retrieves nothing, or it is ambiguous how; the message lists the choices.
     """
 
-    def __init__(self, pipeline: Pipeline, *, result_of: str | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        inputs: Mapping[str, str | list[str]] | None = None,
+        outputs: Mapping[str, str | list[str]] | None = None,
+        until: Literal["result", "ranked"] = "result",
+        name: str = "the pipeline",
+    ) -> None:
         self._pipeline = pipeline
-        self._names = component_names(pipeline)
-        self._last = result_of or last_stage(self._names)
-        self._has_collapser = result_of is None and _ends_in_collapser(pipeline)
+        self._shape = shape_of(pipeline, inputs=inputs, outputs=outputs, name=name)
+        self._whole = PipelinePart.of(pipeline, self._shape, self._shape.result if until == "result" else self._shape.ranked)
+        self._collapser = self._shape.collapser if until == "result" else None
+
+    @property
+    def shape(self) -> PipelineShape:
+        """The stages of the pipeline."""
+        return self._shape
 
     @property
     def has_second_stage(self) -> bool:
         """Whether the pipeline reranks."""
-        return RANKER in self._names
+        return self.ranker is not None or self._shape.inseparable is not None
+
+    @property
+    def ranker(self) -> Any:
+        """The component that is the second stage; `None`: there is none, or it is inside of a component."""
+        return self._component(self._shape.ranker.component) if self._shape.ranker else None
+
+    @property
+    def document_stores(self) -> list[Any]:
+        """The document stores that are searched."""
+        return document_stores(self._whole.pipeline)
 
     def warm_up(self) -> None:
         """
         Load the models and open the index.
 
-        :raises StoreError: If the index is empty.
+        :raises StoreError: If a document store is empty.
         """
-        for name in self._names:
-            store = getattr(self._pipeline.get_component(name), "document_store", None)
-            if store is not None and store.count_documents() == 0:
-                raise StoreError(f"the index {store.path} holds no documents: fill it with `rerank index`")
-        self._pipeline.warm_up()
+        for store in self.document_stores:
+            if store.count_documents() == 0:
+                raise StoreError(_is_empty(store))
+        self._whole.pipeline.warm_up()
 
-    def search(
+    def search(  # noqa: PLR0913 - what a caller may want of a search, each with a default
         self,
         query: str,
         *,
@@ -103,6 +126,7 @@ class Searcher:
         collapse: bool | None = None,
         max_per_source: int | None = None,
         time_budget_ms: float | None = None,
+        rerank: bool = True,
     ) -> SearchResult:
         """
         Run a query.
@@ -118,9 +142,11 @@ class Searcher:
         :param collapse: Whether near duplicates of a better hit are left out; `None`: as configured in the pipeline's
             collapser, and `False` without one.
         :param max_per_source: Maximum number of hits of one file; `None`: as configured.
-        :param time_budget_ms: Milliseconds for the second stage, if it is a `CrossEncoderRanker`; `None`: as configured.
+        :param time_budget_ms: Milliseconds for the second stage, if it takes a time budget; `None`: as configured.
+        :param rerank: Whether the second stage runs, if there is one. Without it, the candidates are the result.
         :returns: The hits, and the time of each component.
-        :raises InvalidValueError: If the query is empty or not a string, or a number is out of range.
+        :raises InvalidValueError: If the query is empty or not a string, a number is out of range, a retriever takes no
+            filters, or the second stage cannot be left out.
         :raises RerankError: If a component of this package fails.
         """
         check_text("query", query)
@@ -131,95 +157,115 @@ class Searcher:
             check_flag("collapse", collapse)
         if time_budget_ms is not None:
             check_number("time_budget_ms", time_budget_ms, above=0)
-        request = _Request(query, top_k, candidates, filters, collapse, max_per_source, time_budget_ms)
+        check_flag("rerank", rerank)
+        request = _Request(query, top_k, candidates, filters, collapse, max_per_source, time_budget_ms, rerank)
         answer = self._answer(request)
-        hits = [
-            Hit(
-                document=document,
-                rank=rank,
-                first_stage_rank=document.meta.get(FIRST_STAGE_RANK),
-                first_stage_score=document.meta.get(FIRST_STAGE_SCORE),
-            )
-            for rank, document in enumerate(answer.documents, start=1)
-        ]
+        hits = _hits(answer)
         if sentences:
             hits = self._with_sentences(query, hits)
-        left_out = answer.left_out
         return SearchResult(
             hits,
             answer.times,
-            collapsed=left_out.get("collapsed", 0),
-            over_limit=left_out.get("over_limit", 0),
+            collapsed=answer.left_out.get("collapsed", 0),
+            over_limit=answer.left_out.get("over_limit", 0),
             status=answer.status,
         )
 
     def _answer(self, request: _Request) -> _Answer:
-        adds_collapser = not self._has_collapser and (request.collapse or request.max_per_source is not None)
+        part = self._first_stage() if self.has_second_stage and not request.rerank else self._whole
+        # A collapser of the pipeline, as part of it or, where the part ends before it, by itself.
+        runs_collapser = self._collapser is not None and self._collapser in part.feeder.names
+        asks_to_collapse = bool(request.collapse) or request.max_per_source is not None
+        collapses = self._collapser is not None or asks_to_collapse
         with stopwatch() as watch:
-            outputs = self._run(self._inputs(request, collapses=self._has_collapser or adds_collapser))
-        output = outputs[COLLAPSER if self._has_collapser else self._last]
-        times = {name: watch.milliseconds[name] for name in self._names if name in watch.milliseconds}
-        if adds_collapser:
+            outputs = part.run(self._inputs(part, request, collapses=collapses), also=self._also_shown(part))
+        times = {name: watch.milliseconds[name] for name in part.feeder.names if name in watch.milliseconds}
+        documents, left_out = joined_documents(outputs, part.until), {}
+        if runs_collapser:
+            left_out = outputs.get(str(self._collapser), {}).get("status", {})
+        elif collapses:
             began = time.perf_counter()
-            output = ResultCollapser(
-                collapse=bool(request.collapse),
-                max_per_source=request.max_per_source,
-                top_k=request.top_k or self._configured_top_k(self._last) or _LEAST_HANDED_ON,
-            ).run(documents=output["documents"])
-            times[COLLAPSER] = (time.perf_counter() - began) * 1000
-        is_collapsed = self._has_collapser or adds_collapser
+            collapsed = self._collapse(part, request, documents)
+            documents, left_out = collapsed["documents"], collapsed["status"]
+            times[self._collapser or COLLAPSER] = (time.perf_counter() - began) * 1000
         return _Answer(
-            documents=output["documents"],
-            left_out=output.get("status", {}) if is_collapsed else {},
+            documents=documents if request.top_k is None else documents[: request.top_k],
+            candidates=joined_documents(outputs, self._shape.candidates),
+            left_out=left_out,
             times=times,
-            status=outputs.get(RANKER, {}).get("status"),
+            status=self._status(outputs, part, request),
         )
 
-    def _run(self, inputs: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Return the outputs of the component that gives the result, and of the ranker."""
-        shown = {COLLAPSER if self._has_collapser else self._last, *({RANKER} & set(self._names))}
-        try:
-            return self._pipeline.run(inputs, include_outputs_from=shown)
-        except PipelineRuntimeError as error:
-            if isinstance(error.__cause__, RerankError):
-                raise error.__cause__ from None  # Haystack wraps component errors; the inner error names the remedy
-            raise
+    def _first_stage(self) -> PipelinePart:
+        """Return what runs without the second stage."""
+        if self._shape.ranker is None and self._whole.feeder.sockets(RERANK):
+            return self._whole  # the flag leaves it out
+        if self._shape.inseparable is not None:
+            raise InvalidValueError(
+                f"{self._shape.name} cannot be searched without its second stage: {self._shape.inseparable}"
+            )
+        return PipelinePart.of(self._pipeline, self._shape, self._shape.candidates)
 
-    def _inputs(self, request: _Request, *, collapses: bool) -> dict[str, dict[str, Any]]:
-        """
-        Return the inputs of every component with a known name.
+    def _also_shown(self, part: PipelinePart) -> set[str]:
+        """Return the components whose outputs are looked at besides those of the result."""
+        ranker = self._shape.ranker
+        if ranker is None or ranker.component not in part.feeder.names:
+            return set()
+        # Our ranker writes the ranks of the candidates into its documents; with others, they have to be compared.
+        is_ours = isinstance(self._component(ranker.component), CrossEncoderRanker)
+        return {ranker.component, *(set() if is_ours else {socket.component for socket in self._shape.candidates})}
 
-        Only the component that gives the result is limited to `top_k`: the last stage before a collapser hands on more.
-        """
-        inputs: dict[str, dict[str, Any]] = {}
-        for name in self._names:
-            parameters: dict[str, Any] = {}
-            if name in TEXT_INPUTS:
-                parameters[TEXT_INPUTS[name]] = request.query
-            if name in STAGES and name != self._last:
-                parameters["top_k"] = request.candidates
-            elif name in STAGES:
-                parameters["top_k"] = self._handed_on(request) if collapses else request.top_k
-            elif name == COLLAPSER and self._has_collapser:
-                limits = {"collapse": request.collapse, "max_per_source": request.max_per_source}
-                parameters |= {"top_k": request.top_k, **limits}
-            if name in RETRIEVERS:
-                parameters["filters"] = request.filters
-            if name == RANKER and isinstance(self._pipeline.get_component(name), CrossEncoderRanker):
-                parameters["time_budget_ms"] = request.time_budget_ms
-            inputs[name] = {key: value for key, value in parameters.items() if value is not None}
-        return {name: parameters for name, parameters in inputs.items() if parameters}
+    def _inputs(self, part: PipelinePart, request: _Request, *, collapses: bool) -> Inputs:
+        """Return the inputs of a part: only what gives the result is limited to `top_k`, before a collapser to more."""
+        feeder = part.feeder
+        wanted = self._handed_on(part, request) if collapses else request.top_k
+        ranked = None
+        if wanted is not None and self._shape.ranker is not None:
+            ranked = max(wanted, feeder.configured_top_k(self._shape.ranker.component) or 1)
+        inputs = feeder.inputs(request.query, request.filters, Depths(request.candidates, ranked, wanted))
+        extra = {TIME_BUDGET: request.time_budget_ms, RERANK: None if request.rerank else False}
+        for key, value in extra.items():
+            for socket in feeder.sockets(key) if value is not None else []:
+                inputs.setdefault(socket.component, {})[key] = value
+        if self._collapser is not None and self._collapser in feeder.names:
+            limits = {TOP_K: request.top_k, "collapse": request.collapse, "max_per_source": request.max_per_source}
+            given = {key: value for key, value in limits.items() if value is not None}
+            inputs.setdefault(self._collapser, {}).update(given)
+        return inputs
 
-    def _handed_on(self, request: _Request) -> int:
+    def _collapse(self, part: PipelinePart, request: _Request, documents: list[Document]) -> dict[str, Any]:
+        if self._collapser is not None:
+            collapsed: dict[str, Any] = self._component(self._collapser).run(
+                documents=documents, collapse=request.collapse, max_per_source=request.max_per_source, top_k=request.top_k
+            )
+            return collapsed
+        (configured, *_) = [part.feeder.configured_top_k(socket.component) for socket in part.until]
+        return {
+            **ResultCollapser(
+                collapse=bool(request.collapse),
+                max_per_source=request.max_per_source,
+                top_k=request.top_k or configured or _LEAST_HANDED_ON,
+            ).run(documents=documents)
+        }
+
+    def _status(self, outputs: Mapping[str, Any], part: PipelinePart, request: _Request) -> dict[str, Any] | None:
+        """Return the status of the second stage."""
+        if self._shape.ranker is not None:
+            status: dict[str, Any] | None = outputs.get(self._shape.ranker.component, {}).get("status")
+            return status
+        if not request.rerank:
+            return None
+        containing = [socket.component for socket in part.feeder.sockets(RERANK)]
+        return next((outputs[name]["status"] for name in containing if "status" in outputs.get(name, {})), None)
+
+    def _handed_on(self, part: PipelinePart, request: _Request) -> int:
         """Return how many documents the last stage hands to the collapser."""
         if request.candidates is not None:
             return max(request.candidates, request.top_k or 1)
-        configured = [self._configured_top_k(name) or 1 for name in self._names if name in STAGES]
-        return max(*configured, _LEAST_HANDED_ON, _HANDED_ON_PER_HIT * (request.top_k or 1))
+        return max(*part.feeder.depths_configured(), 1, _LEAST_HANDED_ON, _HANDED_ON_PER_HIT * (request.top_k or 1))
 
-    def _configured_top_k(self, name: str) -> int | None:
-        top_k: int | None = getattr(self._pipeline.get_component(name), "top_k", None)
-        return top_k
+    def _component(self, name: str) -> Any:
+        return self._shape.wiring.component(name)
 
     def _with_sentences(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         split = [split_sentences(hit.document.content or "") for hit in hits]
@@ -231,38 +277,32 @@ class Searcher:
         return [replace(hit, sentence=sentence) for hit, (_, sentence) in zip(hits, best, strict=True)]
 
     def _sentence_scores(self, query: str, split: Sequence[Sequence[str]]) -> list[list[float]]:
-        ranker: Any = self._pipeline.get_component(RANKER) if self.has_second_stage else None
         sentences = [sentence for sentences in split for sentence in sentences]
         # A ranker of another library has no `logits`.
-        scores = iter(ranker.logits(query, sentences) if hasattr(ranker, "logits") else _overlaps(query, sentences))
+        has_logits = hasattr(self.ranker, "logits")
+        scores = iter(self.ranker.logits(query, sentences) if has_logits else shared_words(query, sentences))
         return [[next(scores) for _ in sentences] for sentences in split]
 
 
-def last_stage(names: Iterable[str], *, pipeline: str = "the pipeline") -> str:
-    """
-    Return the component of a pipeline whose output is the result.
-
-    :param names: The names of its components.
-    :param pipeline: Name of the pipeline, for the error message.
-    :returns: The last of `STAGES` that it has.
-    :raises PipelineConfigError: If it has no retriever with a known name.
-    """
-    known = list(names)
-    if not set(RETRIEVERS) & set(known):
-        raise PipelineConfigError(
-            f"{pipeline} cannot search: it has no component named {' or '.join(RETRIEVERS)}, only {known}"
+def _hits(answer: _Answer) -> list[Hit]:
+    """Return the documents as hits, with rank and score of the first stage where there are two."""
+    before = {document.id: (rank, document.score) for rank, document in enumerate(answer.candidates, start=1)}
+    hits = []
+    for rank, document in enumerate(answer.documents, start=1):
+        old_rank, old_score = before.get(document.id, (None, None))
+        hits.append(
+            Hit(
+                document=document,
+                rank=rank,
+                first_stage_rank=document.meta.get(FIRST_STAGE_RANK, old_rank),
+                first_stage_score=document.meta.get(FIRST_STAGE_SCORE, old_score),
+            )
         )
-    return next(stage for stage in reversed(STAGES) if stage in known)
+    return hits
 
 
-def _ends_in_collapser(pipeline: Pipeline) -> bool:
-    """Return whether a pipeline has a collapser, and not before a ranker or joiner, where it thins out the candidates."""
-    return COLLAPSER in pipeline.graph and not set(pipeline.graph.successors(COLLAPSER)) & set(STAGES)
-
-
-def _overlaps(query: str, sentences: Sequence[str]) -> list[float]:
-    """Score sentences by the words that they share with the query; a word counts the more, the fewer of them have it."""
-    words = [set(_WORD.findall(sentence.lower())) for sentence in sentences]
-    shared = [set(_WORD.findall(query.lower())) & own for own in words]
-    frequency = Counter(word for own in shared for word in own)
-    return [sum(log(1 + len(sentences) / frequency[word]) for word in own) for own in shared]
+def _is_empty(store: Any) -> str:
+    path = getattr(store, "path", None)
+    if hasattr(store, "revision"):
+        return f"the index {path} holds no documents: fill it with `rerank index`"
+    return f"the {type(store).__name__} that is searched holds no documents: write some to it first"

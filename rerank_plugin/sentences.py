@@ -1,8 +1,10 @@
 """Splitting passages into sentences, for showing the one that answers a query best."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
+from math import log
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ _LEAST_WORDS = 3
 _MAX_HEADING_WORDS = 12
 
 _WORD = re.compile(r"[^\W\d_]{2,}|[^\W\d_]\b")
+_ANY_WORD = re.compile(r"\w+")
 _SYMBOLS = re.compile(r"[{}\[\]()<>=;_\\/|&*+$#@^~`]")
 # Share of symbols above which a line is code or a table rather than prose.
 _MOST_SYMBOLS = 0.12
@@ -132,3 +135,17 @@ def _parser() -> "MarkdownIt":
 
     # Blocks only. Indented lines are as often quoted text as code, and code is recognised by its symbols.
     return MarkdownIt("commonmark").enable("table").disable(["inline", "code"])
+
+
+def shared_words(query: str, sentences: Sequence[str]) -> list[float]:
+    """
+    Score sentences by the words that they share with a query; a word counts the more, the fewer of them have it.
+
+    :param query: The query.
+    :param sentences: The sentences.
+    :returns: A score for each, higher is better.
+    """
+    words = [set(_ANY_WORD.findall(sentence.lower())) for sentence in sentences]
+    shared = [set(_ANY_WORD.findall(query.lower())) & own for own in words]
+    frequency = Counter(word for own in shared for word in own)
+    return [sum(log(1 + len(sentences) / frequency[word]) for word in own) for own in shared]

@@ -143,7 +143,7 @@ def test_u6_a_call_overrides_the_collapser_of_the_pipeline(cross_encoder):
 
 def test_the_ranked_list_can_be_had_as_well(cross_encoder):
     searcher = repetitive(cross_encoder, rerank=False, collapser=ResultCollapser())
-    ranked = Searcher(searcher._pipeline, result_of="bm25_retriever")
+    ranked = Searcher(searcher._pipeline, until="ranked")
     assert len(ranked.search("the capital", top_k=40).hits) == 40
     assert ranked.search("the capital", top_k=3).collapsed == 0
 

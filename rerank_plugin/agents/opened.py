@@ -1,8 +1,6 @@
 """A pipeline that is searched on behalf of a language model: with or without its second stage, and its documents by id."""
 
 import threading
-from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,7 @@ from haystack import Document, Pipeline
 
 from rerank_plugin.agents.filters import Field, fields_of
 from rerank_plugin.errors import InvalidValueError, StoreError
-from rerank_plugin.pipelines import build_pipeline, read_pipeline
-from rerank_plugin.pipelines.first_stage import without_ranker
+from rerank_plugin.pipelines import build_pipeline, load_pipeline
 from rerank_plugin.results import SearchResult
 from rerank_plugin.search import Searcher
 
@@ -23,26 +20,23 @@ class OpenPipeline:
     A pipeline that searches.
 
     :param source: Name of a packaged pipeline, path of a YAML file, a pipeline, or the dictionary of one.
-    :param index: Folder that replaces the path of every document store of ours; `None`: no replacement.
-    :param embedding_model: Hub id or folder that replaces the model of every embedder; `None`: no replacement.
+    :param index: Folder that replaces the path of every document store of ours, if `source` is a name or a file; `None`: no
+        replacement.
+    :param embedding_model: Hub id or folder that replaces the model of every embedder, if `source` is a name or a file;
+        `None`: no replacement.
     :ivar pipeline: The pipeline.
-    :raises PipelineConfigError: If it cannot be loaded.
+    :raises PipelineConfigError: If it cannot be loaded, or does not search.
     """
 
-    def __init__(
-        self, source: Source, *, index: str | Path | None = None, embedding_model: str | None = None
-    ) -> None:
+    def __init__(self, source: Source, *, index: str | Path | None = None, embedding_model: str | None = None) -> None:
         if isinstance(source, Pipeline):
-            self._data: dict[str, Any] | None = None
-            self.pipeline, self._name = source, "the pipeline"
+            self.pipeline = source
         elif isinstance(source, dict):
-            self._data, self._name = source, "the pipeline"
-            self.pipeline = build_pipeline(source, name=self._name)
+            self.pipeline = build_pipeline(source, name="the pipeline")
         else:
-            self._data, self._name = read_pipeline(source, index=index, embedding_model=embedding_model), str(source)
-            self.pipeline = build_pipeline(self._data, name=self._name)
-        self._searcher = Searcher(self.pipeline)
-        self._first_stage: Searcher | None = None
+            self.pipeline = load_pipeline(source, index=index, embedding_model=embedding_model)
+        is_named = isinstance(source, str | Path)
+        self._searcher = Searcher(self.pipeline, name=f"pipeline {source}" if is_named else "the pipeline")
         self._fields: list[Field] | None = None
         self._lock = threading.Lock()
 
@@ -54,22 +48,15 @@ class OpenPipeline:
         """
         self._searcher.warm_up()
 
-    def search(self, query: str, *, rerank: bool = True, **parameters: Any) -> SearchResult:
+    def search(self, query: str, **parameters: Any) -> SearchResult:
         """
         Run a query.
 
         :param query: The query.
-        :param rerank: Whether the second stage runs, if the pipeline has one.
         :param parameters: See `Searcher.search`.
         :returns: The hits.
         """
-        if rerank or not self._searcher.has_second_stage:
-            return self._searcher.search(query, **parameters)
-        with self._lock:
-            if self._first_stage is None:
-                self._first_stage = Searcher(build_pipeline(without_ranker(self.to_dict()), name=self._name))
-                self._first_stage.warm_up()
-        return self._first_stage.search(query, **parameters)
+        return self._searcher.search(query, **parameters)
 
     def document(self, document_id: str) -> Document:
         """
@@ -99,22 +86,7 @@ class OpenPipeline:
 
         :raises StoreError: If the pipeline has none.
         """
-        store = next(_stores(self.pipeline), None)
-        if store is None:
+        stores = self._searcher.document_stores
+        if not stores:
             raise StoreError("the pipeline has no component with a document store: documents cannot be fetched by id")
-        return store
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the pipeline as plain values."""
-        return deepcopy(self._data) if self._data is not None else self.pipeline.to_dict()
-
-
-def _stores(pipeline: Pipeline) -> Iterator[Any]:
-    """Yield the document stores of a pipeline and of the pipelines within its super components."""
-    for _, component in pipeline.walk():
-        store = getattr(component, "document_store", None)
-        if store is not None:
-            yield store
-        inner = getattr(component, "pipeline", None)
-        if isinstance(inner, Pipeline):
-            yield from _stores(inner)
+        return stores[0]

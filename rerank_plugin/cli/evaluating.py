@@ -125,6 +125,8 @@ def _evaluate(request: "EvalRequest", output: Path, *, as_json: bool) -> None:
         echo(to_json(plain(result)))
     else:
         show_evaluation(result)
+        for name, remark in result.remarks.items():
+            echo(f"note: {name} is {remark}")
         echo(f"report: {', '.join(map(str, files))}")
     if result.failures:
         name, first = result.failures[0]

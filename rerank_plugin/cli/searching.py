@@ -198,7 +198,8 @@ def search(
         from rerank_plugin.pipelines import load_pipeline
         from rerank_plugin.search import Searcher
 
-        searcher = Searcher(load_pipeline(pipeline, index=index, embedding_model=embedding_model))
+        loaded = load_pipeline(pipeline, index=index, embedding_model=embedding_model)
+        searcher = Searcher(loaded, name=f"pipeline {pipeline}")
         searcher.warm_up()
         result = searcher.search(
             query,

@@ -11,7 +11,15 @@ from rerank_plugin.components.embedding_retriever import EmbeddingRetriever
 from rerank_plugin.components.incremental_embedder import IncrementalDocumentEmbedder
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.components.result_collapser import ResultCollapser
+from rerank_plugin.components.two_stage import TwoStageRetriever
 
 allow_deserialization_module("rerank_plugin")
 
-__all__ = ["BM25Retriever", "CrossEncoderRanker", "EmbeddingRetriever", "IncrementalDocumentEmbedder", "ResultCollapser"]
+__all__ = [
+    "BM25Retriever",
+    "CrossEncoderRanker",
+    "EmbeddingRetriever",
+    "IncrementalDocumentEmbedder",
+    "ResultCollapser",
+    "TwoStageRetriever",
+]

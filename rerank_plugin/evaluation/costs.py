@@ -7,7 +7,6 @@ from statistics import fmean
 import numpy as np
 
 from rerank_plugin.evaluation.outcomes import Outcome
-from rerank_plugin.search import RANKER
 
 # Names of the stages in reports.
 FIRST, SECOND, TOTAL = "first stage", "second stage", "together"
@@ -43,12 +42,13 @@ def latencies(outcomes: Mapping[str, Sequence[Outcome]], *, components: bool = F
     rows = []
     for system, answers in outcomes.items():
         reranks = any(answer.first_ranks for answer in answers)
-        timed = [answer.milliseconds for answer in answers if not answer.has_failed and answer.milliseconds]
+        timed = [answer for answer in answers if not answer.has_failed and answer.milliseconds]
         if reranks:
-            timed = [times for times in timed if RANKER in times]
+            timed = [answer for answer in timed if answer.second_stage in answer.milliseconds]
         stages: dict[str, list[float]] = {}
-        for times in timed:
-            for stage, value in (times if components else _by_stage(times, reranks=reranks)).items():
+        for answer in timed:
+            times = answer.milliseconds if components else _by_stage(answer, reranks=reranks)
+            for stage, value in times.items():
                 stages.setdefault(stage, []).append(value)
         for stage, values in stages.items():
             median, p95 = np.percentile(values, [50, 95])
@@ -56,9 +56,9 @@ def latencies(outcomes: Mapping[str, Sequence[Outcome]], *, components: bool = F
     return rows
 
 
-def _by_stage(times: Mapping[str, float], *, reranks: bool) -> dict[str, float]:
-    second = times.get(RANKER, 0.0)
-    total = sum(times.values())
+def _by_stage(answer: Outcome, *, reranks: bool) -> dict[str, float]:
+    second = answer.milliseconds.get(answer.second_stage, 0.0)
+    total = sum(answer.milliseconds.values())
     return {FIRST: total - second, SECOND: second, TOTAL: total} if reranks else {TOTAL: total}
 
 

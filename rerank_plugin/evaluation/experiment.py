@@ -14,7 +14,6 @@ from rerank_plugin.evaluation.outcomes import COMPLETE, FAILED, Outcome, make_ou
 from rerank_plugin.evaluation.stage_runners import Candidates, FirstStage, Ranked, SecondStage
 from rerank_plugin.evaluation.stages import AnswerKeys, StagedPipeline
 from rerank_plugin.progress import CountCallback
-from rerank_plugin.search import RANKER
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -178,14 +177,16 @@ class Experiment:
             second = self.second_stage(staged)
             ranked = ranked or second.rank(text, documents)
             is_whole = second.scores_all and ranked.state == COMPLETE
+            ranker = second.name
             return make_outcome(
                 query,
                 ranked.documents,
                 {document.id: rank for rank, document in enumerate(documents, start=1)},
-                milliseconds=times if ranked.milliseconds is None else {**times, RANKER: ranked.milliseconds},
+                milliseconds=times if ranked.milliseconds is None else {**times, ranker: ranked.milliseconds},
                 pairs=ranked.pairs,
                 state=ranked.state,
                 candidates=scored_candidates(documents, ranked.documents, second.fusion) if is_whole else None,
+                second_stage=ranker,
             )
         except Exception as error:  # noqa: BLE001 - the query counts 0, and the report gives the reason
             return Outcome(query, state=FAILED, error=f"{reason_of(error, named=True)}")

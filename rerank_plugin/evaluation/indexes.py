@@ -4,14 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import BusyError, InvalidValueError, StoreError
 from rerank_plugin.evaluation.collection import Collection
-from rerank_plugin.evaluation.stages import StagedPipeline, init_parameters
+from rerank_plugin.evaluation.stages import StagedPipeline
 from rerank_plugin.files import cache_folder, replace_file
 from rerank_plugin.indexing import index_paths, is_up_to_date
+from rerank_plugin.pipelines.embedding_models import TEXT_EMBEDDER
+from rerank_plugin.pipelines.yaml_file import init_parameters
 from rerank_plugin.progress import CountCallback
 
 DENSE, KEYWORD = "indexing", "indexing_keyword"
@@ -82,10 +85,10 @@ def _documents_in(corpus: Path, lang: str) -> Path:
 
 def _embedding_model(pipelines: Sequence[StagedPipeline]) -> str | None:
     models = {
-        str(init_parameters(component).get("model"))
+        str(parameters.get("model"))
         for staged in pipelines
-        for name, component in staged.first["components"].items()
-        if name == "text_embedder"
+        if staged.needs_vectors
+        for parameters in init_parameters(deepcopy(staged.first), TEXT_EMBEDDER)
     }
     if len(models) > 1:
         raise InvalidValueError(

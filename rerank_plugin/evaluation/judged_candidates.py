@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from rerank_plugin.collections.beir import BeirQuery
 from rerank_plugin.collections.runs import document_key
 from rerank_plugin.collections.trec import Qrels
-from rerank_plugin.errors import InvalidValueError, PipelineConfigError
+from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.candidates import ScoredCandidates, scored_candidates
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, StagedPipeline, our_ranker_missing
 from rerank_plugin.progress import CountCallback
 
 
@@ -59,10 +59,8 @@ def score_candidates(
     :raises PipelineConfigError: If the pipeline has no `CrossEncoderRanker`.
     :raises InvalidValueError: If the candidates are all relevant or all not relevant.
     """
-    if staged.ranker is None or staged.ranker["type"] != OUR_RANKER:
-        raise PipelineConfigError(
-            f"pipeline {staged.name} has no component named ranker that is a CrossEncoderRanker: nothing can be calibrated"
-        )
+    if staged.ranker is None or not staged.has_our_ranker:
+        raise our_ranker_missing(staged, "nothing can be calibrated")
     first_stage = FirstStage(staged)
     check_candidates(first_stage, queries, qrels, depth=depth)
     parameters = {**staged.ranker_parameters, **DEPENDENT, "calibration": "none", "on_error": "raise"}

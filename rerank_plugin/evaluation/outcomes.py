@@ -22,12 +22,13 @@ class Outcome:
     :param query: Id of the query.
     :param documents: The collection's ids, best first; of several passages of a document the best counts.
     :param scores: Strictly decreasing (see `scores_by_rank`).
-    :param first_ranks: First-stage rank of each document, from 1; empty without a second stage.
+    :param first_ranks: First-stage rank of each document, from 1 (0: unknown); empty without a second stage.
     :param milliseconds: Time of each component; without the ranker's if pipelines shared its work.
     :param pairs: Query-passage pairs that the second stage scored.
     :param state: `complete`, `failed`, or the ranker's state (`partial`, `fallback`).
     :param error: Why it failed.
     :param candidates: The candidates with the scores of both stages, if the second stage scores each of them independently.
+    :param second_stage: The component in `milliseconds` that is the second stage; empty without one.
     """
 
     query: str
@@ -39,6 +40,7 @@ class Outcome:
     state: str = COMPLETE
     error: str | None = None
     candidates: ScoredCandidates | None = None
+    second_stage: str = ""
 
     @property
     def ranking(self) -> dict[str, float]:
@@ -75,6 +77,7 @@ def make_outcome(
     pairs: int = 0,
     state: str = COMPLETE,
     candidates: ScoredCandidates | None = None,
+    second_stage: str = "",
 ) -> Outcome:
     """
     Reduce an answer to what is evaluated.
@@ -86,10 +89,22 @@ def make_outcome(
     :param pairs: Pairs scored.
     :param state: State of the answer.
     :param candidates: See `Outcome`.
+    :param second_stage: See `Outcome`.
     """
     scores = scores_by_rank(documents)
     firsts: dict[str, int] = {}
     for document in documents if first_ranks is not None else []:
-        firsts.setdefault(document_key(document), (first_ranks or {})[document.id])
+        # A ranker may return documents that it changed, so that they have other ids: they have no first rank.
+        firsts.setdefault(document_key(document), (first_ranks or {}).get(document.id, 0))
     times = {name: round(value, 3) for name, value in milliseconds.items()}
-    return Outcome(query, list(scores), list(scores.values()), list(firsts.values()), times, pairs, state, None, candidates)
+    return Outcome(
+        query=query,
+        documents=list(scores),
+        scores=list(scores.values()),
+        first_ranks=list(firsts.values()),
+        milliseconds=times,
+        pairs=pairs,
+        state=state,
+        candidates=candidates,
+        second_stage=second_stage,
+    )

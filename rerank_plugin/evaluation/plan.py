@@ -45,12 +45,12 @@ class IndexedGroup:
     Queries that are searched in the same index.
 
     :param language: Language of the keyword index.
-    :param index: Folder of the index.
+    :param index: Folder of the index; `None`: the pipelines search other document stores, as their YAML says.
     :param queries: Texts by id.
     """
 
     language: str
-    index: Path
+    index: Path | None
     queries: dict[str, str]
 
 
@@ -73,7 +73,8 @@ def plan_evaluation(request: EvalRequest) -> EvaluationPlan:
     if request.dataset is not None:
         collection = open_collection(request.dataset, split=request.split, qrels_file=request.qrels)
         queries, qrels = collection.judged(lang=request.language, limit=request.limit)
-        check_relevant(collection, qrels, has_index=request.index is not None)
+        is_searched_elsewhere = bool(pipelines) and not any(staged.searches_an_index for staged in pipelines)
+        check_relevant(collection, qrels, has_index=request.index is not None or is_searched_elsewhere)
     elif request.qrels is not None:
         qrels = read_qrels(request.qrels)
     else:
@@ -116,7 +117,7 @@ def check_relevant(collection: Collection, qrels: Qrels, *, has_index: bool) -> 
 
 
 def fit_to_index(source: str, index: Path | None, request: EvalRequest) -> StagedPipeline:
-    """Read a pipeline for an index (`None`: only to inspect it, before there is one), and split it into stages."""
+    """Read a pipeline for an index (`None`: to inspect it before there is one, or it has none), and split it into stages."""
     data = read_pipeline(source, index=index, embedding_model=request.embedding_model)
     return split_stages(pipeline_name(source), data)
 
@@ -131,6 +132,8 @@ def indexed_groups(
     """
     Group queries by language, with an index of the documents in that language for each group.
 
+    Document stores other than an index of `rerank index` are searched as they are: they have to hold the collection.
+
     :param request: May name an index to use instead of the kept one, and a language for queries without one.
     :param collection: The collection.
     :param queries: Its queries by id.
@@ -138,17 +141,20 @@ def indexed_groups(
     :param on_progress: Called while an index is built.
     """
     groups = {None: dict(queries)} if request.index else by_language(queries)
+    indexed = [staged for staged in pipelines if staged.searches_an_index]
     asked = None if request.language == ALL else request.language
     for lang, members in groups.items():
         language = lang or asked or DEFAULT_LANGUAGE
-        index = request.index or kept_index(
-            collection,
-            language=language,
-            pipelines=pipelines,
-            lang=lang,
-            embedding_model=request.embedding_model,
-            on_progress=counts_of(on_progress, f"Indexing ({language})"),
-        )
+        index = request.index
+        if index is None and indexed:
+            index = kept_index(
+                collection,
+                language=language,
+                pipelines=indexed,
+                lang=lang,
+                embedding_model=request.embedding_model,
+                on_progress=counts_of(on_progress, f"Indexing ({language})"),
+            )
         yield IndexedGroup(language, index, texts_of(members.values()))
 
 

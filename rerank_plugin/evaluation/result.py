@@ -1,6 +1,6 @@
 """The results of an evaluation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rerank_plugin.collections.runs import Runs
 from rerank_plugin.collections.trec import Qrels
@@ -29,6 +29,7 @@ class EvalResult:
     :param pairs: Pairs scored per query, by pipeline.
     :param curves: Quality by depth.
     :param without_curve: Pipelines that rerank, but whose quality at smaller depths cannot be derived.
+    :param remarks: By pipeline, what its figures mean if they are not those of two stages.
     """
 
     title: str
@@ -43,6 +44,7 @@ class EvalResult:
     pairs: dict[str, float]
     curves: list[DepthCurve]
     without_curve: list[str]
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @property
     def measure(self) -> str:

@@ -55,6 +55,7 @@ def run_evaluation(request: EvalRequest, *, on_progress: ProgressCallback | None
         pairs=pairs_scored(outcomes),
         curves=depth_curves(outcomes, plan.qrels, measure=measure, candidates=request.candidates),
         without_curve=pipelines_without_curve(outcomes),
+        remarks={pipeline.name: pipeline.remark for pipeline in plan.pipelines if pipeline.remark},
     )
 
 

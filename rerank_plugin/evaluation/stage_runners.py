@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, StagedPipeline
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.scoring.calibration import load_calibration
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
-from rerank_plugin.search import RANKER, Searcher
+from rerank_plugin.search import Searcher
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -46,16 +46,15 @@ class FirstStage:
     """
 
     def __init__(self, staged: StagedPipeline) -> None:
-        self._pipeline = build_pipeline(staged.first, name=staged.name)
-        self._searcher = Searcher(self._pipeline, result_of=staged.result_of)
+        name = f"pipeline {staged.name}"
+        self._searcher = Searcher(build_pipeline(staged.first, name=name), name=name)
         self._searcher.warm_up()
         # A store without a revision may have changed by the next run, so its answers are never reused.
         self._unknown_state = f"unknown:{uuid.uuid4().hex}"
 
     def revision(self) -> str:
         """Return a text that changes whenever one of the searched stores changes."""
-        stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
-        stores = [store for store in stores if store is not None]
+        stores = self._searcher.document_stores
         if not stores or not all(hasattr(store, "revision") for store in stores):
             return self._unknown_state
         return " ".join(sorted({store.revision() for store in stores}))
@@ -88,6 +87,7 @@ class SecondStage:
     A loaded ranker of any class.
 
     :param staged: A pipeline with this ranker.
+    :ivar name: Its name in the pipeline.
     :ivar is_independent: Whether a candidate's score is independent of the other candidates, so that the candidates of
         several pipelines can be scored together.
     :ivar scores_all: Whether it scores every candidate independently and ranks by these scores and a fusion alone, so that
@@ -97,16 +97,19 @@ class SecondStage:
     """
 
     def __init__(self, staged: StagedPipeline) -> None:
-        if staged.ranker is None:
-            raise PipelineConfigError(f"pipeline {staged.name} has no component named ranker")
-        is_ours = str(staged.ranker["type"]) == OUR_RANKER
+        if staged.ranker is None or staged.sockets is None:
+            raise PipelineConfigError(f"pipeline {staged.name} has no second stage that can be run by itself")
+        is_ours = staged.has_our_ranker
         parameters = staged.ranker_parameters
         chosen = {name: parameters.get(name, default) for name, default in DEPENDENT.items()} if is_ours else {}
         ranker = staged.ranker
         if is_ours and chosen["score_threshold"] is None:
             # Large logits can have the same probability; without a threshold only the order matters here.
             ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
-        self._pipeline = build_pipeline({"components": {RANKER: ranker}, "connections": []}, name=staged.name)
+        self._sockets = staged.sockets
+        self.name = self._sockets.component
+        alone = {"components": {self._sockets.component: ranker}, "connections": []}
+        self._pipeline = build_pipeline(alone, name=f"pipeline {staged.name}")
         self._pipeline.warm_up()
         self.is_independent = is_ours and chosen == DEPENDENT
         self.scores_all = (
@@ -117,15 +120,19 @@ class SecondStage:
         self.fusion = _fusion(parameters) if is_ours else NO_FUSION
 
     def rank(self, query: str, documents: "list[Document]") -> Ranked:
-        """Rank the documents; all of them are returned."""
+        """Rank the documents; all of them are returned, unless the ranker drops some."""
         if not documents:
             return Ranked([], 0.0, 0)
+        sockets = self._sockets
+        inputs: dict[str, Any] = {sockets.query: query, sockets.documents: documents}
+        if sockets.has_top_k:
+            inputs["top_k"] = len(documents)
         began = time.perf_counter()
-        output = self._pipeline.run({RANKER: {"query": query, "documents": documents, "top_k": len(documents)}})[RANKER]
+        output = self._pipeline.run({sockets.component: inputs})[sockets.component]
         milliseconds = (time.perf_counter() - began) * 1000
         status = output.get("status", {})
         pairs = status.get("scored", len(documents))
-        return Ranked(output["documents"], milliseconds, pairs, status.get("state", COMPLETE))
+        return Ranked(output[sockets.ranked], milliseconds, pairs, status.get("state", COMPLETE))
 
 
 def _fusion(parameters: dict[str, Any]) -> FusionSetting:

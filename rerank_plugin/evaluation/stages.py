@@ -1,6 +1,6 @@
 """A pipeline split into first and second stage, so that stages shared by several pipelines run once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,10 +8,15 @@ from typing import Any
 from rerank_plugin.errors import PipelineConfigError
 from rerank_plugin.evaluation.model_files import model_fingerprints
 from rerank_plugin.evaluation.run_key import run_key
-from rerank_plugin.search import RANKER, STAGES, last_stage
+from rerank_plugin.pipelines import STORE_TYPE, outline_pipeline
+from rerank_plugin.pipelines.declared import INPUTS, OUTPUTS
+from rerank_plugin.pipelines.feeding import FILTERS, TOP_K, Feeder
+from rerank_plugin.pipelines.shape import DOCUMENTS, PipelineShape, RankerSockets, shape_of
+from rerank_plugin.pipelines.sockets import QUERIES_NAMES, QUERY_NAMES
+from rerank_plugin.pipelines.yaml_file import has_type
 
-JOINER = "joiner"
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
+OUR_EMBEDDING_RETRIEVER = "rerank_plugin.components.embedding_retriever.EmbeddingRetriever"
 # Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.
 DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
 
@@ -41,15 +46,21 @@ class StagedPipeline:
     A pipeline in two stages. Components after the ranker (a prompt, a generator) belong to neither.
 
     :param name: Its name in reports.
-    :param first: The pipeline up to the candidates.
-    :param result_of: The component whose documents are the candidates.
-    :param ranker: Type and parameters of the second stage; `None`: there is none.
+    :param first: The pipeline up to the candidates, which its section `outputs` names.
+    :param told_depth: The components whose `top_k` is set for each call.
+    :param retrievers: The components that find documents.
+    :param ranker: Type and parameters of the second stage; `None`: there is none, or it cannot be run by itself.
+    :param sockets: The sockets of the second stage.
+    :param remark: What the figures of this pipeline mean, if that is not the two stages; empty otherwise.
     """
 
     name: str
     first: dict[str, Any]
-    result_of: str
+    told_depth: frozenset[str]
+    retrievers: tuple[str, ...]
     ranker: dict[str, Any] | None
+    sockets: RankerSockets | None
+    remark: str = ""
 
     @cached_property
     def first_key(self) -> str:
@@ -62,19 +73,35 @@ class StagedPipeline:
         return run_key(settings=self.ranker, query=None, models=model_fingerprints(self.ranker), corpus=None)
 
     @property
+    def candidates(self) -> list[str]:
+        """The sockets that the candidates come from, such as `retriever.documents`."""
+        sockets: list[str] = self.first[OUTPUTS][DOCUMENTS]
+        return sockets
+
+    @property
     def ranker_parameters(self) -> dict[str, Any]:
         """The init parameters of the second stage as in the YAML; empty if there is none."""
         return init_parameters(self.ranker or {})
 
     @property
+    def has_our_ranker(self) -> bool:
+        """Whether its second stage is a `CrossEncoderRanker`, whose settings can be varied and fitted."""
+        return self.ranker is not None and self.ranker["type"] == OUR_RANKER
+
+    @property
+    def searches_an_index(self) -> bool:
+        """Whether its first stage searches an index of `rerank index`, and not another document store."""
+        return has_type(self.first, STORE_TYPE)
+
+    @property
     def needs_vectors(self) -> bool:
-        """Whether its first stage searches embeddings."""
-        return "embedding_retriever" in self.first["components"]
+        """Whether its first stage searches the embeddings of an index."""
+        return has_type(self.first, OUR_EMBEDDING_RETRIEVER)
 
     @property
     def joins(self) -> bool:
         """Whether its first stage merges the results of several retrievers."""
-        return JOINER in self.first["components"]
+        return len(self.retrievers) > 1
 
     def answer_keys(self, *, corpus: str, candidates: int, version: str) -> "AnswerKeys":
         """
@@ -99,8 +126,8 @@ class StagedPipeline:
 
     def _first_settings(self) -> dict[str, Any]:
         components = dict(self.first["components"])
-        for name in {*STAGES} & {*components}:
-            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != "top_k"}
+        for name in self.told_depth:
+            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != TOP_K}
             components[name] = {**components[name], "init_parameters": parameters}
         return {**self.first, "components": components}
 
@@ -109,38 +136,59 @@ def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
     """
     Split a pipeline at its ranker.
 
+    A pipeline whose ranker cannot be run by itself is one stage; the remark says why.
+
     :param name: Its name in reports.
     :param data: From `read_pipeline`; left unchanged.
     :returns: Its stages.
-    :raises PipelineConfigError: If it has no retriever, or nothing is connected to its ranker.
+    :raises PipelineConfigError: If it retrieves nothing, or it is ambiguous how it is fed or what it returns.
     """
+    shown = f"pipeline {name}"
+    shape = shape_of(outline_pipeline(data, name=shown), name=shown)
+    ranker = shape.ranker if shape.inseparable is None else None
+    until = shape.candidates if ranker else shape.ranked
+    feeder = Feeder(shape, until)
     components: dict[str, Any] = data["components"]
-    edges = [(str(edge["sender"]), str(edge["receiver"])) for edge in data.get("connections", [])]
-    last = last_stage(components, pipeline=f"pipeline {name}")
-    if last == RANKER:
-        senders = [sender for sender, receiver in edges if receiver.startswith(f"{RANKER}.documents")]
-        if not senders:
-            raise PipelineConfigError(f"pipeline {name}: nothing is connected to ranker.documents")
-        last = senders[0].partition(".")[0]
-    first_stage = _ancestors(last, edges)
+    queries = [text for key in (*QUERY_NAMES, *QUERIES_NAMES) for text in shape.inputs.get(key, [])]
+    inputs = {QUERY_NAMES[0]: queries, FILTERS: shape.inputs.get(FILTERS, [])}
+    inputs = {key: [text for text in texts if _component(text) in feeder.names] for key, texts in inputs.items()}
     first = {
         **data,
-        "components": {component: value for component, value in components.items() if component in first_stage},
-        "connections": [edge for edge in data.get("connections", []) if _component(edge["receiver"]) in first_stage],
+        "components": {component: value for component, value in components.items() if component in feeder.names},
+        "connections": [edge for edge in data.get("connections", []) if _component(edge["receiver"]) in feeder.names],
+        INPUTS: {key: texts for key, texts in inputs.items() if texts},
+        OUTPUTS: {DOCUMENTS: [str(socket) for socket in until]},
     }
-    return StagedPipeline(name, first, last, components.get(RANKER))
+    return StagedPipeline(
+        name=name,
+        first=first,
+        told_depth=frozenset(component for component in feeder.names if feeder.tells_depth(component)),
+        retrievers=tuple(component for component in shape.retrievers if component in feeder.names),
+        ranker=components[ranker.component] if ranker else None,
+        sockets=ranker,
+        remark=_remark(shape),
+    )
 
 
-def _ancestors(last: str, edges: Sequence[tuple[str, str]]) -> set[str]:
-    """Return a component and all components whose output reaches it."""
-    ancestors, waiting = {last}, [last]
-    while waiting:
-        receiver = waiting.pop()
-        for sender in (_component(sender) for sender, other in edges if _component(other) == receiver):
-            if sender not in ancestors:
-                ancestors.add(sender)
-                waiting.append(sender)
-    return ancestors
+def _remark(shape: PipelineShape) -> str:
+    if shape.inseparable is not None:
+        return f"measured as a whole, not stage by stage: {shape.inseparable}"
+    if shape.tail:
+        return f"measured behind its ranker: what {' and '.join(shape.tail)} changes afterwards is not"
+    return ""
+
+
+def our_ranker_missing(staged: StagedPipeline, what_fails: str) -> PipelineConfigError:
+    """
+    Return the error for a pipeline without a `CrossEncoderRanker` as second stage.
+
+    :param staged: The pipeline.
+    :param what_fails: What cannot be done, such as `nothing can be calibrated`.
+    """
+    other = f"its ranker is a {staged.ranker['type'].rpartition('.')[2]}" if staged.ranker else staged.remark
+    return PipelineConfigError(
+        f"pipeline {staged.name} has no CrossEncoderRanker as second stage{f' ({other})' if other else ''}: {what_fails}"
+    )
 
 
 def init_parameters(component: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from rerank_plugin.collections.runs import Run
-from rerank_plugin.errors import InvalidValueError, PipelineConfigError
+from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
 from rerank_plugin.evaluation.measures import parse_measures
@@ -18,7 +18,7 @@ from rerank_plugin.evaluation.plan import fit_to_index, plan_evaluation, single_
 from rerank_plugin.evaluation.request import EvalRequest
 from rerank_plugin.evaluation.run import ANSWERS
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
-from rerank_plugin.evaluation.stages import DEPENDENT, OUR_RANKER, StagedPipeline
+from rerank_plugin.evaluation.stages import DEPENDENT, StagedPipeline, our_ranker_missing
 from rerank_plugin.progress import CountCallback, ProgressCallback, counts_of
 
 TIMED = 10  # queries; each is timed at every depth in every variant
@@ -47,8 +47,8 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
         raise InvalidValueError("a sweep needs a collection and one --pipeline, whose second stage it varies, and no --run")
     plan = plan_evaluation(request)
     (template,) = plan.pipelines
-    if template.ranker is None or template.ranker["type"] != OUR_RANKER:
-        raise PipelineConfigError(f"pipeline {template.name} has no CrossEncoderRanker named ranker: nothing can be varied")
+    if not template.has_our_ranker:
+        raise our_ranker_missing(template, "nothing can be varied")
     if plan.collection is None:
         raise InvalidValueError("a sweep needs a collection")
     group = single_group(plan.request, plan.collection, plan.queries, plan.pipelines, on_progress)

@@ -9,7 +9,8 @@ from rerank_plugin.errors import ModelError
 from rerank_plugin.pipelines.yaml_file import init_parameters
 from rerank_plugin.scoring.loading.hub import cached_weights, hub_state
 
-EMBEDDER_CLASSES = ("SentenceTransformersTextEmbedder", "SentenceTransformersDocumentEmbedder")
+TEXT_EMBEDDER = "SentenceTransformersTextEmbedder"
+EMBEDDER_CLASSES = (TEXT_EMBEDDER, "SentenceTransformersDocumentEmbedder")
 # sentence-transformers adds it to a name without an owner.
 DEFAULT_OWNER = "sentence-transformers"
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError, one_line_reason, reason_of
+from rerank_plugin.pipelines.declared import INPUTS, OUTPUTS, check_mapping
 from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
 from rerank_plugin.pipelines.yaml_file import init_parameters, read_yaml
 
@@ -75,22 +76,43 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
 
     :param data: The result of `read_pipeline`.
     :param name: Name of the pipeline, for the error message.
-    :returns: The pipeline, not yet warmed up.
+    :returns: The pipeline, not yet warmed up. Its metadata has the sections `inputs` and `outputs` of the YAML.
     :raises PipelineConfigError: If it cannot be built.
     :raises ModelError: If the Hub cannot be reached, and an embedding model is not on this machine.
     """
+    data = deepcopy(data)
+    name = _shown_name(name)
+    use_cached_models(data, name=name)
+    return _pipeline(data, name)
+
+
+def outline_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
+    """
+    Build a pipeline to look at its components and sockets, not to run it: no model has to be on this machine.
+
+    :param data: The result of `read_pipeline`.
+    :param name: Name of the pipeline, for the error message.
+    :returns: The pipeline.
+    :raises PipelineConfigError: If it cannot be built.
+    """
+    return _pipeline(data, _shown_name(name))
+
+
+def _pipeline(data: dict[str, Any], name: str) -> "Pipeline":
     from haystack import Pipeline
 
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
-    data = deepcopy(data)
-    if Path(name).parent == _folder():
-        name = f"pipeline {Path(name).stem}"  # the user knows a packaged pipeline by its name
-    use_cached_models(data, name=name)
+    declared = {section: data[section] for section in (INPUTS, OUTPUTS) if section in data}
     try:
-        return Pipeline.from_dict(data)
+        return Pipeline.from_dict({**data, "metadata": {**(data.get("metadata") or {}), **declared}})
     except Exception as error:  # components may raise anything on their parameters
         raise PipelineConfigError(f"{name} cannot be loaded: {_reason(error)}") from error
+
+
+def _shown_name(name: str) -> str:
+    """Return the name under which the user knows a pipeline: that of a packaged one, or else the path."""
+    return f"pipeline {Path(name).stem}" if Path(name).parent == _folder() else name
 
 
 def pipeline_names() -> list[str]:
@@ -122,11 +144,6 @@ def find_pipeline(source: str | Path) -> Path:
     if not is_file:
         raise PipelineConfigError(f"{path} does not exist or is not a file: check the path")
     return path
-
-
-def component_names(pipeline: "Pipeline") -> list[str]:
-    """Return the names of a pipeline's components, in the order of the YAML."""
-    return [name for name, _ in pipeline.walk()]
 
 
 def _folder() -> Path:
@@ -164,6 +181,9 @@ def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
                 raise PipelineConfigError(
                     f"{name}: connection {number} needs a {end} such as 'retriever.documents', got {shown(connection)}"
                 )
+    for section in (INPUTS, OUTPUTS):
+        if data.get(section) is not None:
+            data[section] = check_mapping(section, data[section], name=name)
     return data
 
 

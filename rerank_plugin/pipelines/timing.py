@@ -57,18 +57,27 @@ class TimingTracer(Tracer):
     def trace(
         self, operation_name: str, tags: dict[str, Any] | None = None, parent_span: Span | None = None
     ) -> Iterator[Span]:
-        """Trace with the inner tracer; time the span if it is the run of a component."""
+        """
+        Trace with the inner tracer; time the span if it is the run of a component.
+
+        Components inside of a component, such as those of a SuperComponent, may have the same names as others outside: their
+        time is part of its time.
+        """
         watch = _running.get() if operation_name == COMPONENT_RUN else None
+        if watch is None:
+            with self.inner.trace(operation_name, tags=tags, parent_span=parent_span) as span:
+                yield span
+            return
         name = str((tags or {}).get(COMPONENT_NAME))
-        if watch is not None:
-            watch.start(name)
+        watch.start(name)
+        token = _running.set(None)
         with self.inner.trace(operation_name, tags=tags, parent_span=parent_span) as span:
             began = time.perf_counter()
             try:
                 yield span
             finally:
-                if watch is not None:
-                    watch.add(name, (time.perf_counter() - began) * 1000)
+                _running.reset(token)
+                watch.add(name, (time.perf_counter() - began) * 1000)
 
     def current_span(self) -> Span | None:
         """Return the inner tracer's span."""

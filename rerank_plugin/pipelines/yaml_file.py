@@ -67,6 +67,18 @@ def init_parameters(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
             yield from init_parameters(value, type_name)
 
 
+def has_type(node: Any, type_name: str) -> bool:
+    """
+    Return whether an object of a type occurs, at any depth.
+
+    :param node: The content of a pipeline YAML, or a part of it; left unchanged.
+    :param type_name: The full name of the class, or its end.
+    """
+    if isinstance(node, dict):
+        return str(node.get("type", "")).endswith(type_name) or any(has_type(value, type_name) for value in node.values())
+    return isinstance(node, list) and any(has_type(value, type_name) for value in node)
+
+
 def _check_limits(text: str, path: Path) -> None:
     """
     Check the limits on the parser's events, which are produced without recursion and before any value is constructed.

@@ -8,19 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from haystack import Document, Pipeline
+from haystack import Document
 from haystack.errors import FilterError
 from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
-from rerank_plugin.pipelines import build_pipeline, read_pipeline
-from rerank_plugin.pipelines.first_stage import without_ranker
+from rerank_plugin.pipelines import load_pipeline
 from rerank_plugin.pipelines.timing import stopwatch
 from rerank_plugin.results import SearchResult, hits_as_json
 from rerank_plugin.scoring.limits import stoppable
-from rerank_plugin.search import RANKER, Searcher
+from rerank_plugin.search import Searcher
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.problems import RequestError
 from rerank_plugin.serving.warming import prepare
@@ -68,13 +67,12 @@ class SearchService:
     def __init__(
         self, index: Path, pipelines: Sequence[str], *, embedding_model: str | None = None, max_waiting: int
     ) -> None:
-        self._data = {
-            _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
+        self._searchers = {
+            _name(source): Searcher(
+                load_pipeline(source, index=index, embedding_model=embedding_model), name=f"pipeline {_name(source)}"
+            )
+            for source in pipelines
         }
-        self._pipelines = {name: build_pipeline(data, name=name) for name, data in self._data.items()}
-        self._searchers = {name: Searcher(pipeline) for name, pipeline in self._pipelines.items()}
-        self._first_stages: dict[str, Searcher] = {}
-        self._lock = threading.Lock()
         self._admission = Admission(max_requests=max_waiting)
         self._threads = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="search-serve")
 
@@ -89,11 +87,10 @@ class SearchService:
 
         :raises StoreError: If the index is empty.
         """
-        for name, searcher in self._searchers.items():
+        for searcher in self._searchers.values():
             searcher.warm_up()
-            ranker = self._pipelines[name].get_component(RANKER) if searcher.has_second_stage else None
-            if isinstance(ranker, CrossEncoderRanker):
-                prepare(ranker.logits)
+            if isinstance(searcher.ranker, CrossEncoderRanker):
+                prepare(searcher.ranker.logits)
 
     def close(self) -> None:
         """Wait for the running searches."""
@@ -129,8 +126,15 @@ class SearchService:
 
     @property
     def store(self) -> Any:
-        """The document store of the first pipeline."""
-        return _store(self._pipelines[self.names[0]])
+        """
+        The document store of the first pipeline.
+
+        :raises StoreError: If it has none.
+        """
+        stores = self._searchers[self.names[0]].document_stores
+        if not stores:
+            raise StoreError(f"the pipeline {self.names[0]} has no document store")
+        return stores[0]
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         stopped = threading.Event()
@@ -150,11 +154,8 @@ class SearchService:
             return self._search(name, body)
 
     def _search(self, name: str, body: SearchBody) -> SearchResult:
-        searcher = self._searchers[name]
-        if searcher.has_second_stage and not body.rerank:
-            searcher = self._first_stage(name)
         try:
-            return searcher.search(
+            return self._searchers[name].search(
                 body.query,
                 top_k=body.top_k,
                 candidates=body.candidates,
@@ -163,6 +164,7 @@ class SearchService:
                 collapse=body.collapse,
                 max_per_source=body.max_per_source,
                 time_budget_ms=body.time_budget_ms,
+                rerank=body.rerank,
             )
         except Exception as error:
             cause: BaseException | None = error
@@ -172,13 +174,6 @@ class SearchService:
                 raise
             raise InvalidValueError(f"filters: {cause}") from None
 
-    def _first_stage(self, name: str) -> Searcher:
-        with self._lock:
-            if name not in self._first_stages:
-                self._first_stages[name] = Searcher(build_pipeline(without_ranker(self._data[name]), name=name))
-                self._first_stages[name].warm_up()
-            return self._first_stages[name]
-
     def _find(self, document_id: str) -> list[Document]:
         found: list[Document] = self.store.filter_documents({"field": "id", "operator": "==", "value": document_id})
         return found
@@ -186,11 +181,3 @@ class SearchService:
 
 def _name(source: str) -> str:
     return Path(source).stem if source.endswith((".yaml", ".yml")) else source
-
-
-def _store(pipeline: Pipeline) -> Any:
-    stores = (getattr(component, "document_store", None) for _, component in pipeline.walk())
-    store = next((store for store in stores if store is not None), None)
-    if store is None:
-        raise StoreError("the pipeline has no document store")
-    return store

@@ -3,7 +3,6 @@
 import pytest
 
 from rerank_plugin.pipelines import build_pipeline, pipeline_names, read_pipeline
-from rerank_plugin.pipelines.first_stage import without_ranker
 
 
 @pytest.mark.slow
@@ -24,9 +23,3 @@ def test_inputs_are_the_mandatory_sockets_and_outputs_exist(name, monkeypatch):
     for socket in data["outputs"].values():
         component, output = socket.split(".")
         assert output in outputs[component]
-
-
-def test_the_first_stage_of_a_pipeline_is_no_longer_told_of_its_ranker():
-    rest = without_ranker(read_pipeline("bm25_rerank"))
-    assert rest["inputs"] == {"query": ["bm25_retriever.query"]}
-    assert rest["outputs"] == {"documents": "collapser.documents"}

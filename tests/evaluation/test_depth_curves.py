@@ -55,7 +55,7 @@ def test_l12_a_depth_curve_is_what_the_pipeline_gives_at_each_depth(index, cross
     outcomes = Experiment(ExperimentSettings(30)).run([split_stages("p", data)], QUERIES)
     (curve,) = depth_curves(outcomes, QRELS, measure="nDCG@10", candidates=30)
     assert curve.depths == [5, 10, 20, 30]
-    searcher = Searcher(build_pipeline(data, name="p"), result_of="ranker")
+    searcher = Searcher(build_pipeline(data, name="p"), until="ranked")
     for depth, value in zip(curve.depths, curve.reranked, strict=True):
         run = {
             id_: [hit.document for hit in searcher.search(text, top_k=depth, candidates=depth).hits]
@@ -152,6 +152,6 @@ def test_l12_a_sweep_over_a_joiner_says_what_each_retriever_returns(
                 component["init_parameters"]["top_k"] = result["retrieved"]
         data["components"]["joiner"]["init_parameters"]["top_k"] = point["candidates"]
         data["components"]["ranker"]["init_parameters"].update(point["ranker"], top_k=10)
-        searcher = Searcher(build_pipeline(data, name="tiny"), result_of="ranker")
+        searcher = Searcher(build_pipeline(data, name="tiny"), until="ranked")
         run = {q["_id"]: [hit.document for hit in searcher.search(q["text"]).hits] for q in queries}
         assert evaluate(run, qrels, ["nDCG@10"]).means["nDCG@10"] == pytest.approx(point["quality"], abs=1e-6)

@@ -166,17 +166,19 @@ def test_two_pipelines_with_the_same_name_are_an_error(index, cross_encoder):
 
 def test_a_pipeline_is_split_at_its_ranker():
     staged = split_stages("rag", read_pipeline("rag_rerank"))
-    assert staged.result_of == "bm25_retriever"
+    assert staged.candidates == ["bm25_retriever.documents"]
     assert set(staged.first["components"]) == {"bm25_retriever"}
     assert staged.ranker is not None
     hybrid, reranked = split_stages("a", read_pipeline("hybrid")), split_stages("b", read_pipeline("hybrid_rerank"))
     assert hybrid.first_key == reranked.first_key
-    assert hybrid.result_of == reranked.result_of == "joiner"
+    assert hybrid.candidates == reranked.candidates == ["joiner.documents"]
     assert split_stages("c", read_pipeline("dense")).needs_vectors
 
 
 def test_a_pipeline_that_cannot_search_is_an_error():
-    with pytest.raises(PipelineConfigError, match="pipeline x cannot search"):
-        split_stages("x", {"components": {"ranker": {}}, "connections": []})
-    with pytest.raises(PipelineConfigError, match=r"nothing is connected to ranker\.documents"):
-        split_stages("x", {"components": {"bm25_retriever": {}, "ranker": {}}, "connections": []})
+    parts = read_pipeline("bm25_rerank")["components"]
+    with pytest.raises(PipelineConfigError, match="pipeline x cannot search: none of its components"):
+        split_stages("x", {"components": {"ranker": parts["ranker"]}, "connections": []})
+    loose = {name: parts[name] for name in ("bm25_retriever", "ranker")}
+    with pytest.raises(PipelineConfigError, match=r"choose one with `outputs: \{documents: SOCKET\}`"):
+        split_stages("x", {"components": loose, "connections": []})

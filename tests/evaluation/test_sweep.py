@@ -84,7 +84,7 @@ def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository
         data = read_pipeline(yaml, index=tmp_path / "index")
         parameters = data["components"]["ranker"]["init_parameters"]
         parameters.update(tried["ranker"], scale_score=False)
-        searcher = Searcher(build_pipeline(data, name="tiny"), result_of="ranker")
+        searcher = Searcher(build_pipeline(data, name="tiny"), until="ranked")
         depth = tried["candidates"]
         run = {
             q["_id"]: [hit.document for hit in searcher.search(q["text"], top_k=depth, candidates=depth).hits]

@@ -190,6 +190,7 @@ def _notes(result: EvalResult) -> list[str]:
             f"{len(evaluation.without_relevant)} judged queries have no relevant document and are left out: "
             + _first_few(evaluation.without_relevant)
         )
+    lines += [f"{name} is {remark}" for name, remark in result.remarks.items()]
     for name, system in result.evaluations.items():
         if system.without_hits:
             lines.append(

@@ -138,5 +138,6 @@ def as_json(result: EvalResult) -> dict[str, Any]:
         "depth_curves": [asdict(curve) for curve in result.curves],
         "failures": [{"system": name, "query": answer.query, "error": answer.error} for name, answer in result.failures],
         "without_curve": result.without_curve,
+        "remarks": result.remarks,
         "without_relevant": list(next(iter(result.evaluations.values())).without_relevant),
     }

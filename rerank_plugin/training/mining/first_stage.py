@@ -9,9 +9,9 @@ from rerank_plugin.evaluation.indexes import kept_index
 from rerank_plugin.evaluation.model_files import model_fingerprints
 from rerank_plugin.evaluation.run_key import run_key
 from rerank_plugin.evaluation.stages import split_stages
-from rerank_plugin.pipelines import component_names, load_pipeline, read_pipeline
+from rerank_plugin.pipelines import load_pipeline, read_pipeline
 from rerank_plugin.progress import ProgressCallback, counts_of
-from rerank_plugin.search import Searcher, last_stage
+from rerank_plugin.search import Searcher
 
 if TYPE_CHECKING:
     from rerank_plugin.collections.beir import BeirQuery
@@ -31,7 +31,8 @@ class FirstStageSpec:
 
     :param pipeline: Name or YAML file; with or without a second stage.
     :param language: Language of the keyword index, such as `en` or `ru`.
-    :param index: Folder of an index of the collection; `None`: one is built and kept (see `evaluation.indexes`).
+    :param index: Folder of an index of the collection; `None`: one is built and kept (see `evaluation.indexes`), unless the
+        pipeline searches another document store.
     :param embedding_model: Embedding model to use instead of the pipeline's; `None`: the pipeline's.
     """
 
@@ -64,16 +65,18 @@ class FirstStageSpec:
         staged = split_stages(
             self.pipeline, read_pipeline(self.pipeline, index=self.index, embedding_model=self.embedding_model)
         )
-        folder = self.index or kept_index(
-            collection,
-            language=self.language,
-            pipelines=[staged],
-            embedding_model=self.embedding_model,
-            on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
-        )
+        folder = self.index
+        if folder is None and staged.searches_an_index:
+            folder = kept_index(
+                collection,
+                language=self.language,
+                pipelines=[staged],
+                embedding_model=self.embedding_model,
+                on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
+            )
         pipeline = load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model)
         # The ranked list as it is measured, not as a user sees it: near duplicates are not collapsed.
-        searcher = Searcher(pipeline, result_of=last_stage(component_names(pipeline)))
+        searcher = Searcher(pipeline, until="ranked", name=f"pipeline {self.pipeline}")
         searcher.warm_up()
         return FirstStage(searcher)
 
