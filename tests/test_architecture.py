@@ -40,7 +40,16 @@ HOMES = {
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app", "searching", "serving", "mcp", "batch", "evaluating", "measuring", "learning", "recipe_options", "printing",
+            "app",
+            "searching",
+            "serving",
+            "mcp",
+            "batch",
+            "evaluating",
+            "measuring",
+            "learning",
+            "recipe_options",
+            "printing",
         )
     },
 }

@@ -1,5 +1,6 @@
 """The tool with which an agent reads a document whole."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ class IndexFetch:
         :returns: `text` for the model, and the `document`.
         :raises InvalidValueError: If there is no such document.
         """
-        document = self._opened.document(check_text("id", id))
+        document = replace(self._opened.document(check_text("id", id)), embedding=None)
         check_count("start", start, least=0)
         known = numbers_of(state)
         keep(state, known, [document])

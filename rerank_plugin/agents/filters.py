@@ -1,5 +1,6 @@
-"""Filters that a language model can write: a JSON schema of the fields that an index has, and the way to Haystack's filters."""
+"""Filters that a language model can write: a JSON schema of the fields of an index, and the way to Haystack's filters."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,6 +127,8 @@ def haystack_filters(conditions: Any, fields: Sequence[Field] = ()) -> dict[str,
     :raises InvalidValueError: If a condition is malformed, or the index has no such field. The message helps a model to mend
         it.
     """
+    if isinstance(conditions, str):
+        conditions = _parsed(conditions)  # some clients send objects as JSON in a string
     if not conditions:
         return None
     if isinstance(conditions, Mapping):
@@ -135,6 +138,13 @@ def haystack_filters(conditions: Any, fields: Sequence[Field] = ()) -> dict[str,
     known = {field.name for field in fields}
     checked = [_checked(number, condition, known) for number, condition in enumerate(conditions, start=1)]
     return checked[0] if len(checked) == 1 else {"operator": "AND", "conditions": checked}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _checked(number: int, condition: Any, known: set[str]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from rerank_plugin.scoring.limits import stoppable
 
 DESCRIPTION = (
     "Search the documents. Returns the passages that answer best, each with a number for citations like [2], its title, "
-    "file, page and id. Cite the numbers of the passages that you used. Search again with other words if they do not hold the answer."
+    "file, page and id. Cite the numbers of the passages that you used. Search again with other words if they do not hold "
+    "the answer."
 )
 
 
@@ -37,7 +38,7 @@ class IndexSearch:
     :raises InvalidValueError: If a number is out of range.
     """
 
-    def __init__(  # noqa: PLR0913 - the settings of a tool, each with a default
+    def __init__(
         self,
         pipeline: Source = "bm25_rerank",
         *,

@@ -8,7 +8,6 @@ import typer
 from rerank_plugin.cli.app import DEFAULT_INDEX, EmbeddingModelOption, IndexOption, app
 from rerank_plugin.cli.printing import echo
 from rerank_plugin.cli.progress import progress_bar, quiet_libraries
-from rerank_plugin.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from rerank_plugin.scale.tasks import Task
@@ -66,7 +65,7 @@ def mine(
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[str, typer.Option(help="Pipeline that searches: a name or a YAML file.")] = "bm25",
     ranks: Annotated[
-        list[str] | None, typer.Option(help="FIRST-LAST:COUNT negatives for each positive; repeatable. As in `rerank mine`.")
+        list[str] | None, typer.Option(help="FIRST-LAST:COUNT negatives a positive, as in `rerank mine`; repeatable.")
     ] = None,
     block_rows: BlockRowsOption = 1000,
     ray: RayOption = None,
@@ -117,8 +116,6 @@ def _run(task: "Task", files: list[Path], output: Path, block_rows: int, ray: st
 
         threads = getattr(task, "threads", None) or 1
         cluster = None if ray is None else Cluster(ray, workers=workers, processors=threads)
-        if ray == "":
-            raise InvalidValueError("--ray needs an address, 'auto' or 'local'")
         with progress_bar("Blocks", hidden=False) as progress:
             result = run_job(task, files, output, block_rows=block_rows, cluster=cluster, on_progress=progress)
     again = f" ({result.resumed} of them were done before)" if result.resumed else ""

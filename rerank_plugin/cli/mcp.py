@@ -56,13 +56,15 @@ def mcp(
     """
     Serve searches of an index to agents, by the Model Context Protocol.
 
-    The tools 'search' and 'fetch' only read. Claude, ChatGPT, IDEs and others start the command by themselves and speak to it
+    The tools 'search' and 'fetch' only read. Claude, IDEs and others start the command by themselves and speak to it
     over standard input and output, or reach it over HTTP with --http.
     """
     if isinstance(context.obj, AppOptions):
         context.obj.interrupted = "stopped"
     if not http and (keys_file is not None or without_keys):
-        raise InvalidValueError("keys are for --http: over standard input and output only the program that started it is served")
+        raise InvalidValueError(
+            "keys are for --http: over standard input and output only the program that started it is served"
+        )
     if not index.is_dir():
         raise InvalidValueError(f"there is no index at {index}: make one with `rerank index`, or pass its folder as --index")
     _check_installed()
@@ -93,9 +95,7 @@ def _check_installed() -> None:
         raise MissingDependencyError(f"rerank mcp needs {error.name}: {EXTRA}") from error
 
 
-def _serve_http(
-    service: "McpService", host: str, port: int, keys_file: Path | None, *, without_keys: bool
-) -> None:
+def _serve_http(service: "McpService", host: str, port: int, keys_file: Path | None, *, without_keys: bool) -> None:
     from rerank_plugin.serving.keys import keys_for
     from rerank_plugin.serving.mcp.http import PATH, run_http
     from rerank_plugin.serving.settings import ServerSettings

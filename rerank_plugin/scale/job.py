@@ -30,7 +30,9 @@ class JobFolder:
         known = self._state()
         if known is None:
             if output.exists():
-                raise InvalidValueError(f"{output} exists, and no job of this kind wrote it: choose another file, or delete it")
+                raise InvalidValueError(
+                    f"{output} exists, and no job of this kind wrote it: choose another file, or delete it"
+                )
             self._write_state(wanted)
         elif {name: value for name, value in known.items() if name != "done"} != wanted:
             changed = sorted(name for name in {*known, *wanted} - {"done"} if known.get(name) != wanted.get(name))

@@ -25,7 +25,8 @@ class NegativeFinder:
 
     def __init__(self, index: Path, pipeline: str, rules: dict[str, Any]) -> None:
         self._rules = MiningRules(**{**rules, "random": 0})
-        self._searcher = Searcher(load_pipeline(pipeline, index=index))
+        # The ranked list, not what a user sees: near duplicates are not collapsed.
+        self._searcher = Searcher(load_pipeline(pipeline, index=index), until="ranked")
         self._searcher.warm_up()
 
     def find(self, rows: Sequence[Row], place: str) -> list[Row]:
@@ -47,7 +48,9 @@ class NegativeFinder:
             raise InputFileError(f"{place}: positives must be a list of texts, got {shown(positives)}")
         hits = self._searcher.search(text, top_k=self._rules.depth, candidates=self._rules.depth).hits
         corpus = {
-            hit.document.id: BeirDocument(hit.document.id, hit.document.content or "", str(hit.document.meta.get("title") or ""))
+            hit.document.id: BeirDocument(
+                hit.document.id, hit.document.content or "", str(hit.document.meta.get("title") or "")
+            )
             for hit in hits
         }
         relevant = {f"positive {number}": BeirDocument(f"positive {number}", each) for number, each in enumerate(positives)}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow
+import pyarrow as pa
 from pyarrow import parquet
 
 from rerank_plugin.files import replace_file
@@ -20,7 +20,7 @@ def write_parquet(output: Path, blocks: Iterator[list[Row]]) -> None:
     with replace_file(output, binary=True) as file:
         writer = None
         for rows in blocks:
-            table = pyarrow.Table.from_pylist(rows) if writer is None else pyarrow.Table.from_pylist(rows, schema=writer.schema)
+            table = pa.Table.from_pylist(rows) if writer is None else pa.Table.from_pylist(rows, schema=writer.schema)
             writer = writer or parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
         if writer is not None:

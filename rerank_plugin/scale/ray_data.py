@@ -11,9 +11,7 @@ from rerank_plugin.scale.tasks import Task
 from rerank_plugin.scale.workers import BlockWorker, Cluster
 
 
-def run_on_ray(
-    task: Task, blocks: Sequence[Block], folder: Path, cluster: Cluster, on_block: Callable[[], None]
-) -> None:
+def run_on_ray(task: Task, blocks: Sequence[Block], folder: Path, cluster: Cluster, on_block: Callable[[], None]) -> None:
     """
     Do a task for blocks. A block whose process dies is done by another one.
 

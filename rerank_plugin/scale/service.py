@@ -43,7 +43,9 @@ class ServiceSettings(BaseModel):
     max_waiting: int = Field(default=256, ge=1, description="Requests that may wait; more are refused with 429.")
     max_wait: float = Field(default=30.0, gt=0, description="Seconds that a request may have to wait in a replica.")
     keys_file: str | None = Field(default=None, description="As in `rerank serve`.")
-    without_keys: bool = Field(default=False, description="Let everyone use it who reaches another address than this machine's.")
+    without_keys: bool = Field(
+        default=False, description="Let everyone use it who reaches another address than this machine's."
+    )
     host: str = Field(default="127.0.0.1", description="The address that Serve listens on, for the check of the keys.")
     drain_seconds: float = Field(default=30.0, gt=0, description="Seconds that the requests of a stopped replica have.")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rerank_plugin.components.ranker import CrossEncoderRanker
 
 # Pairs of a row are ranked together with those of others, up to so many rows.
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 256
 DIGITS = 6
 TEXTS = ("text", "passage", "document")
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import SENTENCES
 from haystack import Document, Pipeline, component
 from haystack.components.agents import Agent
+from haystack.core.errors import PipelineRuntimeError
 from haystack.dataclasses import ChatMessage, ToolCall
 from haystack.tools import Tool
 from jsonschema import Draft202012Validator
@@ -71,11 +72,14 @@ class ScriptedChat:
     def run(self, messages: list[ChatMessage], tools: list[Tool] | None = None, **kwargs) -> dict:
         done = sum(message.is_from("assistant") for message in messages)
         if done < len(self.steps):
-            calls = [ToolCall(tool_name=c["tool"], arguments=c["arguments"], id=str(i)) for i, c in enumerate(self.steps[done])]
+            calls = [
+                ToolCall(tool_name=c["tool"], arguments=c["arguments"], id=str(i)) for i, c in enumerate(self.steps[done])
+            ]
             return {"replies": [ChatMessage.from_assistant(tool_calls=calls)]}
         results = [result.result for message in messages for result in message.tool_call_results]
         first = re.match(r"\[(\d+)\].*\n.*\n(.*)", results[-1])
-        return {"replies": [ChatMessage.from_assistant(f"{first[2]} [{first[1]}]")]}
+        answer = f"{first[2]} [{first[1]}]" if first else f"It said: {results[-1]}"
+        return {"replies": [ChatMessage.from_assistant(answer)]}
 
 
 def call(tool, **arguments):
@@ -108,7 +112,11 @@ def test_numbers_go_on_from_call_to_call_and_a_passage_keeps_its_own(tool, index
     )
     result = agent.run(messages=[ChatMessage.from_user("?")])
     texts = [r.result for message in result["messages"] for r in message.tool_call_results]
-    numbered = [dict(zip(re.findall(r"\nid: (\S+)", t), re.findall(r"^\[(\d+)\] ", t, re.MULTILINE), strict=True)) for t in texts if "id:" in t]
+    numbered = [
+        dict(zip(re.findall(r"\nid: (\S+)", t), re.findall(r"^\[(\d+)\] ", t, re.MULTILINE), strict=True))
+        for t in texts
+        if "id:" in t
+    ]
     assert numbered[0] == numbered[2], "the same search again"
     everything = {document_id: int(n) for texts in numbered for document_id, n in texts.items()}
     documents = [document.id for document in result["documents"]]
@@ -117,7 +125,9 @@ def test_numbers_go_on_from_call_to_call_and_a_passage_keeps_its_own(tool, index
     fetched = next(t for t in texts if "id:" not in t)
     assert documents[int(re.match(r"\[(\d+)\]", fetched)[1]) - 1] == "d5"
 
-    without_state = Agent(chat_generator=ScriptedChat(steps), tools=[tool, fetch_tool(tool)]).run(messages=[ChatMessage.from_user("?")])
+    without_state = Agent(chat_generator=ScriptedChat(steps), tools=[tool, fetch_tool(tool)]).run(
+        messages=[ChatMessage.from_user("?")]
+    )
     assert [r.result for m in without_state["messages"] for r in m.tool_call_results] == texts
 
 
@@ -146,7 +156,10 @@ def test_the_schema_has_the_fields_of_the_index(tool):
     ("conditions", "ids"),
     [
         ([{"field": "lang", "operator": "==", "value": "de"}], {"d6", "d7"}),
-        ([{"field": "page", "operator": ">", "value": 7}, {"field": "lang", "operator": "in", "value": ["de", "en"]}], {"d7"}),
+        (
+            [{"field": "page", "operator": ">", "value": 7}, {"field": "lang", "operator": "in", "value": ["de", "en"]}],
+            {"d7"},
+        ),
         ([{"field": "day", "operator": "<", "value": "2026-05-02"}], {"d0"}),
         ({"field": "meta.page", "operator": "==", "value": 2}, {"d1"}),
     ],
@@ -171,8 +184,7 @@ def test_wrong_filters_are_explained_to_the_model(tool, conditions, message):
         haystack_filters(conditions, tool._component.opened.fields)
     if isinstance(conditions, list):
         agent = Agent(chat_generator=ScriptedChat([[call("search", query="fox", filters=conditions)]]), tools=[tool])
-        with pytest.raises(Exception, match="filters: "):
-            agent.run(messages=[ChatMessage.from_user("?")])
+        assert "filters: condition 1" in agent.run(messages=[ChatMessage.from_user("?")])["last_message"].text
 
 
 def test_filters_of_the_tool_hold_whatever_the_model_asks_for(pipeline):
@@ -192,7 +204,7 @@ def test_without_the_second_stage_it_is_the_first(tool):
 async def test_a_cancelled_call_stops_the_scoring(tool):
     from rerank_plugin.scoring.limits import ScoringStoppedError, stoppable
 
-    with stoppable(lambda: True), pytest.raises(Exception, match="") as stopped:
+    with stoppable(lambda: True), pytest.raises(PipelineRuntimeError) as stopped:
         tool._component.run(query="the capital and the sea of an uncached kind")
     causes = [stopped.value]
     while causes[-1].__cause__ is not None:

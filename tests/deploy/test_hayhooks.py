@@ -38,7 +38,13 @@ class ChatServer(BaseHTTPRequestHandler):
         for number, text in enumerate([*ANSWER, None]):
             delta = {} if text is None else {"role": "assistant", "content": text}
             choice = {"index": 0, "delta": delta, "finish_reason": "stop" if text is None else None}
-            chunk = {"id": "1", "object": "chat.completion.chunk", "created": number, "model": body["model"], "choices": [choice]}
+            chunk = {
+                "id": "1",
+                "object": "chat.completion.chunk",
+                "created": number,
+                "model": body["model"],
+                "choices": [choice],
+            }
             self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
         self.wfile.write(b"data: [DONE]\n\n")
 

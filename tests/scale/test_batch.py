@@ -4,7 +4,6 @@ import json
 import random
 import signal
 
-
 import numpy as np
 import pytest
 from conftest import SENTENCES
@@ -33,7 +32,10 @@ def read_rows(file):
 @pytest.fixture
 def pairs(tmp_path):
     rng = random.Random(3)
-    rows = [{"n": n, "query": rng.choice(QUERIES), "text": f"{rng.choice(SENTENCES)} {rng.choice(SENTENCES)}"} for n in range(230)]
+    rows = [
+        {"n": n, "query": rng.choice(QUERIES), "text": f"{rng.choice(SENTENCES)} {rng.choice(SENTENCES)}"}
+        for n in range(230)
+    ]
     return write_rows(tmp_path / "pairs.jsonl", rows)
 
 
@@ -109,9 +111,9 @@ def test_killed_at_any_time_and_resumed_it_writes_the_same_file(task, pairs, tmp
 
 def test_parquet_in_and_out(task, pairs, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    import pyarrow
+    import pyarrow as pa
 
-    table = pyarrow.Table.from_pylist(read_rows(pairs))
+    table = pa.Table.from_pylist(read_rows(pairs))
     parquet.write_table(table, tmp_path / "pairs.parquet", row_group_size=33)
     run_job(task, [tmp_path / "pairs.parquet"], tmp_path / "out.parquet", block_rows=50)
     run_job(task, [pairs], tmp_path / "out.jsonl", block_rows=50)
@@ -160,7 +162,10 @@ def index(tmp_path):
 
 
 def test_mined_negatives_are_no_positives_and_always_the_same(index, tmp_path):
-    rows = [{"query": "capital of france and germany", "positives": [SENTENCES[0]]}, {"query": "the sea", "positives": [SENTENCES[7]]}]
+    rows = [
+        {"query": "capital of france and germany", "positives": [SENTENCES[0]]},
+        {"query": "the sea", "positives": [SENTENCES[7]]},
+    ]
     file = write_rows(tmp_path / "queries.jsonl", rows)
     for name in ("one", "two"):
         run_job(MineTask(index), [file], tmp_path / f"{name}.jsonl", block_rows=1)
@@ -187,15 +192,39 @@ def test_an_index_made_in_blocks_is_searched_like_any_other(bi_encoder, tmp_path
 
 
 def test_the_commands(rerank, pairs, cross_encoder, tmp_path, index):
-    done = rerank("batch", "rank", pairs, "--output", tmp_path / "o.jsonl", "--model", cross_encoder, "--backend", "torch", "--block-rows", 100)
+    done = rerank(
+        "batch",
+        "rank",
+        pairs,
+        "--output",
+        tmp_path / "o.jsonl",
+        "--model",
+        cross_encoder,
+        "--backend",
+        "torch",
+        "--block-rows",
+        100,
+    )
     assert done.returncode == 0, done.stderr
     assert "230 rows in 3 blocks" in done.stdout
-    again = rerank("batch", "rank", pairs, "--output", tmp_path / "o.jsonl", "--model", cross_encoder, "--backend", "torch", "--block-rows", 100)
+    again = rerank(
+        "batch",
+        "rank",
+        pairs,
+        "--output",
+        tmp_path / "o.jsonl",
+        "--model",
+        cross_encoder,
+        "--backend",
+        "torch",
+        "--block-rows",
+        100,
+    )
     assert "(3 of them were done before)" in again.stdout
     file = write_rows(tmp_path / "q.jsonl", [{"query": "the sea", "positives": [SENTENCES[7]]}])
-    assert rerank("batch", "mine", file, "--output", tmp_path / "m.jsonl", "--index", index, "--ranks", "1-3:2").returncode == 0
+    assert (
+        rerank("batch", "mine", file, "--output", tmp_path / "m.jsonl", "--index", index, "--ranks", "1-3:2").returncode == 0
+    )
     assert len(read_rows(tmp_path / "m.jsonl")[0]["negatives"]) == 2
     failed = rerank("batch", "rank", tmp_path / "none.jsonl", "--output", tmp_path / "p.jsonl")
     assert (failed.returncode, failed.stderr) == (1, f"error: {tmp_path}/none.jsonl does not exist: check the path\n")
-
-

@@ -172,14 +172,14 @@ def test_twenty_thousand_pairs_killed_and_resumed_give_the_same_file(cluster, cr
             pids = [actor.pid for actor in list_actors(filters=[("state", "=", "ALIVE")]) if "Map" in actor.class_name]
             os.kill(pids[0], signal.SIGKILL)
 
-    class Interrupted(Exception):
+    class InterruptedJobError(Exception):
         pass
 
     def interrupt(done, total):
         if done >= 4:
-            raise Interrupted
+            raise InterruptedJobError
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedJobError):
         run_job(task, [file], tmp_path / "there.jsonl", block_rows=500, cluster=Cluster(workers=2), on_progress=interrupt)
     result = run_job(
         task, [file], tmp_path / "there.jsonl", block_rows=500, cluster=Cluster(workers=2), on_progress=kill_a_worker

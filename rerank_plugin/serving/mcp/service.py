@@ -149,9 +149,7 @@ class McpService:
 
     async def list_resources(self) -> JsonObject:
         """Return the one resource that is listed: what the index is. Documents are read by the template's URIs."""
-        return {
-            "resources": [{"uri": INDEX_URI, "name": "index", "mimeType": JSON, "description": "What can be searched."}]
-        }
+        return {"resources": [{"uri": INDEX_URI, "name": "index", "mimeType": JSON, "description": "What can be searched."}]}
 
     async def list_resource_templates(self) -> JsonObject:
         """Return the form of the URIs of documents."""

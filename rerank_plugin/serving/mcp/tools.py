@@ -33,7 +33,7 @@ SEARCH_OUTPUT = {
         "results": {"type": "array", "items": _RESULT},
         "state": {
             **_TEXT,
-            "description": "complete; partial: the time did not suffice to score all candidates; fallback: the order of the first stage.",
+            "description": "complete; partial: no time to score all candidates; fallback: the first stage's order.",
         },
     },
     "required": ["results"],
@@ -66,7 +66,7 @@ def tool_list(fields: Sequence[Field], pipelines: Sequence[str], about: str | No
         {
             "name": SEARCH,
             "title": "Search",
-            "description": f"Searches {documents}. Returns the passages that answer best, best first; cite their url or title.",
+            "description": f"Searches {documents}. Returns the best passages, best first; cite their url or title.",
             "inputSchema": _search_input(fields, pipelines),
             "outputSchema": SEARCH_OUTPUT,
             "annotations": READ_ONLY,

@@ -36,11 +36,13 @@ async def over_http(url: str, key: str | None = None):
     from mcp.client.streamable_http import streamable_http_client
 
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    async with http.AsyncClient(headers=headers, timeout=30) as client:
-        async with streamable_http_client(url, http_client=client) as streams:
-            async with ClientSession(streams[0], streams[1]) as session:
-                await session.initialize()
-                yield session
+    async with (
+        http.AsyncClient(headers=headers, timeout=30) as client,
+        streamable_http_client(url, http_client=client) as streams,
+        ClientSession(streams[0], streams[1]) as session,
+    ):
+        await session.initialize()
+        yield session
 
 
 def plain(result) -> dict:

@@ -60,9 +60,13 @@ def best(index, yaml):
 @pytest.fixture(scope="module")
 def url(index, yaml):
     text = yaml.read_text().replace(
-        "connections:\n", "  gate:\n    type: test_mcp.Gate\nconnections:\n  - {sender: gate.documents, receiver: ranker.documents}\n"
+        "connections:\n",
+        "  gate:\n    type: test_mcp.Gate\nconnections:\n  - {sender: gate.documents, receiver: ranker.documents}\n",
     )
-    text = text.replace("sender: bm25_retriever.documents\n    receiver: ranker.documents", "sender: bm25_retriever.documents\n    receiver: gate.documents")
+    text = text.replace(
+        "sender: bm25_retriever.documents\n    receiver: ranker.documents",
+        "sender: bm25_retriever.documents\n    receiver: gate.documents",
+    )
     gated = index.parent / "gated.yaml"
     gated.write_text(text)
     from haystack.core.serialization_security import allow_deserialization_module

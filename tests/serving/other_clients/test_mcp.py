@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, os.environ["RERANK_MCP_TESTS"])
 
-from mcp_client import cancel, over_http, over_stdio, use_everything  # noqa: E402
+from mcp_client import cancel, over_http, over_stdio, use_everything
 
 EXPECTED = json.loads(os.environ["RERANK_MCP_EXPECTED"])
 # Packages of the server come from its own environment, where this one does not have them.

@@ -29,7 +29,12 @@ class PipelineWrapper(BasePipelineWrapper):
         self.pipeline = build_pipeline(data, name=source)
         self.pipeline.warm_up()
 
-    async def run_chat_completion_async(self, model: str, messages: list[dict], body: dict) -> AsyncGenerator:
+    async def run_chat_completion_async(
+        self,
+        model: str,  # noqa: ARG002 - the interface of Hayhooks
+        messages: list[dict],
+        body: dict,  # noqa: ARG002
+    ) -> AsyncGenerator:
         """Answer the last question of a chat."""
         question = _text(get_last_user_message(messages))
         return async_streaming_generator(
