@@ -20,6 +20,6 @@ def test_inputs_are_the_mandatory_sockets_and_outputs_exist(name, monkeypatch):
         assert set(data["inputs"]) == {"query"}
         assert set(declared) == mandatory
     outputs = pipeline.outputs(include_components_with_connected_outputs=True)
-    for socket in data["outputs"].values():
+    for (socket,) in data["outputs"].values():
         component, output = socket.split(".")
         assert output in outputs[component]

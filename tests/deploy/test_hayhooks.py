@@ -83,6 +83,7 @@ def hayhooks(folder, repository):
         **os.environ,
         "PYTHONPATH": str(repository),
         "HAYSTACK_DESERIALIZATION_ALLOWLIST": "rerank_plugin",
+        "HAYHOOKS_STARTUP_DEPLOY_STRATEGY": "sequential",
         "RERANK_INDEX": str(folder / "index"),
         "RERANK_PIPELINE": str(folder / "bm25_rerank.yaml"),
         "RERANK_CHAT_PIPELINE": str(folder / "rag_rerank.yaml"),

@@ -25,7 +25,7 @@ class PipelineWrapper(BasePipelineWrapper):
         source = os.environ.get("RERANK_CHAT_PIPELINE", "rag_rerank")
         data = read_pipeline(source, index=os.environ.get("RERANK_INDEX", "index"))
         self.queries = [socket.split(".") for socket in data["inputs"]["query"]]
-        self.replies, self.documents = (data["outputs"][name].split(".") for name in ("replies", "documents"))
+        self.replies, self.documents = (data["outputs"][name][0].split(".") for name in ("replies", "documents"))
         self.pipeline = build_pipeline(data, name=source)
         self.pipeline.warm_up()
 
