@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,9 +119,10 @@ def write_index(job: "JobFolder", blocks: Sequence[Block], on_block: Callable[[i
         for number, block in enumerate(blocks, start=1):
             vectors = np.load(job.part(block, EmbedTask.suffix), allow_pickle=False)
             passages = [passage_of(row, str(block.file)) for row in read_block(block)]
-            for passage, vector in zip(passages, vectors, strict=True):
-                passage.embedding = vector.tolist()
-            store.write_documents(passages, DuplicatePolicy.OVERWRITE)
+            embedded = [
+                replace(passage, embedding=vector.tolist()) for passage, vector in zip(passages, vectors, strict=True)
+            ]
+            store.write_documents(embedded, DuplicatePolicy.OVERWRITE)
             on_block(number)
         count: int = store.count_documents()
         return count

@@ -125,7 +125,7 @@ def test_wrappers_and_yaml_are_deployed_and_answer(hayhooks, folder):
     only = hayhooks.post("/rerank_search/run", json={"query": "red fox", "filters": filters, "top_k": 2, "rerank": False})
     assert [hit["id"] for hit in only.json()["result"]["hits"]] == ["d2"]
 
-    plain = hayhooks.post("/plain/run", json={"query": QUESTION}).json()
+    plain = hayhooks.post("/plain/run", json={"query": QUESTION}).json()["result"]
     assert [each["id"] for each in plain["documents"]] == [hit["id"] for hit in hits]
 
     body = {"model": "rerank_chat", "messages": [{"role": "user", "content": QUESTION}]}
