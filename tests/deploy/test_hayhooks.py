@@ -126,7 +126,7 @@ def test_wrappers_and_yaml_are_deployed_and_answer(hayhooks, folder):
     assert [hit["id"] for hit in only.json()["result"]["hits"]] == ["d2"]
 
     plain = hayhooks.post("/plain/run", json={"query": QUESTION}).json()["result"]
-    assert [each["id"] for each in plain["documents"]] == [hit["id"] for hit in hits]
+    assert [each["id"] for each in plain["collapser"]["documents"]] == [hit["id"] for hit in hits]
 
     body = {"model": "rerank_chat", "messages": [{"role": "user", "content": QUESTION}]}
     whole = hayhooks.post("/v1/chat/completions", json={**body, "stream": False}).json()
