@@ -4,61 +4,69 @@ import json
 import os
 import random
 import signal
+import socket
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import httpx
 import pytest
 from conftest import SENTENCES, write_cross_encoder
 
-ray = pytest.importorskip("ray")
+from rerank_plugin import rank
+from rerank_plugin.scale.run import run_job
+from rerank_plugin.scale.tasks import RankTask
+from rerank_plugin.scale.workers import Cluster
 
-from ray import serve  # noqa: E402
-
-from rerank_plugin import rank  # noqa: E402
-from rerank_plugin.scale.run import run_job  # noqa: E402
-from rerank_plugin.scale.service import REPLICAS, ServiceSettings, build  # noqa: E402
-from rerank_plugin.scale.tasks import RankTask  # noqa: E402
-from rerank_plugin.scale.workers import Cluster  # noqa: E402
-
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings are many
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # Ray's own warnings are many
+    pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray"),
+]
+# Ray is imported in the tests: it takes seconds.
+REPLICAS = "rank-replicas"
 QUERY = "what is the capital of germany"
 
 
 @pytest.fixture(scope="module")
 def cluster(repository):
     """A cluster of this machine, whose processes find the package and the tests' cache of converted models."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+        from ray import serve
+    os.environ["RAY_AUTH_MODE"] = "disabled"  # otherwise Ray writes a token into the home folder
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
     paths = os.pathsep.join([str(repository), str(repository / "tests")])
     variables = {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "RERANK_PLUGIN_CACHE": os.environ["RERANK_PLUGIN_CACHE"]}
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
-    serve.start(http_options={"host": "127.0.0.1", "port": 0})
-    yield
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    serve.address = f"http://127.0.0.1:{port}"
+    yield serve
     serve.shutdown()
     ray.shutdown()
 
 
-def settings(model, **changed):
-    return ServiceSettings(**{"model": str(model), "name": "tiny", "backend": "torch", "replicas": 2, **changed})
+def deploy(serve, model, **changed):
+    from rerank_plugin.scale.service import ServiceSettings, build
+
+    settings = {"model": str(model), "name": "tiny", "backend": "torch", "replicas": 2, **changed}
+    serve.run(build(ServiceSettings(**settings)), name="rerank")
 
 
 @pytest.fixture(scope="module")
 def url(cluster, cross_encoder):
-    serve.run(build(settings(cross_encoder)), name="rerank")
-    address = f"http://127.0.0.1:{http_port()}"
-    with httpx.Client(base_url=address, timeout=60) as client:
+    deploy(cluster, cross_encoder)
+    with httpx.Client(base_url=cluster.address, timeout=60) as client:
         while client.get("/ready").status_code != 200:
             time.sleep(0.1)
-    return address
+    return cluster.address
 
 
-def http_port():
-    from ray.serve._private.api import _get_global_client  # the port that was free is told nowhere else
-
-    return _get_global_client().http_config.port
-
-
-def replica_pids():
+def replica_pids(serve):
     state = serve.status().applications["rerank"].deployments[REPLICAS]
     assert state.replica_states.get("RUNNING", 0) >= 1
     from ray.util.state import list_actors
@@ -97,7 +105,7 @@ class Load:
         self._pool.shutdown()
 
 
-def test_two_replicas_answer_like_one_process(url, cross_encoder):
+def test_two_replicas_answer_like_one_process(cluster, url, cross_encoder):
     own = rank(QUERY, SENTENCES, model=cross_encoder, backend="torch")
     with httpx.Client(base_url=url, timeout=60) as client:
         answer = client.post("/v2/rerank", json={"query": QUERY, "documents": SENTENCES, "model": "tiny"})
@@ -107,15 +115,15 @@ def test_two_replicas_answer_like_one_process(url, cross_encoder):
         assert [each["relevance_score"] for each in results] == pytest.approx([each.score for each in own], abs=1e-4)
         assert client.post("/v2/rerank", json={"query": " ", "documents": ["a"]}).status_code == 400
         assert client.get("/info").json()["model_dtype"]
-    assert len(replica_pids()) == 2
+    assert len(replica_pids(cluster)) == 2
 
 
 @pytest.mark.scale
-def test_a_replica_killed_under_load_fails_no_request(url):
+def test_a_replica_killed_under_load_fails_no_request(cluster, url):
     load = Load(url)
     for _ in range(3):
         load.wait_for(40)
-        os.kill(random.Random(1).choice(replica_pids()), signal.SIGKILL)
+        os.kill(random.Random(1).choice(replica_pids(cluster)), signal.SIGKILL)
         load.wait_for(80)
     load.stop()
     assert set(load.statuses) == {200}
@@ -123,12 +131,12 @@ def test_a_replica_killed_under_load_fails_no_request(url):
 
 
 @pytest.mark.scale
-def test_a_new_model_is_rolled_out_without_a_failed_request(url, tmp_path):
+def test_a_new_model_is_rolled_out_without_a_failed_request(cluster, url, tmp_path):
     other = write_cross_encoder(tmp_path / "other", seed=11)
     expected = [each.index for each in rank(QUERY, SENTENCES, model=other, backend="torch")]
     load = Load(url)
     load.wait_for(40)
-    serve.run(build(settings(other)), name="rerank")
+    deploy(cluster, other)
     load.wait_for(40)
     load.stop()
     assert set(load.statuses) == {200}
@@ -140,11 +148,10 @@ def test_a_new_model_is_rolled_out_without_a_failed_request(url, tmp_path):
 
 @pytest.mark.scale
 def test_too_much_is_refused_with_429_and_the_time_to_come_again(cluster, cross_encoder):
-    serve.run(build(settings(cross_encoder, replicas=1, max_waiting=1)), name="rerank")
-    url = f"http://127.0.0.1:{http_port()}"
+    deploy(cluster, cross_encoder, replicas=1, max_waiting=1)
 
     def send(n):
-        return httpx.post(f"{url}/rerank", json={"query": QUERY, "texts": SENTENCES * 100}, timeout=300)
+        return httpx.post(f"{cluster.address}/rerank", json={"query": QUERY, "texts": SENTENCES * 100}, timeout=300)
 
     with ThreadPoolExecutor(150) as pool:
         answers = list(pool.map(send, range(300)))
