@@ -13,7 +13,7 @@ PARALLEL := -n 2 --dist worksteal
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1
 
-.PHONY: demo check test docs refresh-docs build soak test-lowest test-newest test-clients install clean
+.PHONY: demo check test docs refresh-docs build soak test-lowest test-newest test-clients test-scale install clean
 
 demo: install
 	$(BIN)/rerank index sample_corpus --index $(INDEX)
@@ -68,13 +68,17 @@ test-lowest:
 	.venv-lowest/bin/pytest -W default tests/components tests/scoring tests/store
 
 # Clients whose requirements contradict ours, each group in an environment of its own.
-CLIENTS := frameworks infinity
+CLIENTS := frameworks infinity mcp
 test-clients: install
 	for name in $(CLIENTS); do \
 		test -x .venv-clients-$$name/bin/pytest || { $(PYTHON) -m venv .venv-clients-$$name && \
 			.venv-clients-$$name/bin/pip install --quiet -r tests/serving/other_clients/$$name.txt; } || exit 1; \
 	done
 	PYTHONPATH=tests $(BIN)/python tests/serving/other_clients $(CLIENTS)
+
+# The service and the jobs on a Ray cluster of this machine.
+test-scale: install
+	$(BIN)/pytest tests/scale -m 'scale or not attack'
 
 # The newest of everything but torch.
 test-newest:

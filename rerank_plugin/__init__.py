@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rerank_plugin.agents.fetch_tool import fetch_tool
+    from rerank_plugin.agents.search_tool import search_tool
     from rerank_plugin.components import (
         BM25Retriever,
         CrossEncoderRanker,
@@ -35,8 +37,10 @@ __all__ = [
     "TwoStageRetriever",
     "__version__",
     "collapse_results",
+    "fetch_tool",
     "load_pipeline",
     "rank",
+    "search_tool",
 ]
 
 _MODULES = {
@@ -48,9 +52,11 @@ _MODULES = {
     "ResultCollapser": "rerank_plugin.components",
     "TwoStageRetriever": "rerank_plugin.components",
     "collapse_results": "rerank_plugin.components.collapsing",
+    "fetch_tool": "rerank_plugin.agents.fetch_tool",
     "RankedText": "rerank_plugin.rank_texts",
     "load_pipeline": "rerank_plugin.pipelines",
     "rank": "rerank_plugin.rank_texts",
+    "search_tool": "rerank_plugin.agents.search_tool",
 }
 
 

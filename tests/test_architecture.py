@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 # A module may import from its own layer's package and from lower layers.
 LAYERS = [
     {"cli", "__main__"},
+    {"scale"},
     {"training", "evaluation", "indexing", "serving"},
-    {"search", "results", "rank_texts"},
+    {"agents", "search", "results", "rank_texts"},
     {"pipelines"},
     {"components"},
     {"scoring", "store"},
@@ -38,7 +39,18 @@ HOMES = {
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {
         f"cli/{name}.py"
-        for name in ("app", "searching", "serving", "evaluating", "measuring", "learning", "recipe_options", "printing")
+        for name in (
+            "app",
+            "searching",
+            "serving",
+            "mcp",
+            "batch",
+            "evaluating",
+            "measuring",
+            "learning",
+            "recipe_options",
+            "printing",
+        )
     },
 }
 

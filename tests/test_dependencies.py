@@ -20,7 +20,8 @@ ROOMS = {
     "evaluation": {"eval", "ir-datasets", "bench"},
     "indexing": {"repair"},
     "components": {"office"},
-    "serving": {"serve"},
+    "serving": {"serve", "mcp"},
+    "scale": {"serve", "batch", "ray"},
 }
 
 

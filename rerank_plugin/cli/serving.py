@@ -1,6 +1,5 @@
 """The command `rerank serve`."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,6 @@ from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 
 if TYPE_CHECKING:
     from rerank_plugin.components.config import RankerConfig
-    from rerank_plugin.serving.keys import KeyRing
     from rerank_plugin.serving.models import ServedModels
     from rerank_plugin.serving.settings import ServerSettings
 
@@ -93,6 +91,7 @@ def serve(
         _check_installed()
         from rerank_plugin.components.config import RankerConfig
         from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
+        from rerank_plugin.serving.keys import keys_for
         from rerank_plugin.serving.search_service import SearchService
         from rerank_plugin.serving.server import run_server
         from rerank_plugin.serving.settings import RequestLimits, ServerSettings
@@ -114,7 +113,7 @@ def serve(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
-        keys = _keys(settings, keys_file, without_keys=without_keys)
+        keys = keys_for(settings, keys_file, without_keys=without_keys)
         config = RankerConfig(
             precision=precision,
             backend=backend,
@@ -143,18 +142,6 @@ def _check_installed() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(f"rerank serve needs {error.name}: {EXTRA}") from error
-
-
-def _keys(settings: "ServerSettings", file: Path | None, *, without_keys: bool) -> "KeyRing":
-    from rerank_plugin.serving.keys import VARIABLE, KeyRing
-
-    keys = KeyRing(file, os.environ.get(VARIABLE, "").split(","))
-    if keys.is_open and not settings.is_local and not without_keys:
-        raise InvalidValueError(
-            f"{settings.host} can be reached from other machines, and there are no keys: pass --keys-file, set {VARIABLE}, "
-            "or let everyone in with --without-keys"
-        )
-    return keys
 
 
 def _models(sources: list[str], config: "RankerConfig", settings: "ServerSettings") -> "ServedModels":

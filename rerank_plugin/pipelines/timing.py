@@ -92,10 +92,11 @@ def stopwatch(on_start: Callable[[str], None] | None = None) -> Iterator[Stopwat
     While any stopwatch runs, Haystack's tracer is wrapped: existing tracing continues, and a tracer enabled meanwhile stays
     enabled. The last stopwatch to end removes the wrapper.
 
-    :param on_start: Called with the name of each component that begins to run.
+    :param on_start: Called with the name of each component that begins to run; `None`: as the stopwatch around this one.
     :returns: The stopwatch; read its `milliseconds` afterwards.
     """
-    watch = Stopwatch(on_start)
+    outer = _running.get()
+    watch = Stopwatch(outer.start if on_start is None and outer is not None else on_start)
     _wrap_tracer()
     token = _running.set(watch)
     try:

@@ -1,7 +1,9 @@
 """How long a call may take: its deadline, and the expected cost of the next batch."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import inf
 
@@ -12,6 +14,9 @@ RISE = 0.2
 # How many times its own duration a call may be overtaken by shorter ones. Three long ones at a time take three times as long
 # each, and an estimate may be too low.
 PATIENCE = 5
+
+
+_should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
 
 
 class ScoringStoppedError(Exception):
@@ -29,6 +34,20 @@ class Usage:
     seconds: float = 0.0
 
 
+@contextmanager
+def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """
+    Let whoever runs a pipeline stop the scoring within it: components take no such argument.
+
+    :param should_stop: Asked between batches of the calls that are made inside the `with` block, in this thread or task.
+    """
+    token = _should_stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _should_stop.reset(token)
+
+
 class CallLimits:
     """
     When a call has to end. Checked between units of work.
@@ -38,7 +57,7 @@ class CallLimits:
 
     :param budget: Seconds that the call may take; `None`: no limit.
     :param began: When the call arrived, by `clock`; `None`: now.
-    :param should_stop: Returns whether the caller has cancelled the call.
+    :param should_stop: Returns whether the caller has cancelled the call; `None`: that of `stoppable`, if there is one.
     :param clock: Returns seconds.
     :param priority: Lower values are more urgent: a call waits as if it had arrived so many seconds later.
     :param usage: Kept up to date while the call runs; `None`: one of its own.
@@ -63,7 +82,7 @@ class CallLimits:
         self.began = clock() if began is None else began
         self.deadline = None if budget is None else self.began + budget
         self.started = False
-        self._should_stop = should_stop
+        self._should_stop = should_stop or _should_stop.get()
 
     @property
     def is_timed(self) -> bool:

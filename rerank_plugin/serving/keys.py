@@ -2,12 +2,14 @@
 
 import hmac
 import logging
+import os
 import re
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
 from rerank_plugin.errors import InputFileError, InvalidValueError
+from rerank_plugin.serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,24 @@ class KeyRing:
             logger.info("the keys were read again: %d", len(self._of_file))
         except (InputFileError, InvalidValueError) as error:
             logger.warning("%s; the keys stay as they were", error)
+
+
+def keys_for(settings: ServerSettings, file: Path | None, *, without_keys: bool) -> KeyRing:
+    """
+    Return the keys of a server: those of a file and of the environment.
+
+    :param settings: Where the server listens.
+    :param file: The file; `None`: there is none.
+    :param without_keys: Whether everyone may use it, although other machines reach it.
+    :raises InvalidValueError: If other machines reach it, and there are no keys.
+    """
+    keys = KeyRing(file, os.environ.get(VARIABLE, "").split(","))
+    if keys.is_open and not settings.is_local and not without_keys:
+        raise InvalidValueError(
+            f"{settings.host} can be reached from other machines, and there are no keys: pass --keys-file, set {VARIABLE}, "
+            "or let everyone in with --without-keys"
+        )
+    return keys
 
 
 def read_keys(file: Path) -> list[bytes]:

@@ -1,6 +1,7 @@
 """Searches of an index with the pipelines that the server was started with."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,7 +16,9 @@ from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
 from rerank_plugin.pipelines import load_pipeline
+from rerank_plugin.pipelines.timing import stopwatch
 from rerank_plugin.results import SearchResult, hits_as_json
+from rerank_plugin.scoring.limits import stoppable
 from rerank_plugin.search import Searcher
 from rerank_plugin.serving.admission import Admission
 from rerank_plugin.serving.problems import RequestError
@@ -93,11 +96,12 @@ class SearchService:
         """Wait for the running searches."""
         self._threads.shutdown()
 
-    async def search(self, body: SearchBody) -> dict[str, Any]:
+    async def search(self, body: SearchBody, *, on_start: Callable[[str], None] | None = None) -> dict[str, Any]:
         """
-        Run a search.
+        Run a search. If its task is cancelled, it ends before the next batch of the second stage.
 
         :param body: The request.
+        :param on_start: Called with the name of each component that begins to run, in the thread of the search.
         :returns: The hits, the time of each component, and how the second stage did.
         :raises RequestError: If there is no such pipeline, or the filters are wrong.
         :raises OverloadedError: If too many searches are waiting.
@@ -105,7 +109,7 @@ class SearchService:
         name = self.names[0] if body.pipeline is None else body.pipeline
         if name not in self._searchers:
             raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
-        result = await self._in_thread(partial(self._search, name, body))
+        result = await self._in_thread(partial(self._watched_search, name, body, on_start))
         return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
 
     async def document(self, document_id: str) -> dict[str, Any]:
@@ -120,9 +124,34 @@ class SearchService:
             raise RequestError(f"there is no document {shown(document_id)}", status=404, kind="not_found", param="id")
         return {"id": found[0].id, "content": found[0].content, "meta": found[0].meta}
 
+    @property
+    def store(self) -> Any:
+        """
+        The document store of the first pipeline.
+
+        :raises StoreError: If it has none.
+        """
+        stores = self._searchers[self.names[0]].document_stores
+        if not stores:
+            raise StoreError(f"the pipeline {self.names[0]} has no document store")
+        return stores[0]
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        stopped = threading.Event()
+
+        def stoppable_work() -> T:
+            with stoppable(stopped.is_set):
+                return work()
+
         with self._admission.admit():
-            return await asyncio.wrap_future(self._threads.submit(work))
+            try:
+                return await asyncio.wrap_future(self._threads.submit(stoppable_work))
+            finally:
+                stopped.set()
+
+    def _watched_search(self, name: str, body: SearchBody, on_start: Callable[[str], None] | None) -> SearchResult:
+        with stopwatch(on_start):
+            return self._search(name, body)
 
     def _search(self, name: str, body: SearchBody) -> SearchResult:
         try:
@@ -146,10 +175,7 @@ class SearchService:
             raise InvalidValueError(f"filters: {cause}") from None
 
     def _find(self, document_id: str) -> list[Document]:
-        stores = self._searchers[self.names[0]].document_stores
-        if not stores:
-            raise StoreError(f"the pipeline {self.names[0]} has no document store")
-        found: list[Document] = stores[0].filter_documents({"field": "id", "operator": "==", "value": document_id})
+        found: list[Document] = self.store.filter_documents({"field": "id", "operator": "==", "value": document_id})
         return found
 
 
