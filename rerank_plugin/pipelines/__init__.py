@@ -2,7 +2,6 @@
 
 from rerank_plugin.pipelines.embedding_models import PACKAGED_MODEL, packaged_model
 from rerank_plugin.pipelines.loading import (
-    STORE_TYPE,
     build_pipeline,
     check_pipeline,
     component_names,
@@ -11,6 +10,7 @@ from rerank_plugin.pipelines.loading import (
     pipeline_names,
     read_pipeline,
 )
+from rerank_plugin.pipelines.stores import STORE_TYPE
 
 __all__ = [
     "PACKAGED_MODEL",

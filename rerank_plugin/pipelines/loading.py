@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError, one_line_reason, reason_of
 from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
+from rerank_plugin.pipelines.environment import fill_in_variables
+from rerank_plugin.pipelines.sharing import share_stores
+from rerank_plugin.pipelines.stores import STORE_TYPE, check_packages
 from rerank_plugin.pipelines.yaml_file import init_parameters, read_yaml
 
 if TYPE_CHECKING:
     from haystack import Pipeline
-
-STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
 
 
 def load_pipeline(
@@ -55,11 +56,13 @@ def read_pipeline(
     :param index: See `load_pipeline`.
     :param embedding_model: See `load_pipeline`.
     :param language: See `load_pipeline`.
-    :returns: The content of the YAML, with these changes.
-    :raises PipelineConfigError: If there is no such file, or it is not a pipeline.
+    :returns: The content of the YAML, with these changes, and with the values of the environment variables in the parameters
+        of document stores; see `environment`.
+    :raises PipelineConfigError: If there is no such file, or it is not a pipeline, or a variable is not set.
     """
     path = find_pipeline(source)
     data = check_pipeline(read_yaml(path), name=str(path))
+    fill_in_variables(data, name=_shown_name(str(path)))
     for parameters in init_parameters(data, STORE_TYPE):
         if index is not None:
             parameters["path"] = str(index)
@@ -77,6 +80,7 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     :param name: Name of the pipeline, for the error message.
     :returns: The pipeline, not yet warmed up.
     :raises PipelineConfigError: If it cannot be built.
+    :raises MissingDependencyError: If the package of a document store is not installed.
     :raises ModelError: If the Hub cannot be reached, and an embedding model is not on this machine.
     """
     from haystack import Pipeline
@@ -84,11 +88,13 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
     data = deepcopy(data)
-    if Path(name).parent == _folder():
-        name = f"pipeline {Path(name).stem}"  # the user knows a packaged pipeline by its name
+    name = _shown_name(name)
+    check_packages(data, name=name)
     use_cached_models(data, name=name)
     try:
-        return Pipeline.from_dict(data)
+        pipeline = Pipeline.from_dict(data)
+        share_stores(pipeline)
+        return pipeline
     except Exception as error:  # components may raise anything on their parameters
         raise PipelineConfigError(f"{name} cannot be loaded: {_reason(error)}") from error
 
@@ -134,6 +140,11 @@ def _folder() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "pipeline_files"
     return installed if installed.is_dir() else package.parent / "pipelines"
+
+
+def _shown_name(file: str) -> str:
+    """Return the name of a pipeline for messages: the user knows a packaged one by its name."""
+    return f"pipeline {Path(file).stem}" if Path(file).parent == _folder() else file
 
 
 def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
