@@ -17,15 +17,15 @@ from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "stores")]
+sys.path[:0] = [str(ROOT / "tests")]
 
-from engines import REAL, Engine, make_engine, set_variables  # noqa: E402
+from databases import REAL, Database, make_database, set_variables  # noqa: E402
 
 DIMENSION, CANDIDATES = 384, 50
 OURS = "index of ours"
 
 
-def fill(folder: Path, corpus: Path, names: list[str]) -> dict[str, Engine]:
+def fill(folder: Path, corpus: Path, names: list[str]) -> dict[str, Database]:
     """Index the corpus, and copy the index into the databases."""
     from rerank_plugin.indexing import copy_documents, index_paths
 
@@ -34,7 +34,7 @@ def fill(folder: Path, corpus: Path, names: list[str]) -> dict[str, Engine]:
     engines = {}
     for name in names:
         address = postgres(folder) if name == "pgvector" else ""
-        engines[name] = make_engine(name, folder / name, dimension=DIMENSION, postgres=address)
+        engines[name] = make_database(name, folder / name, dimension=DIMENSION, postgres=address)
         set_variables(engines[name])
         copied = copy_documents(folder / "index", engines[name].pipeline(engines[name].indexing))
         note(f"copied {copied.copied:,} to {copied.target}")
@@ -53,7 +53,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def retrievers(folder: Path, engines: dict[str, Engine]) -> dict[str, object]:
+def retrievers(folder: Path, engines: dict[str, Database]) -> dict[str, object]:
     """Return the dense retriever of each database, and of our index."""
     from rerank_plugin.pipelines import load_pipeline
 
@@ -121,7 +121,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
     return rows
 
 
-def equal_candidates(ranker: object, queries: dict, reference: dict, name: str, engines: dict[str, Engine]) -> dict:
+def equal_candidates(ranker: object, queries: dict, reference: dict, name: str, engines: dict[str, Database]) -> dict:
     """Rank the candidates that our index found, with the texts that this database holds for them."""
     from rerank_plugin.indexing.places import open_place
 

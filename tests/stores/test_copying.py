@@ -46,8 +46,8 @@ def assert_equal(first, second):
         assert np.allclose(document.embedding, other.embedding, atol=1e-6)
 
 
-def test_there_and_back(engine, tmp_path):
-    index, pipeline = fill(tmp_path / "index"), engine.pipeline(engine.indexing)
+def test_there_and_back(database, tmp_path):
+    index, pipeline = fill(tmp_path / "index"), database.pipeline(database.indexing)
     there = copy_documents(index, pipeline)
     assert (there.copied, there.resumed, there.total) == (1200, 0, 1200)
     assert_equal(contents(index), contents(pipeline))
@@ -58,8 +58,8 @@ def test_there_and_back(engine, tmp_path):
     assert (again.copied, again.total) == (1200, 1200)
 
 
-def test_an_interrupted_copy_is_resumed(engine, tmp_path, monkeypatch):
-    index, pipeline = fill(tmp_path / "index"), engine.pipeline(engine.indexing)
+def test_an_interrupted_copy_is_resumed(database, tmp_path, monkeypatch):
+    index, pipeline = fill(tmp_path / "index"), database.pipeline(database.indexing)
     parts = IndexPlace.parts
 
     def breaking(self, after, size):
@@ -76,9 +76,9 @@ def test_an_interrupted_copy_is_resumed(engine, tmp_path, monkeypatch):
     assert_equal(contents(index), contents(pipeline))
 
 
-def test_a_changed_source_is_copied_from_the_beginning(make, tmp_path, monkeypatch):
-    engine = make("qdrant")
-    index, pipeline = fill(tmp_path / "index", 700), engine.pipeline(engine.indexing)
+def test_a_changed_source_is_copied_from_the_beginning(new_database, tmp_path, monkeypatch):
+    database = new_database("qdrant")
+    index, pipeline = fill(tmp_path / "index", 700), database.pipeline(database.indexing)
     parts = IndexPlace.parts
 
     def breaking(self, after, size):
@@ -95,9 +95,9 @@ def test_a_changed_source_is_copied_from_the_beginning(make, tmp_path, monkeypat
         copy_documents(index, pipeline)
 
 
-def test_what_cannot_be_copied_says_why(make, tmp_path, rerank):
-    engine = make("qdrant")
-    pipeline = engine.pipeline(engine.indexing)
+def test_what_cannot_be_copied_says_why(new_database, tmp_path, rerank):
+    database = new_database("qdrant")
+    pipeline = database.pipeline(database.indexing)
     with pytest.raises(StoreError, match="holds no documents"):
         copy_documents(tmp_path / "none", pipeline)
     index = fill(tmp_path / "index", 3)

@@ -42,8 +42,8 @@ def summary(report):
     return report.files, report.unchanged, report.passages, report.failed
 
 
-def test_files_are_indexed_skipped_replaced_and_pruned(engine, files, bi_encoder):
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder)
+def test_files_are_indexed_skipped_replaced_and_pruned(database, files, bi_encoder):
+    pipeline = database.pipeline(database.indexing, model=bi_encoder)
     assert summary(index_paths([files], None, pipeline=pipeline)) == (5, 0, 8, [])
     first = stored(pipeline)
     assert len(first) == 8
@@ -67,11 +67,11 @@ def test_files_are_indexed_skipped_replaced_and_pruned(engine, files, bi_encoder
     third = stored(pipeline)
     assert len(third) == 7
     assert not any(source.endswith("2.md") for _, source, _ in third.values())
-    assert str(engine.name) in report.target.lower() or report.target
+    assert str(database.name) in report.target.lower() or report.target
 
 
-def test_what_was_deleted_from_the_database_is_indexed_again(engine, files, bi_encoder):
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder)
+def test_what_was_deleted_from_the_database_is_indexed_again(database, files, bi_encoder):
+    pipeline = database.pipeline(database.indexing, model=bi_encoder)
     index_paths([files], None, pipeline=pipeline)
     before = stored(pipeline)
     lost = next(key for key, (_, source, _) in before.items() if source.endswith("0.md"))
@@ -81,8 +81,8 @@ def test_what_was_deleted_from_the_database_is_indexed_again(engine, files, bi_e
     assert stored(pipeline) == before
 
 
-def test_the_record_may_be_lost_or_stand_elsewhere(engine, files, bi_encoder, tmp_path):
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder)
+def test_the_record_may_be_lost_or_stand_elsewhere(database, files, bi_encoder, tmp_path):
+    pipeline = database.pipeline(database.indexing, model=bi_encoder)
     index_paths([files], tmp_path / "records", pipeline=pipeline)
     before = stored(pipeline)
     (manifest,) = (tmp_path / "records").rglob("manifest.sqlite")
@@ -92,12 +92,12 @@ def test_the_record_may_be_lost_or_stand_elsewhere(engine, files, bi_encoder, tm
     assert stored(pipeline) == before
 
 
-def test_a_search_finds_and_ranks_what_was_indexed(engine, files, bi_encoder, cross_encoder):
+def test_a_search_finds_and_ranks_what_was_indexed(database, files, bi_encoder, cross_encoder):
     def small(data):
         data["components"]["ranker"]["init_parameters"]["model"] = str(cross_encoder)
 
-    index_paths([files], None, pipeline=engine.pipeline(engine.indexing, model=bi_encoder))
-    pipeline = load_pipeline(engine.pipeline(engine.searching, model=bi_encoder, change=small))
+    index_paths([files], None, pipeline=database.pipeline(database.indexing, model=bi_encoder))
+    pipeline = load_pipeline(database.pipeline(database.searching, model=bi_encoder, change=small))
     searcher = Searcher(pipeline)
     searcher.warm_up()
     result = searcher.search(SENTENCES[6], top_k=8)
@@ -107,9 +107,9 @@ def test_a_search_finds_and_ranks_what_was_indexed(engine, files, bi_encoder, cr
     pipeline.close()
 
 
-def test_one_run_at_a_time(make, files, bi_encoder):
-    engine = make("qdrant")
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder)
+def test_one_run_at_a_time(new_database, files, bi_encoder):
+    database = new_database("qdrant")
+    pipeline = database.pipeline(database.indexing, model=bi_encoder)
     with closing(IndexingPipeline(pipeline, index=None)) as indexing:
         folder, name = indexing.target.manifest.folder, str(indexing.target)
     with indexing_lock(folder, wait=0), pytest.raises(BusyError, match=r"QdrantDocumentStore \(path .* is being indexed"):
@@ -117,19 +117,19 @@ def test_one_run_at_a_time(make, files, bi_encoder):
     assert name.startswith("QdrantDocumentStore (path ")
 
 
-def test_a_writer_that_does_not_overwrite_is_refused(make, files, bi_encoder):
+def test_a_writer_that_does_not_overwrite_is_refused(new_database, files, bi_encoder):
     def fail(data):
         data["components"]["writer"]["init_parameters"]["policy"] = "FAIL"
 
-    engine = make("qdrant")
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder, change=fail)
+    database = new_database("qdrant")
+    pipeline = database.pipeline(database.indexing, model=bi_encoder, change=fail)
     with pytest.raises(PipelineConfigError, match=r"policy FAIL.*set `policy: OVERWRITE`"):
         index_paths([files], None, pipeline=pipeline)
 
 
-def test_the_command_line_names_the_database(rerank, make, files, bi_encoder):
-    engine = make("qdrant")
-    pipeline = engine.pipeline(engine.indexing, model=bi_encoder)
+def test_the_command_line_names_the_database(rerank, new_database, files, bi_encoder):
+    database = new_database("qdrant")
+    pipeline = database.pipeline(database.indexing, model=bi_encoder)
     done = rerank("index", files, "--pipeline", pipeline)
     assert done.returncode == 0, done.stderr
     assert "8 passages of 5 files written to QdrantDocumentStore (path " in done.stdout

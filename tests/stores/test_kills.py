@@ -38,9 +38,9 @@ def run(point, pipeline, folder, repository):
 
 
 @pytest.mark.parametrize("name", ["qdrant", "pgvector", "milvus"])
-def test_a_killed_run_is_resumed_to_the_same_documents(name, make, tmp_path, bi_encoder, repository):
+def test_a_killed_run_is_resumed_to_the_same_documents(name, new_database, tmp_path, bi_encoder, repository):
     files = tmp_path / "files"
-    whole = make(name, folder=f"{name}-whole")
+    whole = new_database(name, folder=f"{name}-whole")
     pipeline = whole.pipeline(whole.indexing, model=bi_encoder)
     expected, points = [], []
     for seed in (0, 1):
@@ -50,7 +50,7 @@ def test_a_killed_run_is_resumed_to_the_same_documents(name, make, tmp_path, bi_
     assert expected[0] != expected[1]
 
     for position in POINTS:
-        killed = make(name, folder=f"{name}-{position}")
+        killed = new_database(name, folder=f"{name}-{position}")
         other = killed.pipeline(killed.indexing, model=bi_encoder)
         for seed in (0, 1):
             write(files, seed)

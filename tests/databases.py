@@ -10,14 +10,14 @@ import yaml
 from rerank_plugin.pipelines.environment import document_stores
 from rerank_plugin.pipelines.yaml_file import init_parameters
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 REAL = ("qdrant", "milvus", "pgvector")
 SEARCHING = {"qdrant": "dense_rerank_qdrant", "milvus": "dense_rerank_milvus", "pgvector": "hybrid_rerank_pgvector"}
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 @dataclass
-class Engine:
+class Database:
     """
     A database for one test.
 
@@ -65,7 +65,7 @@ class Engine:
         return SEARCHING[self.name]
 
 
-def make_engine(name: str, folder: Path, *, dimension: int, postgres: str = "") -> Engine:
+def make_database(name: str, folder: Path, *, dimension: int, postgres: str = "") -> Database:
     """
     Make an empty database.
 
@@ -76,14 +76,14 @@ def make_engine(name: str, folder: Path, *, dimension: int, postgres: str = "") 
     """
     folder.mkdir(parents=True, exist_ok=True)
     if name == "qdrant":
-        return Engine(name, folder, {"path": str(folder / "qdrant"), "embedding_dim": dimension})
+        return Database(name, folder, {"path": str(folder / "qdrant"), "embedding_dim": dimension})
     if name == "milvus":
-        return Engine(name, folder, {"connection_args": {"uri": str(folder / "milvus.db")}})
+        return Database(name, folder, {"connection_args": {"uri": str(folder / "milvus.db")}})
     table = f"t{abs(hash(str(folder))) % 10**12}"
     parameters = {"table_name": table, "keyword_index_name": f"{table}_keyword", "embedding_dimension": dimension}
-    return Engine(name, folder, parameters, {"PG_CONN_STR": postgres})
+    return Database(name, folder, parameters, {"PG_CONN_STR": postgres})
 
 
-def set_variables(engine: Engine) -> None:
-    """Set the environment variables of an engine in this process."""
-    os.environ.update(engine.variables)
+def set_variables(database: Database) -> None:
+    """Set the environment variables of a database in this process."""
+    os.environ.update(database.variables)

@@ -1,7 +1,7 @@
 """An empty database of each kind, and what the manifest of this machine says of it."""
 
 import pytest
-from engines import REAL, Engine, make_engine
+from databases import REAL, Database, make_database
 
 DIMENSION = 32
 
@@ -15,21 +15,21 @@ def postgres(tmp_path_factory):
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch, request):
+def new_database(tmp_path, monkeypatch, request):
     """Make an empty database of a kind."""
     monkeypatch.setenv("RERANK_PLUGIN_DATA", str(tmp_path / "data"))
 
-    def made(name: str, *, folder: str = "", dimension: int = DIMENSION) -> Engine:
+    def made(name: str, *, folder: str = "", dimension: int = DIMENSION) -> Database:
         address = request.getfixturevalue("postgres") if name == "pgvector" else ""
-        engine = make_engine(name, tmp_path / (folder or name), dimension=dimension, postgres=address)
-        for variable, value in engine.variables.items():
+        database = make_database(name, tmp_path / (folder or name), dimension=dimension, postgres=address)
+        for variable, value in database.variables.items():
             monkeypatch.setenv(variable, value)
-        return engine
+        return database
 
     return made
 
 
 @pytest.fixture(params=REAL)
-def engine(request, make) -> Engine:
+def database(request, new_database) -> Database:
     """An empty database of each kind."""
-    return make(request.param)
+    return new_database(request.param)
