@@ -7,6 +7,7 @@ from typing import Any
 
 from haystack import Document
 from haystack.document_stores.types import DuplicatePolicy
+from haystack.errors import FilterError
 
 from rerank_plugin.errors import RerankError, StoreError, reason_of
 from rerank_plugin.pipelines.stores import StoreAddress, address_of, open_store
@@ -109,7 +110,7 @@ class ForeignStore:
     def _explained(self, done: str) -> Iterator[None]:
         try:
             yield
-        except RerankError:
+        except (RerankError, FilterError):
             raise
         except Exception as error:  # clients have a class of errors each
             reason = reason_of(error.__cause__ or error, named=True)

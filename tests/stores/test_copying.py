@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 DIMENSION = 32
 
 
-def fill(folder, count=1200, seed=0):
+def fill(folder, count=600, seed=0):
     vectors = np.random.default_rng(seed).normal(size=(count, DIMENSION)).astype("float32")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # Qdrant stores them so
     documents = [
@@ -49,13 +49,13 @@ def assert_equal(first, second):
 def test_there_and_back(database, tmp_path):
     index, pipeline = fill(tmp_path / "index"), database.pipeline(database.indexing)
     there = copy_documents(index, pipeline)
-    assert (there.copied, there.resumed, there.total) == (1200, 0, 1200)
+    assert (there.copied, there.resumed, there.total) == (600, 0, 600)
     assert_equal(contents(index), contents(pipeline))
     back = copy_documents(pipeline, tmp_path / "back")
-    assert (back.copied, back.total) == (1200, 1200)
+    assert (back.copied, back.total) == (600, 600)
     assert_equal(contents(index), contents(tmp_path / "back"))
     again = copy_documents(index, pipeline)
-    assert (again.copied, again.total) == (1200, 1200)
+    assert (again.copied, again.total) == (600, 600)
 
 
 def test_an_interrupted_copy_is_resumed(database, tmp_path, monkeypatch):
@@ -63,7 +63,7 @@ def test_an_interrupted_copy_is_resumed(database, tmp_path, monkeypatch):
     parts = IndexPlace.parts
 
     def breaking(self, after, size):
-        yield next(parts(self, after, size))
+        yield next(parts(self, after, 200))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -72,17 +72,17 @@ def test_an_interrupted_copy_is_resumed(database, tmp_path, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 copy_documents(index, pipeline)
     report = copy_documents(index, pipeline)
-    assert (report.copied, report.resumed, report.total) == (200, 1000, 1200)
+    assert (report.copied, report.resumed, report.total) == (200, 400, 600)
     assert_equal(contents(index), contents(pipeline))
 
 
 def test_a_changed_source_is_copied_from_the_beginning(new_database, tmp_path, monkeypatch):
     database = new_database("qdrant")
-    index, pipeline = fill(tmp_path / "index", 700), database.pipeline(database.indexing)
+    index, pipeline = fill(tmp_path / "index", 300), database.pipeline(database.indexing)
     parts = IndexPlace.parts
 
     def breaking(self, after, size):
-        yield next(parts(self, after, size))
+        yield next(parts(self, after, 200))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -91,7 +91,7 @@ def test_a_changed_source_is_copied_from_the_beginning(new_database, tmp_path, m
             copy_documents(index, pipeline)
     with HybridDocumentStore(index) as store:
         store.delete_documents([f"{3:064x}"])
-    with pytest.raises(StoreError, match=r"has 700 documents after 699 were copied .* were deleted from the source"):
+    with pytest.raises(StoreError, match=r"has 300 documents after 299 were copied .* were deleted from the source"):
         copy_documents(index, pipeline)
 
 
