@@ -40,6 +40,15 @@ def fill(folder: Path, corpus: Path, names: list[str], postgres: str) -> dict[st
     return engines
 
 
+def shortened(corpus: Path, file: Path, judged: set[str], count: int) -> Path:
+    """Write a part of a corpus."""
+    lines = corpus.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["_id"] in judged]
+    others = [line for line in lines if json.loads(line)["_id"] not in judged]
+    file.write_text("\n".join(kept + others[: count - len(kept)]), encoding="utf-8")
+    return file
+
+
 def note(text: str) -> None:
     """Say how far it has got."""
     print(text, file=sys.stderr, flush=True)
@@ -60,6 +69,7 @@ def main() -> None:
     parser.add_argument("collection", type=Path)
     parser.add_argument("--split", default="train")
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--documents", type=int, help="only so many documents: those that are judged, and the first others")
     parser.add_argument("--engine", action="append", choices=REAL, help="only this database; repeatable")
     parser.add_argument("--work", type=Path, help="folder for the databases, which can be used again")
     parser.add_argument("--output", type=Path)
@@ -83,7 +93,12 @@ def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[st
 
     collection = open_collection(options.collection, split=options.split)
     queries, qrels = collection.judged(limit=options.queries)
-    engines = fill(folder, collection.dataset.corpus_file, options.engine or list(REAL), postgres)
+    corpus = collection.dataset.corpus_file
+    if options.documents:
+        corpus = shortened(
+            corpus, folder / "corpus.jsonl", {key for grades in qrels.values() for key in grades}, options.documents
+        )
+    engines = fill(folder, corpus, options.engine or list(REAL), postgres)
     embedder = load_pipeline("dense_rerank", index=folder / "index").get_component("text_embedder")
     embedder.warm_up()
     vectors = {key: embedder.run(text=query.text)["embedding"] for key, query in queries.items()}

@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 
-from rerank_plugin.indexing.foreign_store import ForeignStore, Overwriting
+from haystack.components.writers import DocumentWriter
+
+from rerank_plugin.indexing.foreign_store import ForeignStore
 from rerank_plugin.indexing.manifest import Manifest
 
 STEPS = (
-    (Overwriting, "write_documents"),
+    (DocumentWriter, "run"),
     (ForeignStore, "delete"),
     (ForeignStore, "delete_ids"),
     (Manifest, "put"),
