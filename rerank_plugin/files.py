@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 CACHE_VARIABLE = "RERANK_PLUGIN_CACHE"
+DATA_VARIABLE = "RERANK_PLUGIN_DATA"
 
 
 def cache_folder() -> Path:
@@ -18,6 +19,16 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("rerank_plugin", appauthor=False)
+
+
+def data_folder() -> Path:
+    """Return the folder for what must not be lost: `$RERANK_PLUGIN_DATA`, or else the platform's user data folder."""
+    chosen = os.environ.get(DATA_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_data_path
+
+    return user_data_path("rerank_plugin", appauthor=False)
 
 
 @contextmanager

@@ -42,6 +42,7 @@ HOMES = {
         for name in (
             "app",
             "searching",
+            "copying",
             "serving",
             "mcp",
             "batch",

@@ -15,6 +15,8 @@ from rerank_plugin.search import Searcher
 
 SEARCHING = ["bm25", "bm25_rerank", "bm25_rerank_multilingual", "dense", "dense_rerank", "hybrid", "hybrid_rerank"]
 INDEXING = ["indexing", "indexing_keyword"]
+# tests/stores runs these on the databases.
+DATABASES = ("elasticsearch", "milvus", "opensearch", "pgvector", "qdrant")
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +30,12 @@ def index(tmp_path_factory, bi_encoder) -> Path:
 
 
 def test_every_file_is_known_here(repository):
-    assert pipeline_names() == sorted([*SEARCHING, *INDEXING, "rag_rerank"])
+    own = [name for name in pipeline_names() if not name.endswith(DATABASES)]
+    assert own == sorted([*SEARCHING, *INDEXING, "rag_rerank"])
+    for database in DATABASES:
+        names = [name for name in pipeline_names() if name.endswith(f"_{database}")]
+        assert f"indexing_{database}" in names
+        assert any("_rerank_" in name for name in names)
     assert pipeline_names() == sorted(path.stem for path in (repository / "pipelines").glob("*.yaml"))
 
 
@@ -56,7 +63,7 @@ def test_loads_with_plain_haystack_as_documented(name, monkeypatch):
     assert {name for name, _ in pipeline.walk()} == set(yaml.safe_load(find(name).read_text())["components"])
 
 
-@pytest.mark.parametrize("name", [name for name in [*SEARCHING, "rag_rerank"] if "rerank" in name])
+@pytest.mark.parametrize("name", [name for name in pipeline_names() if "rerank" in name])
 def test_the_first_stage_fetches_more_than_the_user_sees_and_says_so(name):
     text = find(name).read_text()
     components = yaml.safe_load(text)["components"]
@@ -69,7 +76,7 @@ def test_the_first_stage_fetches_more_than_the_user_sees_and_says_so(name):
     assert "candidates: far more than the user sees" in text
 
 
-@pytest.mark.parametrize("name", [*SEARCHING, *INDEXING, "rag_rerank"])
+@pytest.mark.parametrize("name", pipeline_names())
 def test_the_comments_say_what_to_change(name):
     assert "# Change: " in find(name).read_text()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rerank_plugin.cli.printing import counted
 from rerank_plugin.cli.progress import StepReporter
-from rerank_plugin.errors import StoreError
+from rerank_plugin.errors import RerankError, StoreError
 from rerank_plugin.progress import CountCallback, following_parts
 
 # Parts of the names of components in the indexing pipelines, and what these do. Others are too quick to be named.
@@ -51,28 +51,29 @@ def indexing_progress(bar: StepReporter) -> Iterator[CountCallback]:
         yield on_progress
 
 
-def interruption_message(index: Path) -> str:
+def interruption_message(pipeline: str, index: Path | None) -> str:
     """
     Return what to say after an interruption: what is kept, and how to go on.
 
-    :param index: Folder of the index.
+    :param pipeline: Name or path of the indexing pipeline.
+    :param index: Folder of the index, or of the manifest of another store.
     """
-    from rerank_plugin.store import HybridDocumentStore
+    from rerank_plugin.indexing.pipeline import IndexingPipeline
 
     nothing = "interrupted before anything was written: run the same command again"
-    if not index.is_dir():
-        return nothing
-    store = HybridDocumentStore(index)
     try:
-        passages = store.count_documents()
-        files = store.indexed_files.snapshot().files.values()
+        indexing = IndexingPipeline(pipeline, index=index)
+    except RerankError as error:
+        return f"interrupted; {error}"
+    target = indexing.target
+    try:
+        progress = target.progress()
     except StoreError as error:
         return f"interrupted; {error}"
     finally:
-        store.close()
-    if not passages:
+        indexing.close()
+    if not progress.passages:
         return nothing
-    complete = sum(file.complete for file in files)
-    state = f"{counted(complete, 'file')} complete, {len(files) - complete:,} in part"
-    kept = f"{counted(passages, 'passage')} ({state})"
-    return f"interrupted; kept in {index}: {kept}. Run the same command again to go on from there"
+    files = f"{counted(progress.complete, 'file')} complete, {progress.partial:,} in part"
+    kept = f"{counted(progress.passages, 'passage')} ({files})"
+    return f"interrupted; kept in {target}: {kept}. Run the same command again to go on from there"

@@ -115,6 +115,13 @@ def bench(
 @app.command()
 def doctor(
     index: Annotated[Path | None, typer.Option("--index", help="Also examine this index and measure its recall.")] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option(
+            help="Also examine the database of this indexing pipeline, such as indexing_qdrant; --index is then the folder "
+            "of the record of what was indexed."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
@@ -126,7 +133,11 @@ def doctor(
         from rerank_plugin.cli import doctor as examine
 
         sections = examine.examine_installation()
-        if index is not None:
+        if pipeline is not None:
+            from rerank_plugin.cli.doctor_store import examine_store
+
+            sections["database"] = examine_store(pipeline, index)
+        elif index is not None:
             sections["index"] = examine.examine_index(index)
     if as_json:
         echo(to_json(examine.as_json(sections), indent=2))

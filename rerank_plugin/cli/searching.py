@@ -35,7 +35,11 @@ def index(
     ],
     index: IndexOption = DEFAULT_INDEX,
     pipeline: Annotated[
-        str, typer.Option(help="Indexing pipeline: 'indexing', 'indexing_keyword' (no embeddings), or a YAML file.")
+        str,
+        typer.Option(
+            help="Indexing pipeline: 'indexing', 'indexing_keyword' (no embeddings), 'indexing_qdrant' or that of another "
+            "database, or a YAML file."
+        ),
     ] = "indexing",
     language: Annotated[
         str | None,
@@ -57,18 +61,23 @@ def index(
     Unchanged files are skipped, changed ones replaced; an interrupted run is resumed.
     A passage that occurs several times is stored once: its meta is that of the first place, also_in lists the others.
     Only one run at a time may index into an index; searches are not blocked.
+    A pipeline may write into another database. --index is then a folder for the record of what was indexed; by default
+    that is kept in your data folder.
     """
+    folder: Path | None = index
     try:
         with (
             progress_bar("Indexing", hidden=as_json) as bar,  # first: importing the libraries takes seconds
             quiet_libraries(),
             indexing_progress(bar) as progress,
         ):
-            from rerank_plugin.indexing import index_paths
+            from rerank_plugin.indexing import index_paths, is_for_another_store
 
+            if not _is_given(context, "index") and is_for_another_store(pipeline):
+                folder = None
             report = index_paths(
                 paths,
-                index,
+                folder,
                 pipeline=pipeline,
                 language=language,
                 embedding_model=embedding_model,
@@ -80,7 +89,7 @@ def index(
             )
     except KeyboardInterrupt:
         if isinstance(context.obj, AppOptions):
-            context.obj.interrupted = interruption_message(index)
+            context.obj.interrupted = interruption_message(pipeline, folder)
         raise
     if as_json:
         echo(to_json(vars(report)))
@@ -88,7 +97,7 @@ def index(
         pruned = f", {report.pruned} pruned" if prune else ""
         pruned += f"; {counted(report.repaired, 'text')} repaired" if repair_text else ""
         echo(
-            f"{counted(report.passages, 'passage')} of {counted(report.files, 'file')} written to {index}"
+            f"{counted(report.passages, 'passage')} of {counted(report.files, 'file')} written to {report.target}"
             f"{_merged(report.merged)}; {counted(report.unchanged, 'file')} unchanged{pruned}"
         )
     for line in _remarks(report):

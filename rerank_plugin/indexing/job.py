@@ -6,9 +6,9 @@ from typing import Any
 
 from rerank_plugin.indexing.content import SourceFile
 from rerank_plugin.indexing.pipeline import IndexingPipeline
+from rerank_plugin.indexing.targets import FileRecords, KnownFiles
 from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.progress import CountCallback
-from rerank_plugin.store.indexed_files import IndexedFiles, IndexedFilesSnapshot
 from rerank_plugin.store.sqlite.indexed_files import IndexedFile
 
 
@@ -17,6 +17,7 @@ class IndexReport:
     """
     The result of a run.
 
+    :param target: What was indexed into: the folder of the index, or another store and its address.
     :param files: Number of files that were indexed completely, including resumed ones.
     :param unchanged: Number of files that have not changed.
     :param pruned: Number of deleted files whose passages were dropped.
@@ -30,6 +31,7 @@ class IndexReport:
     :param assumed_encodings: Encodings that were guessed, with the texts, which are not UTF-8 and have no byte order mark.
     """
 
+    target: str = ""
     files: int = 0
     unchanged: int = 0
     pruned: int = 0
@@ -61,7 +63,7 @@ class IndexingJob:
     """
 
     pipeline: IndexingPipeline
-    known: IndexedFilesSnapshot
+    known: KnownFiles
     report: IndexReport
     on_progress: CountCallback | None = None
     repair: TextRepair | None = None
@@ -69,9 +71,9 @@ class IndexingJob:
     _total: int = 0
 
     @property
-    def indexed_files(self) -> IndexedFiles:
-        """The store's table of indexed files."""
-        return self.pipeline.store.indexed_files
+    def indexed_files(self) -> FileRecords:
+        """The record of the indexed files."""
+        return self.pipeline.target.indexed_files
 
     def is_unchanged(self, file: SourceFile) -> bool:
         """

@@ -11,8 +11,9 @@ from haystack.core.errors import PipelineRuntimeError
 from haystack.dataclasses import ByteStream
 
 from rerank_plugin.errors import InputFileError, PipelineConfigError, RerankError, reason_of
+from rerank_plugin.indexing.opening import open_target
+from rerank_plugin.indexing.targets import Target
 from rerank_plugin.pipelines import STORE_TYPE, build_pipeline, find_pipeline, read_pipeline
-from rerank_plugin.store import HybridDocumentStore
 
 if TYPE_CHECKING:
     from haystack import Pipeline
@@ -57,18 +58,20 @@ class IndexingPipeline:
     only the store.
 
     :param source: Name or path of the pipeline.
-    :param index: Folder of the index.
+    :param index: Folder of the index, or of the manifest of another store; `None`: see `open_target`.
     :param language: See `load_pipeline`.
     :param embedding_model: See `load_pipeline`.
     :param repair: Whether texts are repaired before they are indexed; part of the fingerprint.
-    :raises PipelineConfigError: If the pipeline cannot be read, lacks a component, or writes into another kind of store.
+    :raises PipelineConfigError: If the pipeline cannot be read or lacks a component.
+    :raises MissingDependencyError: If the package of its document store is not installed.
+    :raises StoreError: If its document store cannot be opened.
     """
 
     def __init__(
         self,
         source: str | Path,
         *,
-        index: Path,
+        index: Path | None,
         language: str | None = None,
         embedding_model: str | None = None,
         repair: bool = False,
@@ -76,7 +79,7 @@ class IndexingPipeline:
         self._file = find_pipeline(source)
         self._data = read_pipeline(source, index=index, language=language, embedding_model=embedding_model)
         self._pipeline: Pipeline | None = None
-        self.store = self._make_store()
+        self.target: Target = open_target(self._store_of_writer(), index, name=str(self._file))
         text = self._file.read_text(encoding="utf-8")
         configuration = f"{_READER_VERSION}\0{embedding_model}\0{text}" + ("\0repaired" if repair else "")
         # Part of every fingerprint: with another configuration, files are indexed again.
@@ -102,10 +105,8 @@ class IndexingPipeline:
         return self._run({ROUTER: {"sources": list(files)}})
 
     def close(self) -> None:
-        """Bring the indexes on disk up to date, so that the first search need not, and close the files."""
-        if self._pipeline is not None:
-            self._pipeline.get_component(WRITER).document_store.close()  # type: ignore[attr-defined]
-        self.store.close()
+        """Close what is indexed into; see `Target.close`."""
+        self.target.close()
 
     def _run(self, data: dict[str, Any]) -> WrittenPassages:
         if self._pipeline is None:
@@ -123,6 +124,7 @@ class IndexingPipeline:
 
     def _load(self) -> "Pipeline":
         pipeline = build_pipeline(self._data, name=str(self._file))
+        self.target.connect(pipeline, writer=WRITER)
         try:
             pipeline.warm_up()
         except RerankError:
@@ -155,7 +157,7 @@ class IndexingPipeline:
             reached |= new
         return reached
 
-    def _make_store(self) -> HybridDocumentStore:
+    def _store_of_writer(self) -> Any:
         components = self._data["components"]
         missing = [name for name in (ROUTER, PASSAGES, WRITER) if name not in components]
         if missing:
@@ -163,15 +165,21 @@ class IndexingPipeline:
                 f"{self._file} cannot index: it has no component named {' or '.join(missing)}; start from "
                 "pipelines/indexing.yaml"
             )
-        writer = components[WRITER]
-        parameters = writer.get("init_parameters") if isinstance(writer, dict) else None
-        store = parameters.get("document_store") if isinstance(parameters, dict) else None
-        if not isinstance(store, dict) or store.get("type") != STORE_TYPE:
-            raise PipelineConfigError(
-                f"{self._file} cannot index: its writer has no document_store of type {STORE_TYPE}, which records the "
-                "indexed files"
-            )
-        try:
-            return HybridDocumentStore.from_dict(store)
-        except TypeError as error:
-            raise PipelineConfigError(f"{self._file} cannot be loaded: document_store of {WRITER}: {error}") from error
+        return _store_of_writer(self._data)
+
+
+def is_for_another_store(source: str | Path) -> bool:
+    """
+    Return whether an indexing pipeline writes into another document store than an index of ours.
+
+    :param source: Name or path of the pipeline.
+    :raises PipelineConfigError: If it cannot be read.
+    """
+    store = _store_of_writer(read_pipeline(source))
+    return isinstance(store, dict) and store.get("type") != STORE_TYPE
+
+
+def _store_of_writer(data: dict[str, Any]) -> Any:
+    writer = data["components"].get(WRITER)
+    parameters = writer.get("init_parameters") if isinstance(writer, dict) else None
+    return parameters.get("document_store") if isinstance(parameters, dict) else None

@@ -13,18 +13,14 @@ from rerank_plugin.indexing.pipeline import IndexingPipeline
 from rerank_plugin.indexing.sources import absolute, find_sources
 from rerank_plugin.indexing.text_repair import TextRepair
 from rerank_plugin.progress import CountCallback
-from rerank_plugin.store.indexing_lock import indexing_lock
 
 # How long a run waits by default for another run on the same index.
 WAIT_SECONDS = 600.0
 
-# Before format 3 the indexed files were recorded in a separate database.
-_OLD_MANIFEST = "manifest.sqlite"
-
 
 def index_paths(  # noqa: PLR0913 - options, each with a default
     paths: Iterable[Path],
-    index: Path,
+    index: Path | None,
     *,
     pipeline: str | Path = "indexing",
     language: str | None = None,
@@ -46,10 +42,14 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
     others. Filters, such as on `meta.source`, see the first place only. When the file of the first place is changed or
     pruned, the passage moves to the next one. Documents of a corpus stay separate, as judgements name them by their ids.
 
+    A pipeline whose writer has another document store, such as Qdrant's, indexes into that: the record of the files is then
+    a manifest on this machine. There a passage that occurs several times is stored as often.
+
     Only one run at a time may index files into an index; searches and other writes are not blocked.
 
     :param paths: Files and folders; see `find_sources`.
-    :param index: Folder of the index; created if it does not exist.
+    :param index: Folder of the index; created if it does not exist. With another store, a folder for the manifest. `None`:
+        the folder that the pipeline names; with another store, the user's data folder.
     :param pipeline: Name or path of the indexing pipeline.
     :param language: Language of the keyword index; `None`: that of the existing index, English for a new one.
     :param embedding_model: Replaces the embedding model of the pipeline.
@@ -64,18 +64,19 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
     :raises PipelineConfigError: If the pipeline cannot be loaded or lacks a component that indexing needs.
     :raises StoreError: If the index cannot be written, or was built with other settings, such as another language.
     :raises BusyError: If another run still works on the index when the time is up.
-    :raises MissingDependencyError: If texts shall be repaired, and ftfy is not installed.
+    :raises MissingDependencyError: If texts shall be repaired, and ftfy is not installed, or the package of a store is not.
     """
     check_number("wait", wait, least=0)
     repairer = TextRepair() if repair else None
-    given, index = [path.expanduser() for path in paths], index.expanduser()
+    given, index = [path.expanduser() for path in paths], index.expanduser() if index else None
     indexing = IndexingPipeline(pipeline, index=index, language=language, embedding_model=embedding_model, repair=repair)
     try:
-        indexing.store.settings()  # raises if the folder is not an index, or was built with other settings
+        indexing.target.check()
         gone = _gone(indexing, given) if prune else []
         listing = find_sources([path for path in given if path not in gone])
         listing.roots += [absolute(path) for path in gone]
         report = IndexReport(
+            target=str(indexing.target),
             failed=listing.failed,
             skipped=listing.skipped,
             skipped_types=listing.counts(listing.other_types),
@@ -83,15 +84,15 @@ def index_paths(  # noqa: PLR0913 - options, each with a default
         )
         if not listing.files and not prune:
             return report
-        with indexing_lock(index, wait=wait, on_report=on_report):
-            known = indexing.store.indexed_files.snapshot()  # under the lock, so that no other run changes it
+        with indexing.target.lock(wait=wait, on_report=on_report):
+            known = indexing.target.indexed_files.snapshot()  # under the lock, so that no other run changes it
             job = IndexingJob(indexing, known, report, progress, repairer)
             _index(job, listing.files)
             if prune:
                 lost = listing.lost(known.sources)
-                indexing.store.indexed_files.forget(lost, passages=True)
+                indexing.target.indexed_files.forget(lost, passages=True)
                 report.pruned = len(lost)
-            (index / _OLD_MANIFEST).unlink(missing_ok=True)
+            indexing.target.finish_run()
         return report
     finally:
         indexing.close()
@@ -121,7 +122,7 @@ def is_up_to_date(
         return False
     indexing = IndexingPipeline(pipeline, index=index, embedding_model=embedding_model, repair=repair)
     try:
-        known = indexing.store.indexed_files.snapshot()
+        known = indexing.target.indexed_files.snapshot()
         complete = [file for file in listing.files if file.source in known.files and known.files[file.source].complete]
         return len(complete) == len(listing.files) and all(
             known.is_whole(file.source, file.fingerprint(indexing.salt)) for file in complete
@@ -157,5 +158,5 @@ def _index(job: IndexingJob, files: Iterable[SourceFile]) -> None:
 def _gone(indexing: IndexingPipeline, paths: Sequence[Path]) -> list[Path]:
     """Return paths that were indexed and no longer exist. With `prune`, too, a path that was never indexed is an error."""
     missing = [path for path in paths if not path.exists()]
-    sources = [Path(source) for source in indexing.store.indexed_files.snapshot().sources] if missing else []
+    sources = [Path(source) for source in indexing.target.indexed_files.snapshot().sources] if missing else []
     return [path for path in missing if any(source.is_relative_to(absolute(path)) for source in sources)]

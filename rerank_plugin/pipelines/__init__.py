@@ -7,7 +7,6 @@ Any pipeline that searches is taken apart by the types and names of its sockets:
 
 from rerank_plugin.pipelines.embedding_models import PACKAGED_MODEL, packaged_model
 from rerank_plugin.pipelines.loading import (
-    STORE_TYPE,
     build_pipeline,
     check_pipeline,
     find_pipeline,
@@ -16,6 +15,7 @@ from rerank_plugin.pipelines.loading import (
     pipeline_names,
     read_pipeline,
 )
+from rerank_plugin.pipelines.stores import STORE_TYPE
 
 __all__ = [
     "PACKAGED_MODEL",

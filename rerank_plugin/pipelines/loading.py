@@ -8,12 +8,13 @@ from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError, one_line_reason, reason_of
 from rerank_plugin.pipelines.declared import INPUTS, OUTPUTS, check_mapping
 from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
+from rerank_plugin.pipelines.environment import fill_in_variables
+from rerank_plugin.pipelines.sharing import share_stores
+from rerank_plugin.pipelines.stores import STORE_TYPE, check_packages
 from rerank_plugin.pipelines.yaml_file import has_type, init_parameters, read_yaml
 
 if TYPE_CHECKING:
     from haystack import Pipeline
-
-STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
 
 _INTEGRATIONS = "haystack_integrations.components"
 _SIMILARITY = f"{_INTEGRATIONS}.rankers.sentence_transformers.sentence_transformers_similarity"
@@ -73,11 +74,13 @@ def read_pipeline(
     :param index: See `load_pipeline`.
     :param embedding_model: See `load_pipeline`.
     :param language: See `load_pipeline`.
-    :returns: The content of the YAML, with these changes.
-    :raises PipelineConfigError: If there is no such file, or it is not a pipeline.
+    :returns: The content of the YAML, with these changes, and with the values of the environment variables in the parameters
+        of document stores; see `environment`.
+    :raises PipelineConfigError: If there is no such file, or it is not a pipeline, or a variable is not set.
     """
     path = find_pipeline(source)
     data = check_pipeline(read_yaml(path), name=str(path))
+    fill_in_variables(data, name=_shown_name(str(path)))
     for parameters in init_parameters(data, STORE_TYPE):
         if index is not None:
             parameters["path"] = str(index)
@@ -95,6 +98,7 @@ def build_pipeline(data: dict[str, Any], *, name: str) -> "Pipeline":
     :param name: Name of the pipeline, for the error message.
     :returns: The pipeline, not yet warmed up. Its metadata has the sections `inputs` and `outputs` of the YAML.
     :raises PipelineConfigError: If it cannot be built.
+    :raises MissingDependencyError: If the package of a document store is not installed.
     :raises ModelError: If the Hub cannot be reached, and an embedding model is not on this machine.
     """
     data = deepcopy(data)
@@ -120,9 +124,12 @@ def _pipeline(data: dict[str, Any], name: str) -> "Pipeline":
 
     import rerank_plugin.components  # noqa: F401 - registers our classes with Haystack's deserialisation
 
+    check_packages(data, name=name)
     declared = {section: data[section] for section in (INPUTS, OUTPUTS) if section in data}
     try:
-        return Pipeline.from_dict({**data, "metadata": {**(data.get("metadata") or {}), **declared}})
+        pipeline = Pipeline.from_dict({**data, "metadata": {**(data.get("metadata") or {}), **declared}})
+        share_stores(pipeline)
+        return pipeline
     except Exception as error:  # components may raise anything on their parameters
         moved = [f"change the type {old} to {new}" for old, new in _MOVED.items() if has_type(data, old)]
         reason = f"it was written for Haystack 2: {' and '.join(moved)}" if moved else _reason(error)
@@ -170,6 +177,11 @@ def _folder() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "pipeline_files"
     return installed if installed.is_dir() else package.parent / "pipelines"
+
+
+def _shown_name(file: str) -> str:
+    """Return the name of a pipeline for messages: the user knows a packaged one by its name."""
+    return f"pipeline {Path(file).stem}" if Path(file).parent == _folder() else file
 
 
 def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:

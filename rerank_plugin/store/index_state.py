@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from haystack import Document
+
 from rerank_plugin.checks import check_count
 from rerank_plugin.store.folder import DATABASE
 from rerank_plugin.store.indexed_files import IndexedFiles
@@ -44,6 +46,19 @@ class IndexState:
         """Return the number of documents that have an embedding."""
         with self._session.reading() as handle:
             return handle.database.vectors.count()
+
+    def read_after(self, row: int, count: int) -> list[tuple[int, Document]]:
+        """
+        Read the documents in parts, with their embeddings, in the order in which they were first written.
+
+        :param row: Row of the last document of the part before; 0 for the first part.
+        :param count: Number of documents of a part.
+        :returns: Row and document; fewer than `count` only at the end.
+        :raises InvalidValueError: If `count` is less than 1.
+        """
+        check_count("count", count)
+        with self._session.reading() as handle, handle.database.snapshot():
+            return handle.database.documents.read_after(row, count)
 
     def verify(self) -> None:
         """

@@ -11,25 +11,28 @@ LOCK_FILE = ".indexing.lock"
 
 
 @contextmanager
-def indexing_lock(folder: Path, *, wait: float, on_report: Callable[[str], None] | None = None) -> Iterator[None]:
+def indexing_lock(
+    folder: Path, *, wait: float, on_report: Callable[[str], None] | None = None, name: str | None = None
+) -> Iterator[None]:
     """
     Hold the right to index files into an index.
 
     :param folder: The index; made where it is missing.
     :param wait: How many seconds to wait for another run to end.
     :param on_report: Told who holds the lock, once, if there is something to wait for.
+    :param name: What is being indexed into, for messages; `None`: the folder.
     :raises BusyError: If another run still holds the lock then; says who.
     :raises StoreError: If the lock file cannot be written.
     """
-    file = folder / LOCK_FILE
+    file, name = folder / LOCK_FILE, name or str(folder)
     lock = _acquire(file, wait=0.0)
     if lock is None and wait > 0:
         if on_report:
-            on_report(f"{folder} is being indexed by {holder_of(file)}; waiting up to {wait:g} seconds for it to end")
+            on_report(f"{name} is being indexed by {holder_of(file)}; waiting up to {wait:g} seconds for it to end")
         lock = _acquire(file, wait=wait)
     if lock is None:
         raise BusyError(
-            f"{folder} is being indexed by {holder_of(file)}: wait for it to end, give more time with --wait, or end that "
+            f"{name} is being indexed by {holder_of(file)}: wait for it to end, give more time with --wait, or end that "
             "process"
         )
     with lock:

@@ -34,6 +34,8 @@ SUBJECTS = {
     "cycles": "soak.cycles",
     "time_budget": "soak.time_budget",
     "server": "soak.server",
+    "foreign_kills": "soak.foreign_kills",
+    "foreign_copies": "soak.foreign_copies",
 }
 
 

@@ -7,7 +7,7 @@ What an attack finds is a failure here as it is there. Time budgets are only loo
 import sys
 
 import pytest
-from soak import cycles, damage, forks, index_kills, odd, server, time_budget, two_runs
+from soak import cycles, damage, foreign_copies, foreign_kills, forks, index_kills, odd, server, time_budget, two_runs
 from soak.fuzz import run as fuzz
 from soak.report import Size
 
@@ -60,3 +60,11 @@ def test_odd_circumstances(tmp_path, name):
 
 def test_a_server_answers_malformed_requests_and_crowds(tmp_path):
     check(server.run(Size(scale=0.02), tmp_path))
+
+
+def test_a_killed_run_into_another_database_is_resumed_without_loss(tmp_path):
+    check(foreign_kills.run(Size(scale=0.1), tmp_path))
+
+
+def test_a_killed_copy_into_another_database_is_resumed_without_loss(tmp_path):
+    check(foreign_copies.run(Size(scale=0.05), tmp_path))

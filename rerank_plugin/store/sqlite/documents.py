@@ -151,6 +151,20 @@ class DocumentTable:
         for row, columns in self._select(f"{self._query(embeddings)} {{where}} ORDER BY d.row", rows):
             yield row, self._decode(columns, embedding_dim=dim)
 
+    def read_after(self, row: int, count: int) -> list[tuple[int, Document]]:
+        """
+        Read the documents that follow one, with their embeddings, in the order in which they were first written.
+
+        :param row: The row of the document; 0 for the first.
+        :param count: How many.
+        :returns: Row and document; fewer than `count` only at the end.
+        :raises DamagedDatabaseError: If a document is damaged.
+        """
+        dim = self._settings.embedding_dim
+        query = f"{self._query(embeddings=True)} WHERE d.row > ? ORDER BY d.row LIMIT ?"
+        rows = self._connection.execute(query, (row, count)).fetchall()
+        return [(number, self._decode(columns, embedding_dim=dim)) for number, *columns in rows]
+
     def scored(self, scores: Mapping[int, float]) -> list[Document]:
         """
         Read documents without their embeddings, with given scores instead of the stored ones.
