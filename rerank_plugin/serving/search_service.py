@@ -59,12 +59,21 @@ class SearchService:
     :param pipelines: Names of packaged pipelines, or paths of YAML files, at least one; the first is the default.
     :param embedding_model: Hub id or folder that replaces the model of every embedder; `None`: no replacement.
     :param max_waiting: Searches that may wait or run at the same time.
+    :param may_be_empty: Whether the index may still be without documents when the server starts.
     :raises PipelineConfigError: If a pipeline cannot be loaded.
     """
 
     def __init__(
-        self, index: Path, pipelines: Sequence[str], *, embedding_model: str | None = None, max_waiting: int
+        self,
+        index: Path,
+        pipelines: Sequence[str],
+        *,
+        embedding_model: str | None = None,
+        max_waiting: int,
+        may_be_empty: bool = False,
     ) -> None:
+        self.index = index
+        self._may_be_empty = may_be_empty
         self._data = {
             _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
         }
@@ -84,8 +93,10 @@ class SearchService:
         """
         Open the index, load the models of all pipelines, and prepare the rankers.
 
-        :raises StoreError: If the index is empty.
+        :raises StoreError: If the index is empty and may not be.
         """
+        if self._may_be_empty and not self.store.count_documents():
+            return  # the components are loaded by the first search
         for name, searcher in self._searchers.items():
             searcher.warm_up()
             ranker = self._pipelines[name].get_component(RANKER) if searcher.has_second_stage else None
@@ -105,10 +116,8 @@ class SearchService:
         :raises RequestError: If there is no such pipeline, or the filters are wrong.
         :raises OverloadedError: If too many searches are waiting.
         """
-        name = self.names[0] if body.pipeline is None else body.pipeline
-        if name not in self._searchers:
-            raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
-        result = await self._in_thread(partial(self._search, name, body))
+        name = self.checked_name(body.pipeline)
+        result = await self.run(partial(self._search, name, body))
         return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
 
     async def document(self, document_id: str) -> dict[str, Any]:
@@ -118,37 +127,57 @@ class SearchService:
         :param document_id: The id.
         :raises RequestError: If there is none.
         """
-        found: list[Document] = await self._in_thread(partial(self._find, document_id))
+        found: list[Document] = await self.run(partial(self._find, document_id))
         if not found:
             raise RequestError(f"there is no document {shown(document_id)}", status=404, kind="not_found", param="id")
         return {"id": found[0].id, "content": found[0].content, "meta": found[0].meta}
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
+        """
+        Do some blocking work in one of the threads of the searches.
+
+        :param work: The work.
+        :raises OverloadedError: If too many searches are waiting.
+        """
         with self._admission.admit():
             return await asyncio.wrap_future(self._threads.submit(work))
 
-    def _search(self, name: str, body: SearchBody) -> SearchResult:
+    def checked_name(self, name: str | None) -> str:
+        """
+        Return the name of a pipeline.
+
+        :param name: What a client asks for; `None`: the default.
+        :raises RequestError: If there is no such pipeline.
+        """
+        if name is not None and name not in self._searchers:
+            raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
+        return self.names[0] if name is None else name
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """Return what the YAML of a pipeline says, adapted to the index; not to be changed."""
+        return self._data[name]
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return a pipeline."""
+        return self._pipelines[name]
+
+    @property
+    def store(self) -> Any:
+        """The document store of the default pipeline."""
+        return _store(self._pipelines[self.names[0]])
+
+    def searcher(self, name: str, *, rerank: bool = True) -> Searcher:
+        """
+        Return what searches with a pipeline.
+
+        :param name: Its name.
+        :param rerank: Whether its second stage runs, if it has one.
+        """
         searcher = self._searchers[name]
-        if searcher.has_second_stage and not body.rerank:
-            searcher = self._first_stage(name)
-        try:
-            return searcher.search(
-                body.query,
-                top_k=body.top_k,
-                candidates=body.candidates,
-                filters=body.filters,
-                sentences=body.highlights,
-                collapse=body.collapse,
-                max_per_source=body.max_per_source,
-                time_budget_ms=body.time_budget_ms,
-            )
-        except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, FilterError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise InvalidValueError(f"filters: {cause}") from None
+        return searcher if rerank or not searcher.has_second_stage else self._first_stage(name)
+
+    def _search(self, name: str, body: SearchBody) -> SearchResult:
+        return search_with(self.searcher(name, rerank=body.rerank), body)
 
     def _first_stage(self, name: str) -> Searcher:
         with self._lock:
@@ -158,9 +187,37 @@ class SearchService:
             return self._first_stages[name]
 
     def _find(self, document_id: str) -> list[Document]:
-        store = _store(self._pipelines[self.names[0]])
-        found: list[Document] = store.filter_documents({"field": "id", "operator": "==", "value": document_id})
+        found: list[Document] = self.store.filter_documents({"field": "id", "operator": "==", "value": document_id})
         return found
+
+
+def search_with(searcher: Searcher, body: SearchBody, *, top_k: int | None = None) -> SearchResult:
+    """
+    Run the search that a client asks for.
+
+    :param searcher: What searches.
+    :param body: The request.
+    :param top_k: Number of hits instead of that in the request.
+    :raises InvalidValueError: If the filters are wrong, or another value is.
+    """
+    try:
+        return searcher.search(
+            body.query,
+            top_k=body.top_k if top_k is None else top_k,
+            candidates=body.candidates,
+            filters=body.filters,
+            sentences=body.highlights,
+            collapse=body.collapse,
+            max_per_source=body.max_per_source,
+            time_budget_ms=body.time_budget_ms,
+        )
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, FilterError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise InvalidValueError(f"filters: {cause}") from None
 
 
 def without_ranker(data: dict[str, Any]) -> dict[str, Any]:
