@@ -36,8 +36,9 @@ def add_page_routes(app: FastAPI, endpoints: PageEndpoints, parts: PageParts | N
     _post(app, "/page/why-not", endpoints.posting(WhyNotBody, why_not.explain))
     _post(app, "/page/pipeline", endpoints.posting(VariantBody, parts.definition))
     whole = parts.whole_documents
-    _get(app, "/page/text/{id:path}", endpoints.getting(lambda request: whole.download(request.path_params["id"])))
-    _get(app, "/page/document/{id:path}", endpoints.getting(lambda request: whole.read(request.path_params["id"])))
+    # In the query of the address, as a browser resolves dots in its path.
+    _get(app, "/page/text", endpoints.getting(lambda request: whole.download(request.query_params.get("id", ""))))
+    _get(app, "/page/document", endpoints.getting(lambda request: whole.read(request.query_params.get("id", ""))))
     if parts.library is not None:
         _add_library_routes(app, endpoints, parts.library)
     if parts.answers is not None:

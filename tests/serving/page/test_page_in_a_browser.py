@@ -97,11 +97,11 @@ def test_both_stages_are_shown_with_lines_between_them(page):
 
 def test_what_is_seen_is_in_the_address_and_going_back_works(page, browser, url):
     search(page)
-    page.get_by_text("Settings").click()
+    page.locator("#controls summary").click()
     page.get_by_label("Hits shown").fill("3")
     page.keyboard.press("Tab")
     page.wait_for_function("document.querySelectorAll('#results .is-second > .hits:not(.is-beyond) .hit').length === 3")
-    page.get_by_label("Second stage").uncheck()
+    page.get_by_role("checkbox", name="Second stage").uncheck()
     page.wait_for_function("document.querySelectorAll('#results .list').length === 1")
     shown, address = titles(page), page.url
     assert "k=3" in address
@@ -116,7 +116,7 @@ def test_what_is_seen_is_in_the_address_and_going_back_works(page, browser, url)
 
 def test_two_pipelines_are_shown_side_by_side(page):
     search(page)
-    page.get_by_text("Settings").click()
+    page.locator("#controls summary").click()
     page.get_by_label("Beside it").select_option("bm25")
     page.wait_for_function("document.querySelector('#list-1')?.textContent === 'bm25'")
     assert page.locator("#list-0").inner_text() == "small"
@@ -245,7 +245,7 @@ def test_pasted_texts_are_ranked(page):
 
 def test_a_stored_attack_is_text_in_every_view(page):
     search(page, "river left bell")
-    page.get_by_text("Settings").click()
+    page.locator("#controls summary").click()
     page.get_by_label("Hits shown").fill("100")
     page.keyboard.press("Tab")
     page.wait_for_function("document.querySelectorAll('#results .is-second .hit').length > 30")
@@ -275,7 +275,7 @@ def test_axe_finds_nothing_serious(browser, url, axe, scheme):
         assert violations(page, axe) == []
         search(page)
         page.locator("#results .is-second .title").first.click()
-        page.get_by_text("Settings").click()
+        page.locator("#controls summary").click()
         assert violations(page, axe) == []
         for tool in ("Depth", "Why not?", "Copy as", "Answer"):
             page.get_by_role("tab", name=tool).click()
@@ -338,10 +338,10 @@ def test_a_server_with_keys_asks_for_one_and_keeps_it_for_the_tab(browser, cross
         running({"tiny": local_engine(cross_encoder)}) as url,
         visit(browser, url, allowed=["401"]) as page,
     ):
-        page.get_by_label("Key").fill("a-wrong-key-that-is-long")
+        page.locator("#login-key").fill("a-wrong-key-that-is-long")
         page.get_by_role("button", name="Enter").click()
         page.wait_for_selector("text=This key is not one of the server's.")
-        page.get_by_label("Key").fill(KEY)
+        page.locator("#login-key").fill(KEY)
         page.get_by_role("button", name="Enter").click()
         page.get_by_role("button", name="Example").click()
         page.get_by_role("button", name="Rank").click()

@@ -1,6 +1,8 @@
 """Adding files to an index on the page, removing them, and taking both back."""
 
+import http.client
 import io
+import json
 import zipfile
 
 import httpx
@@ -14,7 +16,7 @@ from rerank_plugin.serving.search_service import SearchService
 from rerank_plugin.store import HybridDocumentStore
 
 BYTES = {"content-type": "application/octet-stream"}
-LIMIT = 100_000
+LIMIT = 400_000
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +81,9 @@ def zip_bomb():
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
-        for number in range(40):
+        for number in range(30):
             archive.writestr(f"word/document{number}.xml", b"\0" * 9_000_000, compresslevel=9)
-    return data.getvalue()[:]
+    return data.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -110,14 +112,18 @@ def test_hostile_names_and_types_are_refused_with_one_line(client, index, name, 
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_has_arrived(client, index):
-    answer = client.post(
-        "/page/upload", params={"name": "big.txt"}, content=b"", headers=BYTES | {"content-length": "2000000000"}
-    )
-    assert answer.status_code == 413
-    assert "larger than 100,000 bytes" in answer.json()["message"]
+    connection = http.client.HTTPConnection(client.base_url.host, client.base_url.port, timeout=30)
+    connection.putrequest("POST", "/page/upload?name=big.txt")
+    for header, value in (*BYTES.items(), ("content-length", "2000000000")):
+        connection.putheader(header, value)
+    connection.endheaders()
+    refused = connection.getresponse()
+    assert refused.status == 413
+    assert "larger than 400,000 bytes" in json.loads(refused.read())["message"]
+    connection.close()
 
     def pieces():  # of an unknown length
-        for _ in range(20):
+        for _ in range(100):
             yield b"river " * 1000
 
     answer = client.post("/page/upload", params={"name": "big.txt"}, content=pieces(), headers=BYTES)
@@ -129,7 +135,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_has_arrived(client, index
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("bomb.docx", None, "bomb.docx"),
+        ("bomb.docx", None, "bomb.docx unpacks to more than 256 MiB"),
         ("fake.pdf", b"MZ\x90 not a pdf", "fake.pdf is not a PDF file"),
         ("binary.txt", bytes(range(256)) * 50, "binary.txt"),
         ("empty.txt", b"", "empty.txt has no readable text"),
@@ -137,10 +143,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_has_arrived(client, index
 )
 def test_a_file_that_cannot_be_read_is_named_and_leaves_nothing(client, index, name, data, message):
     before = client.get("/page/files").json()["documents"]
-    job = upload(client, name, zip_bomb()[:LIMIT] if data is None else data)
-    if isinstance(job, httpx.Response):
-        assert job.status_code == 413
-        return
+    job = upload(client, name, zip_bomb() if data is None else data)
     assert job["state"] == "failed"
     assert message in job["error"]
     assert str(index) not in job["error"]

@@ -471,7 +471,7 @@ function welcome() {
   const isEmpty = settings.documents === 0;
   fill(
     box,
-    h("h1", {}, t("welcome_title")),
+    h("h2", { class: "welcome-title" }, t("welcome_title")),
     h("p", {}, t("welcome_text")),
     h("p", { class: "muted" }, isEmpty ? t("welcome_empty") : t("welcome_documents", { n: settings.documents })),
     settings.upload && h("p", {}, button(t("welcome_add"), () => go("documents"), { class: isEmpty ? "primary" : "quiet" })),
@@ -593,6 +593,7 @@ function controls() {
   const set = (name) => (value) => {
     state[name] = value;
     if (name === "pipeline" && value === settings.pipelines[0].name) state.pipeline = "";
+    if (name === "pipeline" && value === state.with) state.with = "";
     controls();
     search();
   };
@@ -731,7 +732,7 @@ function whyTool() {
   const explain = async (document) => {
     const variant = variantBody();
     const filters = filtersOf(chosenFacets());
-    const answer = await guarded(output, () => post("page/why-not", { query: found[0].query, document_id: document.id, ...variant, ...(filters && { filters }) }));
+    const answer = await guarded(output, () => post("page/why-not", { query: found[0].query, wholeid: document.id, ...variant, ...(filters && { filters }) }));
     if (answer) fill(output, verdict(answer));
   };
   const find = async (event) => {
@@ -899,24 +900,23 @@ async function openDocument(id) {
   $("document-title").textContent = "";
   fill(body);
   if (!dialog.open) dialog.showModal();
-  const path = encodeURIComponent(id).replaceAll("%2F", "/");
-  $("download").onclick = () => download(`page/text/${path}`, "document.txt").catch((error) => fill(body, h("p", { class: "bad-text" }, error.message)));
-  const document_ = await guarded(body, () => get(`page/document/${path}`));
-  if (!document_) return;
-  $("document-title").textContent = document_.title;
+  $("download").onclick = () => download(`page/text?id=${encodeURIComponent(id)}`, "document.txt").catch((error) => fill(body, h("p", { class: "bad-text" }, error.message)));
+  const whole = await guarded(body, () => get(`page/document?id=${encodeURIComponent(id)}`));
+  if (!whole) return;
+  $("document-title").textContent = whole.title;
   const hit = found?.flatMap((answer) => answer.hits).find((one) => one.id === id);
   let section = null;
   fill(
     body,
-    document_.source && h("p", { class: "muted source-path", dir: "auto" }, document_.source),
-    document_.before > 0 && h("p", { class: "muted" }, `… ${t("documents_passages", { n: document_.before })}`),
-    document_.passages.map((passage) => {
+    whole.source && h("p", { class: "muted source-path", dir: "auto" }, whole.source),
+    whole.before > 0 && h("p", { class: "muted" }, `… ${t("documents_passages", { n: whole.before })}`),
+    whole.passages.map((passage) => {
       const head = passage.section !== section && passage.section ? h("h3", { dir: "auto" }, passage.section) : null;
       section = passage.section;
       const isHit = passage.id === id;
       return [head, passage.page !== null && h("p", { class: "muted page-number" }, t("page_number", { n: passage.page })), h("div", { class: `passage ${isHit ? "is-hit" : ""}`, dir: "auto" }, isHit && hit ? marked(hit) : passage.content), passage.characters > characters(passage.content).length && h("p", { class: "muted" }, t("cut_text", { n: characters(passage.content).length, total: passage.characters }))];
     }),
-    document_.after > 0 && h("p", { class: "muted" }, `… ${t("documents_passages", { n: document_.after })}`),
+    whole.after > 0 && h("p", { class: "muted" }, `… ${t("documents_passages", { n: whole.after })}`),
   );
   body.querySelector(".is-hit")?.scrollIntoView({ block: "center" });
   if (canJudge && localStorage.getItem("rerank-weak") === "1" && hit) judge(hit, 1, { weak: true });
@@ -975,7 +975,7 @@ async function upload(files, jobs, table) {
       status.textContent = t("documents_limits", { size: size(settings.upload.max_bytes), types: "" });
       continue;
     }
-    status.textContent = t("job_sending", { p: 0 });
+    status.textContent = t("job_sending");
     try {
       const job = await post(`page/upload?name=${encodeURIComponent(file.name)}`, null, { body: file, headers: { "content-type": "application/octet-stream" } });
       await follow(job, element, status);
@@ -1030,7 +1030,7 @@ async function judge(hit, grade, { weak = false, query = found?.at(-1)?.query } 
   const isTakenBack = !weak && grades.get(hit.id) === grade;
   const shown = { pipeline: found?.at(-1)?.pipeline ?? null, rank: hit.rank ?? null, first_stage_rank: hit.first_stage_rank ?? null, blind: state.view === "judge" && judging.blind };
   try {
-    await post("judgements", { query, document_id: hit.id, grade: isTakenBack ? null : grade, judge: judgeName(), weak, shown });
+    await post("judgements", { query, wholeid: hit.id, grade: isTakenBack ? null : grade, judge: judgeName(), weak, shown });
   } catch (error) {
     problem(error.message);
     announce(error.message);
@@ -1061,7 +1061,7 @@ async function undoGrade() {
 async function loadGrades(signal) {
   if (!canJudge || !found) return;
   const { judgements } = await get(`judgements?query=${encodeURIComponent(found.at(-1).query)}`, { signal });
-  grades = new Map(judgements.filter((one) => !one.weak && !one.stale).map((one) => [one.document_id, one.grade]));
+  grades = new Map(judgements.filter((one) => !one.weak && !one.stale).map((one) => [one.wholeid, one.grade]));
   renderGrades();
 }
 
