@@ -33,6 +33,7 @@ ATTACKS = [
         content=f"river {CONTROL}",
         meta={"title": f"{CONTROL} river", SCRIPT: IMAGE, "lang": "en"},
     ),
+    Document(id="plain", content="A river without tricks.", meta={"title": "Plain", "lang": "en"}),
     Document(id="long", content=f"river {LONG_WORD}", meta={"title": LONG_WORD[:3000], "lang": "en"}),
 ]
 

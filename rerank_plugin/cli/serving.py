@@ -86,8 +86,8 @@ def serve(
     chat_url: Annotated[
         str | None,
         typer.Option(
-            help="Server with OpenAI's chat protocol that writes answers on the page, such as http://127.0.0.1:11434/v1; its "
-            "key is in RERANK_CHAT_KEY or OPENAI_API_KEY.",
+            help="Server with OpenAI's chat protocol that writes answers on the page, such as http://127.0.0.1:11434/v1; "
+            "its key is in RERANK_CHAT_KEY or OPENAI_API_KEY.",
         ),
     ] = None,
     chat_model: Annotated[str | None, typer.Option(help="The model of that server.")] = None,

@@ -95,9 +95,7 @@ def create_app(
     if searches is not None:
         _add_search_routes(app, SearchEndpoints(searches, bodies, metrics))
     add_page_routes(app, PageEndpoints(parts, models, bodies, metrics), parts, needs_key=not keys.is_open)
-    guarded = SameOriginGuard(
-        app, origins=settings.cors_origins, needs_local_name=settings.is_local and keys.is_open
-    )
+    guarded = SameOriginGuard(app, origins=settings.cors_origins, needs_local_name=settings.is_local and keys.is_open)
     gate: ASGIApp = Gate(guarded, keys=keys, metrics=metrics)
     if settings.cors_origins:
         # Outside of the gate: browsers ask without a key whether they may send one.

@@ -73,7 +73,7 @@ class SearchService:
         may_be_empty: bool = False,
     ) -> None:
         self.index = index
-        self._may_be_empty = may_be_empty
+        self.may_be_empty = may_be_empty
         self._data = {
             _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
         }
@@ -95,7 +95,7 @@ class SearchService:
 
         :raises StoreError: If the index is empty and may not be.
         """
-        if self._may_be_empty and not self.store.count_documents():
+        if self.may_be_empty and not self.store.count_documents():
             return  # the components are loaded by the first search
         for name, searcher in self._searchers.items():
             searcher.warm_up()

@@ -17,8 +17,10 @@ from rerank_plugin.store.keywords.highlights import Span
 
 # Meta that the page shows by itself, or that means nothing to a reader.
 SHOWN_APART = frozenset(
-    ["title", "source", "page", "section", "also_in", "window", "source_fingerprint", "highlights", "first_stage_rank"]
-    + ["first_stage_score", "second_stage_score", "reranked", "partly_read"]
+    """
+    title source page section also_in source_fingerprint highlights window reranked partly_read
+    first_stage_rank first_stage_score second_stage_score
+    """.split()
 )
 
 

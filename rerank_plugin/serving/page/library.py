@@ -134,7 +134,9 @@ class Library:
         if removal.aside is not None:
             self._uploads.restore(removal.aside, removal.source)
         elif not Path(removal.source).is_file():
-            raise RequestError(f"{shown(removal.source)} is gone: index it from where it is now", status=404, kind="not_found")
+            raise RequestError(
+                f"{shown(removal.source)} is gone: index it from where it is now", status=404, kind="not_found"
+            )
         return self._shown(self._jobs.add(Path(removal.source)))
 
     def close(self) -> None:

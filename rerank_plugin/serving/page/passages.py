@@ -17,7 +17,7 @@ _CYRILLIC = re.compile(r"[\u0400-\u04ff]")
 
 def word_finder(query: str, store: Any) -> Callable[[str], list[Span]]:
     """
-    Return a function that finds the words of a query in a text, by the stems of the index's language, without function words.
+    Return a function that finds the words of a query in a text, by their stems and without function words.
 
     :param query: The query.
     :param store: The document store; of one of another kind, the language is guessed from the script of the query.

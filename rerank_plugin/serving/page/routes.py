@@ -12,6 +12,7 @@ from rerank_plugin.serving.page.search import PageSearchBody, SentencesBody, Var
 from rerank_plugin.serving.page.shell import PageShell
 from rerank_plugin.serving.page.why_not import FindBody, WhyNotBody
 
+
 def add_page_routes(app: FastAPI, endpoints: PageEndpoints, parts: PageParts | None, *, needs_key: bool) -> None:
     """
     Add the page, and the endpoints that it calls, to an application. They are not part of its documented interface.

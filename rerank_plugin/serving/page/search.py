@@ -82,6 +82,8 @@ class PageSearch:
         return [by_id[name] for name in ids]
 
     def _search(self, variant: Variant, body: PageSearchBody) -> dict[str, Any]:
+        if self._service.may_be_empty and not self._service.store.count_documents():
+            raise RequestError("the index is still empty: add documents first", status=409, kind="empty")
         if body.rerank:
             prepared = self._variants.get(variant)
         else:

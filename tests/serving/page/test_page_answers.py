@@ -48,7 +48,9 @@ def test_without_a_cross_encoder_nothing_is_said_of_a_citation():
     assert verdicts("Tea is a drink [2].", lambda claim, passages: None) == [("Tea is a drink [2].", [(2, "unchecked")])]
 
 
-@pytest.mark.parametrize("answer", ["", " \n", "[1]", "[1][2]", "...", "Чай [2]. Кофе — напиток, см. рис. 2 [1].", "a" * 10_000])
+@pytest.mark.parametrize(
+    "answer", ["", " \n", "[1]", "[1][2]", "...", "Чай [2]. Кофе — напиток, см. рис. 2 [1].", "a" * 10_000]
+)
 def test_any_answer_can_be_checked(answer):
     spans = sentence_spans(answer)
     assert all(0 <= start < end <= len(answer) for start, end in spans)

@@ -74,9 +74,7 @@ def titles(page, which="is-second"):
 def violations(page, axe):
     page.evaluate(axe)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [
-        (one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found if one["impact"] in SERIOUS
-    ]
+    return [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in found if one["impact"] in SERIOUS]
 
 
 def test_both_stages_are_shown_with_lines_between_them(page):

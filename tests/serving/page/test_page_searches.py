@@ -82,7 +82,7 @@ def test_the_best_sentences_are_places_in_the_texts(ask):
 
 def test_facets_count_the_documents_of_each_value_and_filters_narrow_them(ask):
     fields = {field["field"]: field for field in ask("/page/facets")["fields"]}
-    assert {"value": "en", "count": 2} in fields["lang"]["values"]
+    assert {"value": "en", "count": 3} in fields["lang"]["values"]
     assert "source_fingerprint" not in fields
     only = {"field": "meta.lang", "operator": "in", "value": ["en"]}
     found = ask("/page/search", query="river", filters=only)
