@@ -37,8 +37,8 @@ def take(folder: Path, *, only: tuple[str, ...] | None) -> None:
         corpus = Path(shutil.copytree(ROOT / "sample_corpus", Path(work) / "household"))
         index = Path(work) / "index"
         pages = [ROOT / "docs" / f"{name}.md" for name in ("ranker", "store", "pipelines", "training", "limits")]
-        index_paths([corpus, *pages], index)
-        names = ["bm25_rerank", "hybrid_rerank", "bm25"]
+        index_paths([corpus, *pages], index, pipeline="indexing_keyword")
+        names = ["bm25_rerank", "bm25"]
         service = SearchService(index, names, max_waiting=20)
         with chat_server(ANSWER) as (chat_url, _), sync_playwright() as playwright:
             settings = PageSettings(writable=True, chat=ChatSettings(chat_url, "llama3.2"))
@@ -101,13 +101,13 @@ def _pictures(chromium, url: str, folder: Path, only: tuple[str, ...] | None) ->
     page = visit(address, color_scheme="dark")
     found(page)
     shoot(page, "page_dark")
-    page = visit("/?q=что+делать+с+накипью+в+чайнике&lang=ru&pipeline=hybrid_rerank")
+    page = visit(f"{address}&lang=ru")
     found(page)
     shoot(page, "page_russian")
     page = visit(address, 390, 844, device_scale_factor=2, is_mobile=True)
     found(page)
     shoot(page, "page_phone")
-    page = visit(f"{address}&with=hybrid_rerank")
+    page = visit(f"{address}&with=bm25")
     found(page)
     shoot(page, "page_two")
     page = visit("/?q=who+won+the+football+world+cup")

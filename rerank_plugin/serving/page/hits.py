@@ -19,7 +19,7 @@ from rerank_plugin.store.keywords.highlights import Span
 SHOWN_APART = frozenset(
     """
     title source page section also_in source_fingerprint highlights window reranked partly_read
-    first_stage_rank first_stage_score second_stage_score
+    first_stage_rank first_stage_score second_stage_score split_id split_idx_start
     """.split()
 )
 

@@ -151,7 +151,7 @@ async function download(path, fallback) {
 
 // ---------------------------------------------------------------------------------------------------------- state
 
-const DEFAULTS = { view: "", q: "", pipeline: "", with: "", n: "", k: "10", fusion: "", budget: "", precision: "", rerank: "1", fold: "", group: "", f: "", t: "0.5", tool: "prompt" };
+const DEFAULTS = { view: "", q: "", pipeline: "", with: "", n: "", k: "10", fusion: "", budget: "", precision: "", rerank: "1", fold: "", group: "", f: "", t: "0.05", tool: "prompt" };
 let state = { ...DEFAULTS };
 let settings = null;
 let canJudge = false;
