@@ -19,6 +19,8 @@ from rerank_plugin.serving.dialects.routes import ROUTES
 from rerank_plugin.serving.exchange import problem_response
 from rerank_plugin.serving.gate import Gate
 from rerank_plugin.serving.info_endpoints import TOKENIZE_EXAMPLE, InfoEndpoints, TokenizeBody
+from rerank_plugin.serving.judgement_endpoints import JudgementEndpoints
+from rerank_plugin.serving.judgement_service import JudgementService
 from rerank_plugin.serving.keys import KeyRing
 from rerank_plugin.serving.metrics import Metrics
 from rerank_plugin.serving.models import ServedModels
@@ -57,6 +59,7 @@ def create_app(
     """
     settings, metrics = settings or ServerSettings(), Metrics()
     models.observe(metrics.record_batch)
+    judgements = None if searches is None else JudgementService(searches)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,6 +69,8 @@ def create_app(
         finally:
             await warming
             await models.close()
+            if judgements is not None:
+                await asyncio.to_thread(judgements.close)
             if searches is not None:
                 await asyncio.to_thread(searches.close)
 
@@ -83,6 +88,8 @@ def create_app(
     _add_info_routes(app, InfoEndpoints(models, bodies, metrics))
     if searches is not None:
         _add_search_routes(app, SearchEndpoints(searches, bodies, metrics))
+    if judgements is not None:
+        JudgementEndpoints(judgements, bodies).add_to(app)
     gate: ASGIApp = Gate(app, keys=keys or KeyRing(), metrics=metrics)
     if settings.cors_origins:
         # Outside of the gate: browsers ask without a key whether they may send one.

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.judgements.pooling import search_both_stages
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.results import SearchResult, hits_as_json
 from rerank_plugin.search import RANKER, Searcher
@@ -59,14 +60,20 @@ class SearchService:
     :param pipelines: Names of packaged pipelines, or paths of YAML files, at least one; the first is the default.
     :param embedding_model: Hub id or folder that replaces the model of every embedder; `None`: no replacement.
     :param max_waiting: Searches that may wait or run at the same time.
+    :ivar index: Folder of the index.
+    :ivar sources: Name or YAML file of each pipeline, by the name that requests use.
+    :ivar embedding_model: See the parameter.
     :raises PipelineConfigError: If a pipeline cannot be loaded.
     """
 
     def __init__(
         self, index: Path, pipelines: Sequence[str], *, embedding_model: str | None = None, max_waiting: int
     ) -> None:
+        self.index, self.embedding_model = index, embedding_model
+        self.sources = {_name(source): source for source in pipelines}
         self._data = {
-            _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
+            name: read_pipeline(source, index=index, embedding_model=embedding_model)
+            for name, source in self.sources.items()
         }
         self._pipelines = {name: build_pipeline(data, name=name) for name, data in self._data.items()}
         self._searchers = {name: Searcher(pipeline) for name, pipeline in self._pipelines.items()}
@@ -106,10 +113,32 @@ class SearchService:
         :raises OverloadedError: If too many searches are waiting.
         """
         name = self.names[0] if body.pipeline is None else body.pipeline
-        if name not in self._searchers:
-            raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
+        self.check_name(name)
         result = await self._in_thread(partial(self._search, name, body))
         return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
+
+    async def both_stages(self, query: str, pipeline: str, depth: int) -> SearchResult:
+        """
+        Run a search for a pool: see `search_both_stages`.
+
+        :param query: The query.
+        :param pipeline: Name of the pipeline.
+        :param depth: So many hits of each stage.
+        :raises RequestError: If there is no such pipeline.
+        :raises OverloadedError: If too many searches are waiting.
+        """
+        self.check_name(pipeline)
+        return await self._in_thread(partial(search_both_stages, self._searchers[pipeline], query, depth=depth))
+
+    def check_name(self, pipeline: str) -> None:
+        """
+        Check the name of a pipeline.
+
+        :param pipeline: The name.
+        :raises RequestError: If there is no such pipeline.
+        """
+        if pipeline not in self._searchers:
+            raise RequestError(f"unknown pipeline {shown(pipeline)}: choose one of {self.names}", param="pipeline")
 
     async def document(self, document_id: str) -> dict[str, Any]:
         """
