@@ -39,7 +39,17 @@ HOMES = {
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {
         f"cli/{name}.py"
-        for name in ("app", "searching", "serving", "judging", "evaluating", "measuring", "learning", "recipe_options", "printing")
+        for name in (
+            "app",
+            "searching",
+            "serving",
+            "judging",
+            "evaluating",
+            "measuring",
+            "learning",
+            "recipe_options",
+            "printing",
+        )
     },
 }
 

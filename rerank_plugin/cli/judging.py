@@ -32,7 +32,8 @@ def judge(
     pipeline: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pipeline whose hits are judged, of both its stages: a name or a YAML file; repeatable. Default: bm25_rerank."
+            help="Pipeline whose hits are judged, of both its stages: a name or a YAML file; repeatable. Default: "
+            "bm25_rerank."
         ),
     ] = None,
     depth: Annotated[int, typer.Option(help="So many hits of each stage.", min=1)] = 10,
@@ -44,7 +45,7 @@ def judge(
     ] = None,
     imported: Annotated[
         Path | None,
-        typer.Option("--import", help="Take over the judgements of a folder in BEIR layout whose documents are in the index."),
+        typer.Option("--import", help="Take over the judgements of a BEIR folder whose documents are in the index."),
     ] = None,
     exported: Annotated[
         Path | None, typer.Option("--export", help="Write documents, queries and judgements to a folder in BEIR layout.")
@@ -80,7 +81,7 @@ def judge(
             pool = _Pool(index, pipeline or ["bm25_rerank"], embedding_model, depth=depth, blind=blind)
             if as_json:
                 _judge_lines(judgements, name, pool)
-            elif queries is None and imported is None and exported is None or (queries and sys.stdin.isatty()):
+            elif (queries is None and imported is None and exported is None) or (queries and sys.stdin.isatty()):
                 _judge_in_terminal(judgements, name, pool, of)
             if exported is not None:
                 _export(judgements, exported)

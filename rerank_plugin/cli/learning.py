@@ -197,7 +197,7 @@ def train(
 
 @app.command()
 def mine(
-    collection: Annotated[str, typer.Argument(help="Judged collection: folder in BEIR layout, index with judgements, or irds:ID.")],
+    collection: Annotated[str, typer.Argument(help="Judged collection: BEIR folder, index with judgements, or irds:ID.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, JSON Lines.")],
     pipeline: Annotated[
         str, typer.Option(help="Pipeline that searches: bm25, dense, hybrid, another name, or a YAML file.")

@@ -12,7 +12,7 @@ from rerank_plugin.cli.progress import progress_bar, progress_bars, quiet_librar
 
 @app.command()
 def calibrate(
-    dataset: Annotated[str, typer.Argument(help="Judged collection: a folder in BEIR layout, an index with judgements, or irds:ID.")],
+    dataset: Annotated[str, typer.Argument(help="Judged collection: a BEIR folder, an index with judgements, or irds:ID.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: calibration.json in the model's folder.")
     ] = None,
@@ -22,7 +22,8 @@ def calibrate(
     ] = None,
     pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
     split: Annotated[
-        str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv (of an index: dev, test or all); not the split you report on.")
+        str,
+        typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv, or dev, test or all of an index; not what you report on."),
     ] = "dev",
     language: QueryLanguageOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,

@@ -35,8 +35,8 @@ def export_collection(judgements: Judgements, folder: Path) -> dict[str, int]:
     """
     Write a judged collection: `corpus.jsonl`, `queries.jsonl`, `qrels/dev.tsv`, `qrels/test.tsv`, and `judgements.jsonl`.
 
-    Documents have the ids by which evaluations of the index know them. An id that cannot be a column of a qrels file, or that
-    another document has, is replaced by one made from it; the metadata then has it as `document_id`. The qrels hold
+    Documents have the ids by which evaluations of the index know them. An id that cannot be a column of a qrels file, or
+    that another document has, is replaced by one made from it; the metadata then has it as `document_id`. The qrels hold
     judgements in force; `judgements.jsonl` also clicks and what is stale, with who and when.
 
     :param judgements: The judgements of the index.
@@ -153,9 +153,7 @@ def _readable(value: Any, depth: int = 0) -> Any:
             return json.dumps(value, ensure_ascii=False)
         return {str(key): _readable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return (
-            json.dumps(value, ensure_ascii=False) if depth >= _DEEPEST else [_readable(item, depth + 1) for item in value]
-        )
+        return json.dumps(value, ensure_ascii=False) if depth >= _DEEPEST else [_readable(item, depth + 1) for item in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
         return str(value)
     return value

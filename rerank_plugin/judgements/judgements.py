@@ -199,9 +199,7 @@ class Judgements:
         # All at once, as looking for texts that have moved reads the whole index.
         if moved := {content for document_id, content in pairs if contents.get(document_id) != content}:
             self._find(moved)
-        located = {
-            query.id: locate(by_query.get(row, {}), contents, self._find) for row, query in snapshot.queries.items()
-        }
+        located = {query.id: locate(by_query.get(row, {}), contents, self._find) for row, query in snapshot.queries.items()}
         return {query: grades for query, grades in located.items() if grades}
 
     def judge(self, query: str, judgement: Judgement) -> Recorded:

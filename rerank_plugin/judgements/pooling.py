@@ -39,7 +39,9 @@ class PooledHit:
     @property
     def best_rank(self) -> int:
         """Its best rank in any stage of any pipeline."""
-        ranks = [stage[name] for stage in self.stages.values() for name in ("rank", "first_stage_rank") if stage.get(name)]
+        ranks: list[int] = [
+            stage[name] for stage in self.stages.values() for name in ("rank", "first_stage_rank") if stage.get(name)
+        ]
         return min(ranks)
 
 

@@ -17,8 +17,8 @@ def read_queries(path: Path) -> list[NewQuery]:
     """
     Read queries.
 
-    :param path: A text in UTF-8 with a query on each line, or a file that ends in `.jsonl`: `text` (or `query`, `question`) and
-        optionally `_id` and `metadata` on each line, as `queries.jsonl` of a BEIR folder.
+    :param path: A text in UTF-8 with a query on each line, or a file that ends in `.jsonl`: `text` (or `query`, `question`)
+        and optionally `_id` and `metadata` on each line, as `queries.jsonl` of a BEIR folder.
     :returns: The queries in file order; of equal texts only the first.
     :raises InputFileError: If the file cannot be read, has no queries, or a line is malformed.
     """
@@ -28,7 +28,10 @@ def read_queries(path: Path) -> list[NewQuery]:
         queries = [NewQuery(line.strip()) for _, line in read_lines(path)]
     if not queries:
         raise InputFileError(f"{path} has no queries: write one on each line")
-    return list({query.text: query for query in reversed(queries)}.values())[::-1]
+    first: dict[str, NewQuery] = {}
+    for query in queries:
+        first.setdefault(query.text, query)
+    return list(first.values())
 
 
 def _query(record: dict[str, Any], place: str) -> NewQuery:

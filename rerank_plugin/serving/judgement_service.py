@@ -160,7 +160,9 @@ class JudgementService:
         :param body: The request.
         """
         check_text("query", body.query)
-        results = {name: await self._searches.both_stages(body.query, name, body.depth) for name in self._names(body.pipelines)}
+        results = {
+            name: await self._searches.both_stages(body.query, name, body.depth) for name in self._names(body.pipelines)
+        }
         hits = pool(body.query, results, depth=body.depth, blind=body.blind)
         given = await self._run(lambda judgements: judgements.grades(body.query))
         grades = {grade.document_id: grade.grade for grade in given if not grade.weak and not grade.stale}

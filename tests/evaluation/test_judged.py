@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from conftest import WORDS
 
-from rerank_plugin.evaluation.judged import JudgedQueries, PairedDifference, queries_needed
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.evaluation.judged import JudgedQueries, PairedDifference, queries_needed
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.export import export_index
 from rerank_plugin.judgements.judgements import Judgement, Judgements
@@ -58,7 +58,9 @@ def evaluate(rerank, folder, *arguments, output):
 def test_an_index_gives_the_figures_of_the_same_judgements_in_files(rerank, judged, tmp_path):
     """The bar: nDCG of 50 judged queries, to 1e-9."""
     export_index(judged / "index", tmp_path / "files")
-    qrels = [line for split in ("dev", "test") for line in (tmp_path / "files/qrels" / f"{split}.tsv").read_text().splitlines()]
+    qrels = [
+        line for split in ("dev", "test") for line in (tmp_path / "files/qrels" / f"{split}.tsv").read_text().splitlines()
+    ]
     (tmp_path / "all.tsv").write_text("\n".join(dict.fromkeys(qrels)) + "\n")
     ours = evaluate(rerank, judged, judged / "index", "--split", "all", output=tmp_path / "one")
     files = ["--index", judged / "index", "--qrels", tmp_path / "all.tsv"]
@@ -75,9 +77,7 @@ def test_an_index_is_searched_as_it_is_and_split_by_query(rerank, judged, tmp_pa
     monkeypatch.setenv("RERANK_PLUGIN_CACHE", str(tmp_path / "cache"))
     counts = {}
     for split in ("dev", "test", "all"):
-        done = rerank(
-            *("eval", judged / "index", "--split", split, "--pipeline", "bm25", "-o", tmp_path / split, "--json")
-        )
+        done = rerank(*("eval", judged / "index", "--split", split, "--pipeline", "bm25", "-o", tmp_path / split, "--json"))
         assert done.returncode == 0, done.stderr
         counts[split] = json.loads(done.stdout)["queries"]
     assert counts["dev"] + counts["test"] == counts["all"] == QUERIES
@@ -154,9 +154,7 @@ def test_the_queries_that_a_decision_needs_follow_from_the_variance_of_the_diffe
 
 def test_a_difference_in_words():
     decided = PairedDifference("bm25", "new", 0.1, (0.05, 0.15), True, None)
-    assert str(decided) == (
-        "new is better than bm25 by 0.100 nDCG@10 (95 % interval of new minus bm25: +0.050 to +0.150)."
-    )
+    assert str(decided) == ("new is better than bm25 by 0.100 nDCG@10 (95 % interval of new minus bm25: +0.050 to +0.150).")
     open_ = PairedDifference("bm25", "new", -0.1, (-0.3, 0.1), False, 38)
     assert str(open_).startswith("bm25 is ahead of new by 0.100")
     assert str(open_).endswith("a decision needs about 38 more judged queries.")

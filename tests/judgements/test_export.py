@@ -69,7 +69,7 @@ def test_a_stored_attack_is_text_in_the_export_and_our_reader_reads_it_back(judg
     assert by_place[1].metadata == {"file": f"{SCRIPT}.txt", "document_id": "tab\tand\nbreak"}
     assert json.loads(by_place[5].metadata["large"]) == 10**350
     assert by_place[5].metadata["n"] == [1, 2.5, None, True]
-    assert [document.id for document in by_place[8:]][0] == "same"
+    assert by_place[8].id == "same"
     queries = dataset.queries()
     assert [query.text for query in queries.values()] == ["fox", HOSTILE.strip(), "w" * 5_000_000, "=1+1", "одна", "clicked"]
     qrels = {**dataset.qrels("dev"), **dataset.qrels("test")}
@@ -83,7 +83,9 @@ def test_a_stored_attack_is_text_in_the_export_and_our_reader_reads_it_back(judg
     )
     for file in (tmp_path / "out").rglob("*"):
         if file.is_file():
-            assert not {*map(chr, range(32)), "\x85", "\x9b", "\u2028"} - {"\n", "\t"} & set(file.read_text(encoding="utf-8"))
+            assert not {*map(chr, range(32)), "\x85", "\x9b", "\u2028"} - {"\n", "\t"} & set(
+                file.read_text(encoding="utf-8")
+            )
     lines = [json.loads(line) for line in (tmp_path / "out" / "judgements.jsonl").read_text().splitlines()]
     assert {"judge": "web", "weak": True, "grade": 1}.items() <= next(line for line in lines if line["weak"]).items()
 

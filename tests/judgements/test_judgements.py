@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 from haystack import Document
+from haystack.document_stores.types import DuplicatePolicy
 
 from rerank_plugin.errors import InputFileError, InvalidValueError, StoreError
 from rerank_plugin.indexing import index_paths
@@ -93,12 +94,12 @@ def test_of_equal_texts_only_the_one_that_was_judged_has_the_grade(store, judgem
 
 def test_a_grade_of_a_text_that_has_changed_is_stale_until_it_is_judged_again_or_comes_back(store, judgements):
     judge(judgements, "a", 3)
-    store.write_documents([Document(id="a", content="the red hen")], policy="overwrite")
+    store.write_documents([Document(id="a", content="the red hen")], policy=DuplicatePolicy.OVERWRITE)
     (stale,) = judgements.grades("fox")
     assert (stale.document_id, stale.grade, stale.stale) == ("a", 3, True)
     judge(judgements, "a", 1)
     assert [(g.grade, g.stale) for g in judgements.grades("fox")] == [(1, False)]
-    store.write_documents([Document(id="a", content=TEXTS["a"])], policy="overwrite")
+    store.write_documents([Document(id="a", content=TEXTS["a"])], policy=DuplicatePolicy.OVERWRITE)
     assert [(g.grade, g.stale) for g in judgements.grades("fox")] == [(3, False)]
 
 

@@ -39,7 +39,10 @@ def client(index, cross_encoder, repository):
     text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
     (index.parent / "small.yaml").write_text(text)
     service = SearchService(index, [str(index.parent / "small.yaml"), "bm25"], max_waiting=20)
-    with running({"tiny": FullEngine()}, keys=(), searches=service) as url, httpx.Client(base_url=url, timeout=120) as client:
+    with (
+        running({"tiny": FullEngine()}, keys=(), searches=service) as url,
+        httpx.Client(base_url=url, timeout=120) as client,
+    ):
         yield client
 
 

@@ -67,9 +67,7 @@ def kill(folder: Path, seed: int, history: History) -> tuple[History, int]:
     judgements.store.verify()
     queries = {query.id: query.text for query in judgements.queries()}
     found = {
-        (queries[name], grade.document_id): grade.grade
-        for name, given in judgements.all_grades().items()
-        for grade in given
+        (queries[name], grade.document_id): grade.grade for name, given in judgements.all_grades().items() for grade in given
     }
     judgements.close()
     for state in possible:

@@ -72,9 +72,7 @@ def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], rng: ran
     return rng.choice(queries), documents
 
 
-def judged_calls(
-    dataset: Dataset, queries: Mapping[str, str], *, candidates: int
-) -> dict[str, tuple[str, list[Document]]]:
+def judged_calls(dataset: Dataset, queries: Mapping[str, str], *, candidates: int) -> dict[str, tuple[str, list[Document]]]:
     """
     Retrieve the candidates of judged queries with BM25.
 

@@ -40,7 +40,7 @@ class Changelog:
 
     @property
     def revision(self) -> str:
-        """What tells the last change of the documents from every other: copies of an index can go on with the same numbers."""
+        """What tells the last change of documents from every other: copies of an index can go on with the same numbers."""
         return str(self._settings.get("revision") or "")
 
     def next(self) -> int:

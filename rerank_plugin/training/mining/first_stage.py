@@ -64,12 +64,16 @@ class FirstStageSpec:
         staged = split_stages(
             self.pipeline, read_pipeline(self.pipeline, index=self.index, embedding_model=self.embedding_model)
         )
-        folder = self.index or collection.index or kept_index(
-            collection,
-            language=self.language,
-            pipelines=[staged],
-            embedding_model=self.embedding_model,
-            on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
+        folder = (
+            self.index
+            or collection.index
+            or kept_index(
+                collection,
+                language=self.language,
+                pipelines=[staged],
+                embedding_model=self.embedding_model,
+                on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
+            )
         )
         pipeline = load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model)
         # The ranked list as it is measured, not as a user sees it: near duplicates are not collapsed.
