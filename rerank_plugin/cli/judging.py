@@ -2,7 +2,7 @@
 
 import getpass
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,9 +129,10 @@ def _judge_in_terminal(judgements: "Judgements", name: str, pool: _Pool, of: str
     if of not in {known.name for known in progress.sets}:
         raise InvalidValueError(f"there are no queries in the set {of!r}: pass a file of them with --queries")
     from rerank_plugin.cli.judging_terminal import TerminalJudge
+    from rerank_plugin.cli.keyboard import keyboard
 
-    read_key: Callable[[], str] = typer.getchar
-    given = TerminalJudge(judgements, name, pool, pool.blind, read_key).run(judgements.queries(of))
+    with keyboard() as read_key:
+        given = TerminalJudge(judgements, name, pool, pool.blind, read_key).run(judgements.queries(of))
     echo(f"\n{counted(given, 'grade')} given")
 
 

@@ -9,6 +9,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from rerank_plugin.cli.hits import place_text
+from rerank_plugin.cli.keyboard import END
 from rerank_plugin.cli.printing import cell, printable
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # The same keys on a Russian keyboard.
 _RUSSIAN = dict(zip("гытйм", "usnqv", strict=True))
-_INTERRUPTS = ("\x03", "\x04")
 # Of a longer passage the beginning is shown; a key shows all of it.
 _LINES = 14
 _HELP = "0 not relevant   1 related   2 relevant   3 answers it      u undo   s skip   n next query   v whole text   q quit"
@@ -32,7 +32,7 @@ class TerminalJudge:
     :param judge: Whose judgements they are.
     :param pool: Returns the hits of a query.
     :param blind: Whether it is hidden what ranked a hit where.
-    :param read_key: Waits for a key and returns it.
+    :param read_key: Waits for a key; see `keyboard`.
     :param console: Where to print.
     """
 
@@ -79,7 +79,7 @@ class TerminalJudge:
             # Keys that were typed ahead come together; an arrow or function key is one key of several characters.
             self._typed = [typed] if typed.startswith("\x1b") else list(typed)
         key = self._typed.pop(0)
-        if key in _INTERRUPTS:
+        if key == "\x03":  # where Ctrl-C is a key as any other
             raise KeyboardInterrupt
         return _RUSSIAN.get(key, key)
 
@@ -123,7 +123,7 @@ class _QuerySession:
                 return position + 1
             if key == "n":
                 return len(self.hits)
-            if key == "q":
+            if key in ("q", END):
                 return None
             if key == "v":
                 self.owner.console.print(Text(printable(hit.document.content or "", lines=True)))

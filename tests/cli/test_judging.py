@@ -22,7 +22,7 @@ HOSTILE = "a\x1b[2J\x9b31m\u202eb"
 def index(tmp_path):
     with HybridDocumentStore(tmp_path / "index") as store:
         store.write_documents([Document(id=f"d{n}", content=f"{text} fox") for n, text in enumerate(SENTENCES)])
-    (tmp_path / "queries.txt").write_text("red fox\ncapital fox\nblue fox\n")
+    (tmp_path / "queries.txt").write_text("old fox\ncapital fox\nblue fox\n")
     return tmp_path / "index"
 
 
