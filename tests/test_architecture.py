@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "rerank_plugin"
 LAYERS = [
     {"cli", "__main__"},
     {"training", "evaluation", "indexing", "serving"},
+    {"judgements"},
     {"search", "results", "rank_texts"},
     {"pipelines"},
     {"components"},
@@ -38,7 +39,17 @@ HOMES = {
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {
         f"cli/{name}.py"
-        for name in ("app", "searching", "serving", "evaluating", "measuring", "learning", "recipe_options", "printing")
+        for name in (
+            "app",
+            "searching",
+            "serving",
+            "judging",
+            "evaluating",
+            "measuring",
+            "learning",
+            "recipe_options",
+            "printing",
+        )
     },
 }
 

@@ -19,6 +19,8 @@ from rerank_plugin.serving.dialects.routes import ROUTES
 from rerank_plugin.serving.exchange import problem_response
 from rerank_plugin.serving.gate import Gate
 from rerank_plugin.serving.info_endpoints import TOKENIZE_EXAMPLE, InfoEndpoints, TokenizeBody
+from rerank_plugin.serving.judgement_endpoints import JudgementEndpoints
+from rerank_plugin.serving.judgement_service import JudgementService
 from rerank_plugin.serving.keys import KeyRing
 from rerank_plugin.serving.metrics import Metrics
 from rerank_plugin.serving.models import ServedModels
@@ -66,6 +68,7 @@ def create_app(
     keys = keys or KeyRing()
     models.observe(metrics.record_batch)
     parts = None if searches is None else PageParts(searches, page or PageSettings())
+    judgements = None if searches is None else JudgementService(searches)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -77,6 +80,8 @@ def create_app(
             await models.close()
             if parts is not None:
                 await asyncio.to_thread(parts.close)
+            if judgements is not None:
+                await asyncio.to_thread(judgements.close)
             if searches is not None:
                 await asyncio.to_thread(searches.close)
 
@@ -94,6 +99,8 @@ def create_app(
     _add_info_routes(app, InfoEndpoints(models, bodies, metrics))
     if searches is not None:
         _add_search_routes(app, SearchEndpoints(searches, bodies, metrics))
+    if judgements is not None:
+        JudgementEndpoints(judgements, bodies).add_to(app)
     add_page_routes(app, PageEndpoints(parts, models, bodies, metrics), parts, needs_key=not keys.is_open)
     guarded = SameOriginGuard(app, origins=settings.cors_origins, needs_local_name=settings.is_local and keys.is_open)
     gate: ASGIApp = Gate(guarded, keys=keys, metrics=metrics)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.judgements.pooling import search_both_stages
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.results import SearchResult, hits_as_json
 from rerank_plugin.search import RANKER, Searcher
@@ -60,6 +61,9 @@ class SearchService:
     :param embedding_model: Hub id or folder that replaces the model of every embedder; `None`: no replacement.
     :param max_waiting: Searches that may wait or run at the same time.
     :param may_be_empty: Whether the index may still be without documents when the server starts.
+    :ivar index: Folder of the index.
+    :ivar sources: Name or YAML file of each pipeline, by the name that requests use.
+    :ivar embedding_model: See the parameter.
     :raises PipelineConfigError: If a pipeline cannot be loaded.
     """
 
@@ -72,10 +76,12 @@ class SearchService:
         max_waiting: int,
         may_be_empty: bool = False,
     ) -> None:
-        self.index = index
+        self.index, self.embedding_model = index, embedding_model
+        self.sources = {_name(source): source for source in pipelines}
         self.may_be_empty = may_be_empty
         self._data = {
-            _name(source): read_pipeline(source, index=index, embedding_model=embedding_model) for source in pipelines
+            name: read_pipeline(source, index=index, embedding_model=embedding_model)
+            for name, source in self.sources.items()
         }
         self._pipelines = {name: build_pipeline(data, name=name) for name, data in self._data.items()}
         self._searchers = {name: Searcher(pipeline) for name, pipeline in self._pipelines.items()}
@@ -120,6 +126,29 @@ class SearchService:
         result = await self.run(partial(self._search, name, body))
         return {"pipeline": name, **hits_as_json(body.query, result), "status": result.status}
 
+    async def both_stages(self, query: str, pipeline: str, depth: int) -> SearchResult:
+        """
+        Run a search for a pool: see `search_both_stages`.
+
+        :param query: The query.
+        :param pipeline: Name of the pipeline.
+        :param depth: So many hits of each stage.
+        :raises RequestError: If there is no such pipeline.
+        :raises OverloadedError: If too many searches are waiting.
+        """
+        self.check_name(pipeline)
+        return await self.run(partial(search_both_stages, self._searchers[pipeline], query, depth=depth))
+
+    def check_name(self, pipeline: str) -> None:
+        """
+        Check the name of a pipeline.
+
+        :param pipeline: The name.
+        :raises RequestError: If there is no such pipeline.
+        """
+        if pipeline not in self._searchers:
+            raise RequestError(f"unknown pipeline {shown(pipeline)}: choose one of {self.names}", param="pipeline")
+
     async def document(self, document_id: str) -> dict[str, Any]:
         """
         Return a document by its id.
@@ -149,9 +178,9 @@ class SearchService:
         :param name: What a client asks for; `None`: the default.
         :raises RequestError: If there is no such pipeline.
         """
-        if name is not None and name not in self._searchers:
-            raise RequestError(f"unknown pipeline {shown(name)}: choose one of {self.names}", param="pipeline")
-        return self.names[0] if name is None else name
+        chosen = self.names[0] if name is None else name
+        self.check_name(chosen)
+        return chosen
 
     def definition(self, name: str) -> dict[str, Any]:
         """Return what the YAML of a pipeline says, adapted to the index; not to be changed."""

@@ -55,7 +55,7 @@ class FirstStageSpec:
 
     def open(self, collection: Collection, on_progress: ProgressCallback | None = None) -> "FirstStage":
         """
-        Load the pipeline, and index the collection if it has no index yet.
+        Load the pipeline, and index the collection if it neither is an index nor has one yet.
 
         :param collection: The collection.
         :param on_progress: Called while indexing.
@@ -64,12 +64,16 @@ class FirstStageSpec:
         staged = split_stages(
             self.pipeline, read_pipeline(self.pipeline, index=self.index, embedding_model=self.embedding_model)
         )
-        folder = self.index or kept_index(
-            collection,
-            language=self.language,
-            pipelines=[staged],
-            embedding_model=self.embedding_model,
-            on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
+        folder = (
+            self.index
+            or collection.index
+            or kept_index(
+                collection,
+                language=self.language,
+                pipelines=[staged],
+                embedding_model=self.embedding_model,
+                on_progress=counts_of(on_progress, f"Indexing {collection.name}"),
+            )
         )
         pipeline = load_pipeline(self.pipeline, index=folder, embedding_model=self.embedding_model)
         # The ranked list as it is measured, not as a user sees it: near duplicates are not collapsed.
