@@ -10,12 +10,16 @@ import tempfile
 from pathlib import Path
 
 from chat_server import chat_server
-from rerank_servers import local_engine, running
+from rerank_servers import LIMITS, running
 
+from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
+from rerank_plugin.serving.admission import Admission
+from rerank_plugin.serving.local_engine import LocalEngine
 from rerank_plugin.serving.page.settings import ChatSettings, PageSettings
 from rerank_plugin.serving.search_service import SearchService
+from rerank_plugin.serving.token_limits import TokenLimits
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -38,11 +42,20 @@ def take(folder: Path, *, only: tuple[str, ...] | None) -> None:
         index = Path(work) / "index"
         pages = [ROOT / "docs" / f"{name}.md" for name in ("ranker", "store", "pipelines", "training", "limits")]
         index_paths([corpus, *pages], index, pipeline="indexing_keyword")
-        names = ["bm25_rerank", "bm25"]
+        # Scores are kept, as most pictures are of the same query.
+        yaml = (
+            (ROOT / "pipelines" / "bm25_rerank.yaml")
+            .read_text()
+            .replace("fusion_weight", "score_cache: memory\n      fusion_weight")
+        )
+        (Path(work) / "bm25_rerank.yaml").write_text(yaml)
+        names = [str(Path(work) / "bm25_rerank.yaml"), "bm25"]
         service = SearchService(index, names, max_waiting=20)
         with chat_server(ANSWER) as (chat_url, _), sync_playwright() as playwright:
             settings = PageSettings(writable=True, chat=ChatSettings(chat_url, "llama3.2"))
-            with running({"minilm": local_engine(DEFAULT_MODEL)}, keys=(), searches=service, page=settings) as url:
+            limits = TokenLimits(LIMITS.text_tokens, LIMITS.tokens)
+            engine = LocalEngine(RankerConfig(DEFAULT_MODEL), admission=Admission(max_requests=20), token_limits=limits)
+            with running({DEFAULT_MODEL: engine}, keys=(), searches=service, page=settings) as url:
                 chromium = playwright.chromium.launch(
                     executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
                 )
@@ -57,6 +70,7 @@ def _pictures(chromium, url: str, folder: Path, only: tuple[str, ...] | None) ->
 
     def visit(path: str, width: int = 1440, height: int = 900, **options):
         page = chromium.new_context(viewport={"width": width, "height": height}, **options).new_page()
+        page.set_default_timeout(240_000)
         page.goto(url + path)
         return page
 
@@ -81,11 +95,20 @@ def _pictures(chromium, url: str, folder: Path, only: tuple[str, ...] | None) ->
     page.locator("#tool .choices button").first.click()
     page.wait_for_selector(".verdict")
     shoot(page, "page_why")
-    page = visit(f"{address}&tool=answer&t=0.05", 1440, 820)
+    page = visit(f"{address}&tool=answer", 1440, 820)
     found(page)
     page.get_by_role("button", name="Answer from").click()
     page.wait_for_selector(".answer .good-text, .answer .bad-text")
     shoot(page, "page_answer")
+    page = visit("/?view=judge")
+    page.get_by_label("Add queries").fill(f"{QUERY}\nwhy does my bread smell sour\nhow do I keep coffee beans fresh\n")
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.locator("#judge-queries").get_by_role("button", name=QUERY).click()
+    page.wait_for_selector("#judge-pool .title")
+    for number, grade in enumerate((2, 0, 3)):
+        page.locator("#judge-pool .hit").nth(number).locator(".grade").nth(grade).click()
+    page.wait_for_selector("text=1 of 3 queries judged")
+    shoot(page, "page_judge")
     page = visit("/?view=documents", 1200, 760)
     page.wait_for_selector(".files")
     page.locator("#files").set_input_files(

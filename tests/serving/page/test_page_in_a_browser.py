@@ -7,6 +7,7 @@ of the content security policy and scripts that fail are reported, and no reques
 
 import json
 import re
+import zipfile
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -39,7 +40,7 @@ def url(tmp_path_factory, repository, cross_encoder):
 def visit(browser, url, path="/", *, allowed=(), **options):
     context = browser.new_context(viewport={"width": 1400, "height": 900}, **options)
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     complaints, hosts = [], set()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -58,6 +59,15 @@ def visit(browser, url, path="/", *, allowed=(), **options):
 def page(browser, url):
     with visit(browser, url) as page:
         yield page
+
+
+def until(page, expression):
+    """Wait until an expression is true. Playwright's own way evaluates text in the page, which the page forbids."""
+    for _ in range(1200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"never came true: {expression}")
 
 
 def search(page, query=QUERY):
@@ -98,9 +108,9 @@ def test_what_is_seen_is_in_the_address_and_going_back_works(page, browser, url)
     page.locator("#controls summary").click()
     page.get_by_label("Hits shown").fill("3")
     page.keyboard.press("Tab")
-    page.wait_for_function("document.querySelectorAll('#results .is-second > .hits:not(.is-beyond) .hit').length === 3")
+    until(page, "document.querySelectorAll('#results .is-second > .hits:not(.is-beyond) .hit').length === 3")
     page.get_by_role("checkbox", name="Second stage").uncheck()
-    page.wait_for_function("document.querySelectorAll('#results .list').length === 1")
+    until(page, "document.querySelectorAll('#results .list').length === 1")
     shown, address = titles(page), page.url
     assert "k=3" in address
     assert "rerank=0" in address
@@ -108,7 +118,7 @@ def test_what_is_seen_is_in_the_address_and_going_back_works(page, browser, url)
         other.wait_for_selector("#results .hit")
         assert titles(other) == shown
     page.go_back()
-    page.wait_for_function("document.querySelectorAll('#results .list').length === 2")
+    until(page, "document.querySelectorAll('#results .list').length === 2")
     assert "rerank=0" not in page.url
 
 
@@ -116,10 +126,10 @@ def test_two_pipelines_are_shown_side_by_side(page):
     search(page)
     page.locator("#controls summary").click()
     page.get_by_label("Beside it").select_option("bm25")
-    page.wait_for_function("document.querySelector('#list-1')?.textContent === 'bm25'")
+    until(page, "document.querySelector('#list-1')?.textContent === 'bm25'")
     assert page.locator("#list-0").inner_text() == "small"
     page.get_by_label("Pipeline", exact=True).select_option("bm25")
-    page.wait_for_function("document.querySelector('#list-0')?.textContent === 'bm25'")
+    until(page, "document.querySelector('#list-0')?.textContent === 'bm25'")
 
 
 def test_filters_come_from_the_metadata(page):
@@ -129,7 +139,7 @@ def test_filters_come_from_the_metadata(page):
     value = page.locator(".facet-values .check").first.get_attribute("title")
     box.check()
     page.wait_for_selector(".facet.is-set")
-    page.wait_for_function("document.querySelectorAll('#results .is-second .hit').length > 0")
+    until(page, "document.querySelectorAll('#results .is-second .hit').length > 0")
     files = set(page.locator("#results .place").evaluate_all("all => all.map(one => one.title)"))
     assert files == {value}
     page.get_by_role("button", name="Clear filters").click()
@@ -159,15 +169,15 @@ def test_the_tools_explain_depth_and_what_is_missing_and_can_be_copied(page, bro
     page.wait_for_selector(".verdict")
     assert "bm25_retriever" in page.locator("#tool table").inner_text()
     page.get_by_role("tab", name="Copy as").click()
-    page.wait_for_function("document.querySelector('pre.code').textContent.startsWith('curl')")
+    until(page, "document.querySelector('pre.code').textContent.startsWith('curl')")
     page.get_by_label("Format").select_option("python")
-    page.wait_for_function("document.querySelector('pre.code').textContent.startsWith('import')")
+    until(page, "document.querySelector('pre.code').textContent.startsWith('import')")
     script = page.locator("pre.code").inner_text()
     printed = []
     exec(compile(script, "copied", "exec"), {"print": lambda *values: printed.append(values), "__name__": "__main__"})
     assert [title for _, title, _ in printed] == titles(page)
     page.get_by_label("Format").select_option("yaml")
-    page.wait_for_function("document.querySelector('pre.code').textContent.startsWith('components:')")
+    until(page, "document.querySelector('pre.code').textContent.startsWith('components:')")
 
 
 def test_everything_can_be_done_by_keyboard(page):
@@ -232,6 +242,50 @@ def test_files_are_added_removed_and_brought_back(page):
     page.wait_for_selector("text=Every passage is as it was written.")
 
 
+def test_hits_are_graded_by_key_and_the_grades_last(page):
+    search(page, "library books")
+    page.locator("#results .is-second .title").first.focus()
+    page.keyboard.press("3")
+    page.keyboard.press("j")
+    page.wait_for_selector('.grade[aria-pressed="true"]')
+    page.keyboard.press("0")
+    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 2")
+    page.reload()
+    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 2")
+    assert page.locator('.grade[aria-pressed="true"]').all_inner_texts() == ["3", "0"]
+    page.locator("#results .is-second .title").first.focus()
+    page.keyboard.press("u")
+    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 1")
+    page.locator('.grade[aria-pressed="true"]').click()
+    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 0")
+
+
+def test_queries_are_judged_in_a_pool_evaluated_and_exported(page, axe):
+    page.get_by_role("button", name="Judge").click()
+    page.get_by_label("Your name").fill("anna")
+    page.get_by_label("Add queries").fill("capital of france\nred fox\n")
+    page.get_by_role("button", name="Add", exact=True).click()
+    for query in ("capital of france", "red fox"):
+        page.locator("#judge-queries").get_by_role("button", name=query).click()
+        page.wait_for_selector(f"#judge-pool h2:has-text('{query}')")
+        assert page.locator("#judge-pool .place").count() > 1
+        page.locator("#judge-pool .title").first.focus()
+        for key in ("2", "j", "0", "j", "1"):
+            before = page.locator('.grade[aria-pressed="true"]').count()
+            page.keyboard.press(key)
+            if key != "j":
+                until(page, f"document.querySelectorAll('.grade[aria-pressed=true]').length === {before + 1}")
+    page.wait_for_selector("text=2 of 2 queries judged")
+    assert violations(page, axe) == []
+    page.locator("#judge-evaluation").get_by_role("button").click()
+    page.wait_for_selector("#judge-evaluation table")
+    assert {"small", "bm25"} <= set(page.locator("#judge-evaluation td:first-child").all_inner_texts())
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Export").click()
+    with zipfile.ZipFile(downloading.value.path()) as archive:
+        assert {"corpus.jsonl", "queries.jsonl"} <= {name.rpartition("/")[2] for name in archive.namelist()}
+
+
 def test_pasted_texts_are_ranked(page):
     page.get_by_role("button", name="Try your own texts").click()
     page.get_by_role("button", name="Example").click()
@@ -246,7 +300,7 @@ def test_a_stored_attack_is_text_in_every_view(page):
     page.locator("#controls summary").click()
     page.get_by_label("Hits shown").fill("100")
     page.keyboard.press("Tab")
-    page.wait_for_function("document.querySelectorAll('#results .is-second .hit').length > 30")
+    until(page, "document.querySelectorAll('#results .is-second .hit').length > 30")
     for document in ATTACKS:
         hit = page.locator(f"#results .is-second .hit[data-id={json.dumps(document.id)}]")
         hit.locator(".title").click()

@@ -732,7 +732,7 @@ function whyTool() {
   const explain = async (document) => {
     const variant = variantBody();
     const filters = filtersOf(chosenFacets());
-    const answer = await guarded(output, () => post("page/why-not", { query: found[0].query, wholeid: document.id, ...variant, ...(filters && { filters }) }));
+    const answer = await guarded(output, () => post("page/why-not", { query: found[0].query, document_id: document.id, ...variant, ...(filters && { filters }) }));
     if (answer) fill(output, verdict(answer));
   };
   const find = async (event) => {
@@ -1030,7 +1030,7 @@ async function judge(hit, grade, { weak = false, query = found?.at(-1)?.query } 
   const isTakenBack = !weak && grades.get(hit.id) === grade;
   const shown = { pipeline: found?.at(-1)?.pipeline ?? null, rank: hit.rank ?? null, first_stage_rank: hit.first_stage_rank ?? null, blind: state.view === "judge" && judging.blind };
   try {
-    await post("judgements", { query, wholeid: hit.id, grade: isTakenBack ? null : grade, judge: judgeName(), weak, shown });
+    await post("judgements", { query, document_id: hit.id, grade: isTakenBack ? null : grade, judge: judgeName(), weak, shown });
   } catch (error) {
     problem(error.message);
     announce(error.message);
@@ -1061,11 +1061,11 @@ async function undoGrade() {
 async function loadGrades(signal) {
   if (!canJudge || !found) return;
   const { judgements } = await get(`judgements?query=${encodeURIComponent(found.at(-1).query)}`, { signal });
-  grades = new Map(judgements.filter((one) => !one.weak && !one.stale).map((one) => [one.wholeid, one.grade]));
+  grades = new Map(judgements.filter((one) => !one.weak && !one.stale).map((one) => [one.document_id, one.grade]));
   renderGrades();
 }
 
-const judging = { set: "default", query: null, queries: [], blind: true, depth: 10, pipelines: null };
+const judging = { set: "default", sets: [], query: null, queries: [], blind: true, depth: 10, pipelines: null };
 
 async function judgeView() {
   const view = $("view-judge");
@@ -1076,7 +1076,8 @@ async function judgeView() {
     const lines = texts.value.split("\n").map((line) => line.trim()).filter(Boolean);
     if (!lines.length || !(await guarded($("judge-problem"), () => post("judgements/queries", { texts: lines, set: judging.set })))) return;
     texts.value = "";
-    await Promise.all([judgeProgress(), judgeQueries()]);
+    await judgeProgress();
+    await judgeQueries();
   };
   const name = h("input", { type: "text", value: localStorage.getItem("rerank-judge") ?? "", placeholder: "page", maxLength: 80, onchange: () => localStorage.setItem("rerank-judge", name.value.trim()) });
   fill(
@@ -1093,7 +1094,8 @@ async function judgeView() {
     ),
   );
   evaluationSection();
-  await Promise.all([judgeProgress(), judgeQueries()]);
+  await judgeProgress();
+  await judgeQueries();
 }
 
 async function judgeProgress() {
@@ -1102,13 +1104,15 @@ async function judgeProgress() {
   if (!progress) return;
   const meter = h("progress", { max: Math.max(progress.queries, 1), value: progress.judged_queries, "aria-label": t("view_judge") });
   fill(box, meter, h("span", {}, t("judge_progress", { judged: progress.judged_queries, queries: progress.queries, judgements: progress.judgements })), button(t("judge_undo"), undoGrade, { class: "link" }));
+  judging.sets = progress.sets.map((one) => one.name);
+  if (judging.sets.length && !judging.sets.includes(judging.set)) judging.set = judging.sets[0];
   const names = progress.sets.map((one) => [one.name, `${one.name} (${one.judged}/${one.queries})`]);
   fill($("judge-sets"), names.length > 1 && field(t("judge_set"), choice(names, judging.set, (value) => { judging.set = value; judgeQueries(); })));
 }
 
 async function judgeQueries() {
   const list = $("judge-queries");
-  const answer = await guarded(list, () => get(`judgements/queries?set=${encodeURIComponent(judging.set)}`));
+  const answer = judging.sets.length ? await guarded(list, () => get(`judgements/queries?set=${encodeURIComponent(judging.set)}`)) : { queries: [] };
   if (!answer) return;
   judging.queries = answer.queries;
   fill(list, answer.queries.length ? answer.queries.map((query) => h("li", {}, button(query.text, () => loadPool(query.text), { class: "link", dir: "auto", "aria-current": query.text === judging.query ? "true" : undefined }), " ", h("span", { class: "muted" }, t("judge_grades_of_query", { n: query.judged })))) : h("li", { class: "muted" }, t("judge_none")));
@@ -1128,7 +1132,7 @@ async function loadPool(query) {
   };
   const cards = answer.hits.map((hit) => {
     const shown = { ...hit, title: String(hit.meta?.title ?? hit.meta?.source ?? hit.id), file: hit.meta?.source ? String(hit.meta.source).split("/").at(-1) : null, page: hit.meta?.page ?? null, section: hit.meta?.section ?? null, source: hit.meta?.source ?? null, characters: characters(hit.content ?? "").length, content: hit.content ?? "" };
-    const stages = Object.entries(hit.stages ?? {}).map(([name, rank]) => `${name}: ${typeof rank === "object" ? JSON.stringify(rank) : rank}`);
+    const stages = Object.entries(hit.stages ?? {}).map(([name, place]) => `${name}: ${[place.first_stage_rank, place.rank].filter((rank) => rank !== null && rank !== undefined).join(" → ")}`);
     return h("li", { class: "hit judge-hit", "data-id": hit.id, "data-judge": "1" }, h("div", { class: "body" }, h("h3", {}, button(shown.title, () => openDocument(hit.id), { class: "title", dir: "auto" })), placeOf(shown), h("div", { class: "passage", dir: "auto" }, shown.content), stages.length > 0 && h("p", { class: "muted" }, stages.join(" · ")), h("div", { class: "actions" }, gradeElement(shown, query))));
   });
   fill(box, h("div", { class: "list-head" }, h("h2", { dir: "auto" }, t("judge_pool", { query })), button(t("judge_next"), next, { class: "quiet" })), h("ol", { class: "hits" }, cards));
