@@ -85,7 +85,7 @@ def _pictures(chromium, url: str, folder: Path, only: tuple[str, ...] | None) ->
     page.locator("#results .is-second .title").first.click()
     page.locator("#controls summary").click()
     shoot(page, "page_open", full_page=True)
-    for tool in ("Depth", "Copy as"):
+    for tool in ("Depth", "Copy"):
         page.get_by_role("tab", name=tool).click()
         page.wait_for_timeout(200)
         shoot(page, f"page_{tool.split()[0].lower()}")

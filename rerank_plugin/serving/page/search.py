@@ -13,8 +13,10 @@ from rerank_plugin.serving.page.variants import Prepared, Variant, Variants
 from rerank_plugin.serving.problems import RequestError
 from rerank_plugin.serving.search_service import SearchBody, SearchService, search_with
 
-# Hits of a search that does not name the number of candidates: more than any pipeline passes on.
+# More than any pipeline passes on to its second stage, so that all of them are returned.
 EVERY_CANDIDATE = 1000
+# Hits of a pipeline without a second stage: enough to see where those of another one beside it stand.
+HITS_OF_ONE_STAGE = 100
 
 
 class VariantBody(BaseModel):
@@ -88,8 +90,7 @@ class PageSearch:
             prepared = self._variants.get(variant)
         else:
             prepared = Prepared(self._service.searcher(variant.pipeline, rerank=False), None)
-        top_k = body.top_k if prepared.hides_candidates else max(body.candidates or 0, body.top_k or 0, EVERY_CANDIDATE)
-        result = search_with(prepared.searcher, body, top_k=top_k)
+        result = search_with(prepared.searcher, body, top_k=_hits_wanted(body, prepared))
         find_words = word_finder(body.query, self._service.store)
         return {
             "pipeline": variant.pipeline,
@@ -107,3 +108,10 @@ class PageSearch:
         documents = self.documents(body.ids)
         spans = best_sentences(body.query, [document.content or "" for document in documents], self._variants.get(variant))
         return {document.id: span for document, span in zip(documents, spans, strict=True)}
+
+
+def _hits_wanted(body: PageSearchBody, prepared: Prepared) -> int | None:
+    if prepared.hides_candidates:
+        return body.top_k
+    least = EVERY_CANDIDATE if prepared.searcher.has_second_stage else HITS_OF_ONE_STAGE
+    return max(body.candidates or 0, body.top_k or 0, least)

@@ -168,7 +168,7 @@ def test_the_tools_explain_depth_and_what_is_missing_and_can_be_copied(page, bro
     page.locator("#tool .choices button").first.click()
     page.wait_for_selector(".verdict")
     assert "bm25_retriever" in page.locator("#tool table").inner_text()
-    page.get_by_role("tab", name="Copy as").click()
+    page.get_by_role("tab", name="Copy", exact=True).click()
     until(page, "document.querySelector('pre.code').textContent.startsWith('curl')")
     page.get_by_label("Format").select_option("python")
     until(page, "document.querySelector('pre.code').textContent.startsWith('import')")
@@ -311,8 +311,8 @@ def test_a_stored_attack_is_text_in_every_view(page):
     page.get_by_label("Least probability").fill("0")
     for summary in page.locator(".facet summary").all():
         summary.click()
-    for tool in ("Depth", "Copy as", "Why not?"):
-        page.get_by_role("tab", name=tool).click()
+    for tool in ("Depth", "Copy", "Why not?"):
+        page.get_by_role("tab", name=tool, exact=True).click()
     page.get_by_label("Which document do you miss?").fill("script img svg river")
     page.keyboard.press("Enter")
     page.locator("#tool .choices button").first.click()
@@ -329,8 +329,8 @@ def test_axe_finds_nothing_serious(browser, url, axe, scheme):
         page.locator("#results .is-second .title").first.click()
         page.locator("#controls summary").click()
         assert violations(page, axe) == []
-        for tool in ("Depth", "Why not?", "Copy as", "Answer"):
-            page.get_by_role("tab", name=tool).click()
+        for tool in ("Depth", "Why not?", "Copy", "Answer"):
+            page.get_by_role("tab", name=tool, exact=True).click()
             assert violations(page, axe) == [], tool
         for view in ("Try your own texts", "Documents"):
             page.get_by_role("button", name=view).click()
@@ -361,7 +361,7 @@ def test_it_fits_a_phone(browser, url, axe):
         assert not page.locator("#results .is-first").is_visible()
         page.locator(".switch button").first.click()
         assert page.locator("#results .is-first").is_visible()
-        page.get_by_role("tab", name="Copy as").click()
+        page.get_by_role("tab", name="Copy", exact=True).click()
         for view in ("Try your own texts", "Documents"):
             page.get_by_role("button", name=view).click()
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, view

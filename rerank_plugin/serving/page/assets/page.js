@@ -269,13 +269,13 @@ function makeLists(answers) {
     const ranks = answers.map((one) => new Map(one.hits.map((hit) => [hit.id, hit.rank])));
     return answers.map((one, side) => ({
       title: one.pipeline,
-      text: t("only_list", { pipeline: one.pipeline }),
+      text: "",
       isSecond: side === 1,
       rows: one.hits.map((hit) => ({ hit, rank: hit.rank, other: ranks[1 - side].get(hit.id) ?? null })),
     }));
   }
   if (!answer.has_second_stage) {
-    return [{ title: answer.pipeline, text: t("only_list", { pipeline: answer.pipeline }), isSecond: true, rows: answer.hits.map((hit) => ({ hit, rank: hit.rank, other: hit.rank })) }];
+    return [{ title: answer.pipeline, text: "", isSecond: true, rows: answer.hits.map((hit) => ({ hit, rank: hit.rank, other: hit.rank })) }];
   }
   return [
     { title: t("first_stage"), text: t("first_stage_of", { pipeline: answer.pipeline }), isSecond: false, rows: firstOf(answer).map((hit) => ({ hit, rank: hit.first_stage_rank, other: hit.rank })) },
@@ -315,7 +315,7 @@ function rowElement(row, list, side) {
       placeOf(hit),
       snippet(hit),
       h("div", { class: "detail", hidden: true }),
-      list.isSecond && h("div", { class: "actions" }, canJudge && gradeElement(hit), button(t("show_passage"), () => toggle(element, row), { class: "link more" }), button(t("open_document"), () => openDocument(hit.id), { class: "link" })),
+      h("div", { class: "actions" }, canJudge && gradeElement(hit), button(t("show_passage"), () => toggle(element, row), { class: "link more" }), button(t("open_document"), () => openDocument(hit.id), { class: "link" })),
     ),
   );
   return element;
@@ -370,7 +370,7 @@ function listElement(list, side) {
   const shown = list.rows.filter((row) => row.rank <= k);
   const beyond = lists.length === 1 ? [] : list.rows.filter((row) => row.rank > k && row.other !== null && row.other <= k);
   const heading = h("h2", { id: `list-${side}` }, list.title);
-  const parts = [h("div", { class: "list-head" }, heading, h("p", { class: "muted" }, list.text))];
+  const parts = [h("div", { class: "list-head" }, heading, list.text && h("p", { class: "muted" }, list.text))];
   if (state.group === "1") parts.push(groupedElement(shown, list, side));
   else parts.push(h("ol", { class: "hits", "aria-labelledby": `list-${side}` }, shown.map((row) => rowElement(row, list, side))));
   if (beyond.length) {
@@ -1041,7 +1041,7 @@ async function judge(hit, grade, { weak = false, query = found?.at(-1)?.query } 
   else grades.set(hit.id, grade);
   renderGrades();
   announce(isTakenBack ? t("grade_removed", { title: hit.title }) : t("graded", { title: hit.title, grade: `${grade}, ${t(`grade_${grade}`)}` }));
-  if (state.view === "judge") judgeProgress();
+  if (state.view === "judge") judgeProgress().then(judgeQueries);
 }
 
 async function undoGrade() {
@@ -1054,7 +1054,7 @@ async function undoGrade() {
   announce(t("undone"));
   if (state.view === "judge") {
     if (judging.query) await loadPool(judging.query);
-    judgeProgress();
+    await judgeProgress();
   } else await loadGrades();
 }
 
