@@ -44,9 +44,10 @@ test: install
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Runs the examples of README and docs, writes what they print today into the pages, and draws the picture of the README.
+# Runs the examples of README and docs, writes what they print today into the pages, and draws the pictures of README and docs.
 refresh-docs: install
 	PYTHONPATH=tests $(BIN)/python -m code_blocks
+	PYTHONPATH=tests $(BIN)/python -m page_pictures
 
 # What is uploaded to a package index, into dist/.
 build: install

@@ -1,8 +1,9 @@
-"""Files that this package writes: the cache folder, and atomic replacement of a file."""
+"""Files that this package writes: the cache folder, atomic replacement of a file, and hashes of contents."""
 
+import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -54,3 +55,17 @@ def replace_file(path: Path, *, binary: bool = False) -> Iterator[IO[Any]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def fingerprint_files(files: Iterable[Path]) -> str:
+    """
+    Hash the content of files, regardless of names and dates.
+
+    :param files: The files, in a stable order.
+    :returns: 32 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]

@@ -12,7 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-PUBLIC = ("rerank_plugin", "rerank_plugin.components", "rerank_plugin.evaluation", "rerank_plugin.indexing")
+PUBLIC = (
+    "rerank_plugin",
+    "rerank_plugin.components",
+    "rerank_plugin.evaluation",
+    "rerank_plugin.indexing",
+    "rerank_plugin.judgements",
+)
 # Where a browser fetches something from by itself, and not only when the reader follows a link.
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 # Only named, never fetched.

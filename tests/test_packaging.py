@@ -47,6 +47,7 @@ def check_wheel(wheel: Path) -> None:
         metadata = archive.read(f"rerank_plugin-{__version__}.dist-info/METADATA").decode()
     assert {"rerank_plugin/py.typed", "rerank_plugin/pipeline_files/indexing.yaml"} <= set(names)
     assert "rerank_plugin/sample_corpus/qrels/test.tsv" in names
+    assert {f"rerank_plugin/serving/page/assets/page.{kind}" for kind in ("html", "js", "css")} <= set(names)
     assert [name for name in names if "__pycache__" in name or name.startswith("tests")] == []
     page = metadata.partition("\n\n")[2]
     relative = re.findall(r"\]\((?!https://|#)([^)]+)\)", page)

@@ -21,7 +21,8 @@ def evaluate(
     dataset: Annotated[
         str | None,
         typer.Argument(
-            help="Collection: a folder in BEIR layout, or irds:ID for ir_datasets. Without it, pass --run and --qrels."
+            help="Collection: a folder in BEIR layout, an index with judgements (`rerank judge`), or irds:ID for "
+            "ir_datasets. Without it, pass --run and --qrels."
         ),
     ] = None,
     pipeline: Annotated[
@@ -44,7 +45,7 @@ def evaluate(
         Path | None,
         typer.Option("--index", help="Folder of an index; default: the collection is indexed, and the index is cached."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
+    split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv; of an index: dev, test or all.")] = "test",
     language: QueryLanguageOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
     candidates: Annotated[int, typer.Option(help="Number of first-stage candidates, and depth of the rankings.")] = 100,

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 DATA, MEASURE = "Data", "Measuring"
 
 LanguageOption = Annotated[str, typer.Option(help="Language of BM25's stemmer, such as en or ru.", rich_help_panel=DATA)]
-SplitOption = Annotated[str, typer.Option(help="Judgements of BEIR folders: qrels/SPLIT.tsv.", rich_help_panel=DATA)]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        help="Judgements of BEIR folders: qrels/SPLIT.tsv. Of an index, 'train' is its split dev.", rich_help_panel=DATA
+    ),
+]
 LimitOption = Annotated[
     int | None, typer.Option(help="Only the first N judged queries of a BEIR folder.", rich_help_panel=DATA)
 ]
@@ -41,7 +46,8 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            help="Pairs or triples (.jsonl .tsv .csv .parquet, or a folder saved by datasets), or folders in BEIR layout."
+            help="Pairs or triples (.jsonl .tsv .csv .parquet, or a folder saved by datasets), folders in BEIR layout, or "
+            "indexes with judgements."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model.")],
@@ -121,7 +127,7 @@ def train(
     """
     Fine-tune a cross-encoder.
 
-    The data is checked first. For BEIR folders, negatives are mined with a first stage.
+    The data is checked first. For BEIR folders and indexes, negatives are mined with a first stage.
 
     An interrupted run is resumed when the same command is run again.
 
@@ -191,7 +197,7 @@ def train(
 
 @app.command()
 def mine(
-    collection: Annotated[str, typer.Argument(help="Judged collection: folder in BEIR layout, or irds:ID.")],
+    collection: Annotated[str, typer.Argument(help="Judged collection: BEIR folder, index with judgements, or irds:ID.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, JSON Lines.")],
     pipeline: Annotated[
         str, typer.Option(help="Pipeline that searches: bm25, dense, hybrid, another name, or a YAML file.")
@@ -258,7 +264,7 @@ def mine(
     if as_json:
         echo(to_json(counts.as_dict() | {"file": str(output)}))
         return
-    _show_counts(counts, rules, title=f"{source.name}, {split}")
+    _show_counts(counts, rules, title=f"{source.name}, {source.split}")
     echo(f"written to {output}")
 
 

@@ -12,7 +12,7 @@ from rerank_plugin.cli.progress import progress_bar, progress_bars, quiet_librar
 
 @app.command()
 def calibrate(
-    dataset: Annotated[str, typer.Argument(help="Judged collection: a folder in BEIR layout, or irds:ID for ir_datasets.")],
+    dataset: Annotated[str, typer.Argument(help="Judged collection: a BEIR folder, an index with judgements, or irds:ID.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: calibration.json in the model's folder.")
     ] = None,
@@ -22,7 +22,8 @@ def calibrate(
     ] = None,
     pipeline: Annotated[str, typer.Option(help="A pipeline with a ranker: its name, or a YAML file.")] = "bm25_rerank",
     split: Annotated[
-        str, typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv; not the split you report results on.")
+        str,
+        typer.Option(help="Judgements to fit on: qrels/SPLIT.tsv, or dev, test or all of an index; not what you report on."),
     ] = "dev",
     language: QueryLanguageOption = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N judged queries.")] = None,
@@ -34,7 +35,7 @@ def calibrate(
     """
     Calibrate a model's scores on judged queries: probabilities, fusion weights, and when to stop scoring.
 
-    The collection is indexed for it, as by `rerank eval`, unless --index names an index that holds it.
+    The collection is indexed for it, as by `rerank eval`, unless it is an index, or --index names one that holds it.
     CrossEncoderRanker reads the file from the model's folder by default; pass another file as its parameter `calibration`.
     """
     with quiet_libraries(), progress_bars(hidden=as_json) as on_progress:

@@ -31,7 +31,9 @@ def serve(
             "for names that are unknown. Default: the bundled English model.",
         ),
     ] = None,
-    index: Annotated[Path | None, typer.Option("--index", help="Folder of an index, for POST /search.")] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Folder of an index, for the search page and POST /search.")
+    ] = None,
     pipeline: Annotated[
         list[str] | None,
         typer.Option(help="Pipeline for /search: a name or a YAML file; repeatable. Default: bm25_rerank."),
@@ -75,23 +77,40 @@ def serve(
     ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="File of the certificate, for HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="File of its private key.")] = None,
+    writable: Annotated[
+        bool, typer.Option("--writable", help="Let visitors of the page add files to the index, and remove them.")
+    ] = False,
+    max_upload_bytes: Annotated[int, typer.Option(help="Maximum size of a file that is added on the page.")] = 20_000_000,
+    chat_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Server with OpenAI's chat protocol that writes answers on the page, such as http://127.0.0.1:11434/v1; "
+            "its key is in RERANK_CHAT_KEY or OPENAI_API_KEY.",
+        ),
+    ] = None,
+    chat_model: Annotated[str | None, typer.Option(help="The model of that server.")] = None,
 ) -> None:
     """
     Serve the reranker over HTTP, to the clients of Cohere, Jina, TEI, vLLM, Voyage and others.
 
-    With --index also searches: POST /search. /openapi.json describes all routes.
+    A browser opens a page that shows what the second stage does: with --index on its documents, otherwise on texts that are
+    pasted. With --index also searches: POST /search. /openapi.json describes all routes.
     The log has a line of JSON for each request on standard output, without any text. SIGTERM lets running requests finish.
     """
     if isinstance(context.obj, AppOptions):
         context.obj.interrupted = "stopped"
-    if pipeline and index is None:
-        raise InvalidValueError("--pipeline needs the index that it searches: pass --index, too")
+    if (pipeline or writable or chat_url) and index is None:
+        option = "--pipeline" if pipeline else "--writable" if writable else "--chat-url"
+        raise InvalidValueError(f"{option} needs the index that it is for: pass --index, too")
+    if (chat_url is None) != (chat_model is None):
+        raise InvalidValueError("answers need a server and its model: pass --chat-url and --chat-model")
     postpone_torch()  # OpenVINO does without
     with quiet_libraries():
         _check_installed()
         from rerank_plugin.components.config import RankerConfig
         from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
         from rerank_plugin.serving.keys import keys_for
+        from rerank_plugin.serving.page.settings import ChatSettings, PageSettings
         from rerank_plugin.serving.search_service import SearchService
         from rerank_plugin.serving.server import run_server
         from rerank_plugin.serving.settings import RequestLimits, ServerSettings
@@ -113,6 +132,12 @@ def serve(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
+        page = PageSettings(
+            writable=writable,
+            max_upload_bytes=max_upload_bytes,
+            chat=ChatSettings(chat_url, chat_model) if chat_url and chat_model else None,
+            embedding_model=embedding_model,
+        )
         keys = keys_for(settings, keys_file, without_keys=without_keys)
         config = RankerConfig(
             precision=precision,
@@ -126,18 +151,22 @@ def serve(
         searches = None
         if index is not None:
             sources = pipeline or ["bm25_rerank"]
-            searches = SearchService(index, sources, embedding_model=embedding_model, max_waiting=max_waiting)
+            searches = SearchService(
+                index, sources, embedding_model=embedding_model, max_waiting=max_waiting, may_be_empty=writable
+            )
 
         def say_where(actual_port: int) -> None:
             at = settings.url.removesuffix(f":{port}")
             echo(f"serving {', '.join(models.names)} at {at}:{actual_port} (/ready answers 200 when warm)", err=True)
+            echo(f"open {at}:{actual_port} in a browser", err=True)
 
-        run_server(models, settings=settings, keys=keys, searches=searches, on_start=say_where)
+        run_server(models, settings=settings, keys=keys, searches=searches, page=page, on_start=say_where)
 
 
 def _check_installed() -> None:
     try:
         import fastapi  # noqa: F401
+        import jinja2  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:

@@ -13,6 +13,7 @@ from rerank_plugin.collections.jsonl import read_jsonl, read_text
 from rerank_plugin.collections.lines import ByteLines
 from rerank_plugin.collections.trec import Qrels, read_qrels
 from rerank_plugin.errors import InputFileError
+from rerank_plugin.files import fingerprint_files
 
 CORPUS_NAMES = ("documents.jsonl", "corpus.jsonl")
 
@@ -76,6 +77,11 @@ class BeirDataset:
                 return self.folder / name
         raise InputFileError(f"{self.folder} is not a BEIR collection: it has no {' or '.join(CORPUS_NAMES)}")
 
+    @property
+    def place(self) -> Path:
+        """The file with the documents, for messages."""
+        return self.corpus_file
+
     def documents(self) -> Iterator[BeirDocument]:
         """Yield the documents in file order. See `read_documents`."""
         return read_documents(self.corpus_file)
@@ -109,11 +115,29 @@ class BeirDataset:
         :returns: See `read_qrels`.
         :raises InputFileError: If there is no such split; see also `read_qrels`.
         """
-        path = self.folder / "qrels" / f"{split}.tsv"
+        path = self._qrels_file(split)
         if not path.is_file():
-            splits = sorted(file.stem for file in path.parent.glob("*.tsv"))
-            raise InputFileError(f"{self.folder} has no split {split!r}: choose one of {splits}")
+            raise InputFileError(f"{self.folder} has no split {split!r}: choose one of {self.splits()}")
         return read_qrels(path)
+
+    def splits(self) -> list[str]:
+        """Return the names of all splits, sorted."""
+        return sorted(file.stem for file in (self.folder / "qrels").glob("*.tsv"))
+
+    def fingerprints(self, split: str) -> dict[str, str]:
+        """
+        Return hashes of the files: `corpus`, `queries` and `judgements`.
+
+        :param split: Split of the judgements.
+        """
+        return {
+            "corpus": fingerprint_files([self.corpus_file]),
+            "queries": fingerprint_files([self.folder / "queries.jsonl"]),
+            "judgements": fingerprint_files([self._qrels_file(split)]),
+        }
+
+    def _qrels_file(self, split: str) -> Path:
+        return self.folder / "qrels" / f"{split}.tsv"
 
 
 def is_beir_folder(path: Path) -> bool:

@@ -47,7 +47,7 @@ def run_calibration(
     )
     source = {
         "dataset": collection.name,
-        "split": request.split,
+        "split": collection.split,
         "pipeline": pipeline,
         "candidates": request.candidates,
     }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
+from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import BusyError, InvalidValueError, StoreError
 from rerank_plugin.evaluation.collection import Collection
@@ -36,7 +37,7 @@ def kept_index(
 
     It has embeddings if one of the pipelines searches them.
 
-    :param collection: The collection.
+    :param collection: The collection, in files.
     :param language: Language of the keyword index.
     :param pipelines: The pipelines that will search it.
     :param lang: Only documents whose metadata has this `lang`, or none; `None`: all.
@@ -47,7 +48,9 @@ def kept_index(
     :raises StoreError: If the kept index is damaged; the message says how to rebuild it.
     """
     model = embedding_model or _embedding_model(pipelines)
-    corpus = collection.dataset.corpus_file.resolve()
+    dataset = collection.dataset
+    assert isinstance(dataset, BeirDataset), "a collection that is an index is searched as it is"
+    corpus = dataset.corpus_file.resolve()
     name = f"{corpus.parent.name}-{language}"
     if lang is not None:
         corpus = _documents_in(corpus, lang)

@@ -112,7 +112,7 @@ def check_relevant(collection: Collection, qrels: Qrels, *, has_index: bool) -> 
     if not any(document.id in relevant for document in documents):
         raise InvalidValueError(
             f"none of the {len(relevant)} documents that are judged relevant, such as {min(relevant)!r}, is in "
-            f"{collection.dataset.corpus_file}: check that corpus and judgements belong together"
+            f"{collection.dataset.place}: check that corpus and judgements belong together"
         )
 
 
@@ -134,18 +134,20 @@ def indexed_groups(
 
     Document stores other than an index of `rerank index` are searched as they are: they have to hold the collection.
 
-    :param request: May name an index to use instead of the kept one, and a language for queries without one.
+    :param request: May name an index to use instead of the kept one (or of the collection, if it is an index), and a
+        language for queries without one.
     :param collection: The collection.
     :param queries: Its queries by id.
     :param pipelines: The pipelines that will search.
     :param on_progress: Called while an index is built.
     """
-    groups = {None: dict(queries)} if request.index else by_language(queries)
+    searched = request.index or collection.index
+    groups = {None: dict(queries)} if searched else by_language(queries)
     indexed = [staged for staged in pipelines if staged.searches_an_index]
     asked = None if request.language == ALL else request.language
     for lang, members in groups.items():
         language = lang or asked or DEFAULT_LANGUAGE
-        index = request.index
+        index = searched
         if index is None and indexed:
             index = kept_index(
                 collection,
@@ -176,7 +178,7 @@ def single_group(
     :raises InvalidValueError: If the queries are in several languages, and no index was given.
     """
     languages = {query.metadata.get("lang") for query in queries.values()}
-    if len(languages) > 1 and request.index is None:
+    if len(languages) > 1 and request.index is None and collection.index is None:
         raise InvalidValueError(
             f"the queries are in several languages, {sorted(map(str, languages))}: choose one with --language"
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from rerank_plugin.collections.runs import Runs
-from rerank_plugin.evaluation.collection import count_languages
+from rerank_plugin.evaluation.collection import Collection, count_languages
 from rerank_plugin.evaluation.comparison import compare_evaluations
 from rerank_plugin.evaluation.costs import latencies, pairs_scored
 from rerank_plugin.evaluation.curves import depth_curves, pipelines_without_curve
@@ -33,7 +33,7 @@ def run_evaluation(request: EvalRequest, *, on_progress: ProgressCallback | None
     :raises StoreError: If an index cannot be used.
     """
     plan = plan_evaluation(request)
-    outcomes = _answers(plan, on_progress)
+    outcomes = {} if plan.collection is None else answer(plan, plan.collection, experiment_of(request), on_progress)
     runs: dict[str, Runs] = {
         name: {answer.query: answer.ranking for answer in answers} for name, answers in outcomes.items()
     }
@@ -59,14 +59,27 @@ def run_evaluation(request: EvalRequest, *, on_progress: ProgressCallback | None
     )
 
 
-def _answers(plan: EvaluationPlan, on_progress: ProgressCallback | None) -> dict[str, list[Outcome]]:
-    outcomes: dict[str, list[Outcome]] = {pipeline.name: [] for pipeline in plan.pipelines}
-    if plan.collection is None:
-        return outcomes
-    request = plan.request
+def experiment_of(request: EvalRequest) -> Experiment:
+    """Return the experiment of a request; it keeps its answers in the output folder, if there is one."""
     folder = None if request.output is None else request.output / ANSWERS
-    experiment = Experiment(ExperimentSettings(request.candidates, folder))
-    for group in indexed_groups(request, plan.collection, plan.queries, plan.pipelines, on_progress):
+    return Experiment(ExperimentSettings(request.candidates, folder))
+
+
+def answer(
+    plan: EvaluationPlan, collection: Collection, experiment: Experiment, on_progress: ProgressCallback | None = None
+) -> dict[str, list[Outcome]]:
+    """
+    Answer the queries of a plan with every pipeline.
+
+    :param plan: The plan.
+    :param collection: Its collection.
+    :param experiment: Runs the pipelines; what it has answered before is not answered again.
+    :param on_progress: Called with the current step, the work done and the total work.
+    :returns: The outcomes of each pipeline.
+    """
+    outcomes: dict[str, list[Outcome]] = {pipeline.name: [] for pipeline in plan.pipelines}
+    request = plan.request
+    for group in indexed_groups(request, collection, plan.queries, plan.pipelines, on_progress):
         fitted = [fit_to_index(source, group.index, request) for source in request.pipelines]
         answered = experiment.run(fitted, group.queries, on_progress=counts_of(on_progress, f"Answering ({group.language})"))
         for name, answers in answered.items():
@@ -101,7 +114,7 @@ def _facts(plan: EvaluationPlan, evaluation: Evaluation, languages: set[str]) ->
     }
     if plan.collection is not None:
         facts["candidates of the first stage"] = plan.request.candidates
-        if languages and plan.request.index is None:
+        if languages and plan.request.index is None and plan.collection.index is None:
             facts["searched: only documents in"] = ", ".join(sorted(languages))
         counts: Mapping[str | None, int] = count_languages(plan.collection) if languages else {}
         facts |= {f"left out: in the language {lang}": n for lang, n in counts.items() if lang not in languages}

@@ -179,11 +179,6 @@ def _folder() -> Path:
     return installed if installed.is_dir() else package.parent / "pipelines"
 
 
-def _shown_name(file: str) -> str:
-    """Return the name of a pipeline for messages: the user knows a packaged one by its name."""
-    return f"pipeline {Path(file).stem}" if Path(file).parent == _folder() else file
-
-
 def check_pipeline(data: Any, *, name: str) -> dict[str, Any]:
     """
     Check the structure of a pipeline.

@@ -71,6 +71,12 @@ class PipelineShape:
         return [name for name in self.wiring.names if name in flow and is_retriever(self.wiring, name)]
 
     @property
+    def first_stage(self) -> list[Socket]:
+        """Where each component before the second stage passes its documents on, in the order of the pipeline."""
+        flow = self.wiring.document_flow(self.candidates or self.ranked)
+        return [self.wiring.document_outputs(name)[0] for name in self.wiring.names if name in flow]
+
+    @property
     def tail(self) -> list[str]:
         """The components that change the list between the ranker and the result, without the collapser."""
         if self.ranker is None:

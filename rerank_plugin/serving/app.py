@@ -19,10 +19,17 @@ from rerank_plugin.serving.dialects.routes import ROUTES
 from rerank_plugin.serving.exchange import problem_response
 from rerank_plugin.serving.gate import Gate
 from rerank_plugin.serving.info_endpoints import TOKENIZE_EXAMPLE, InfoEndpoints, TokenizeBody
+from rerank_plugin.serving.judgement_endpoints import JudgementEndpoints
+from rerank_plugin.serving.judgement_service import JudgementService
 from rerank_plugin.serving.keys import KeyRing
 from rerank_plugin.serving.metrics import Metrics
 from rerank_plugin.serving.models import ServedModels
 from rerank_plugin.serving.openapi import DESCRIPTION, request_body, rerank_body
+from rerank_plugin.serving.page.endpoints import PageEndpoints
+from rerank_plugin.serving.page.guard import SameOriginGuard
+from rerank_plugin.serving.page.parts import PageParts
+from rerank_plugin.serving.page.routes import add_page_routes
+from rerank_plugin.serving.page.settings import PageSettings
 from rerank_plugin.serving.problems import Problem
 from rerank_plugin.serving.rerank_endpoint import RerankEndpoint
 from rerank_plugin.serving.search_endpoints import SearchEndpoints
@@ -41,6 +48,7 @@ def create_app(
     settings: ServerSettings | None = None,
     keys: KeyRing | None = None,
     searches: SearchService | None = None,
+    page: PageSettings | None = None,
     tracer_provider: Any = None,
     on_failure: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
@@ -51,12 +59,16 @@ def create_app(
     :param settings: How it is run; `None`: the defaults.
     :param keys: Who may use it; `None`: everyone.
     :param searches: Runs `/search`; `None`: there is no index.
+    :param page: What the search page may do; `None`: the defaults, which change nothing.
     :param tracer_provider: Of OpenTelemetry; `None`: that of the process.
     :param on_failure: Called if a model cannot be loaded.
     :returns: The application.
     """
     settings, metrics = settings or ServerSettings(), Metrics()
+    keys = keys or KeyRing()
     models.observe(metrics.record_batch)
+    parts = None if searches is None else PageParts(searches, page or PageSettings())
+    judgements = None if searches is None else JudgementService(searches)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -66,6 +78,10 @@ def create_app(
         finally:
             await warming
             await models.close()
+            if parts is not None:
+                await asyncio.to_thread(parts.close)
+            if judgements is not None:
+                await asyncio.to_thread(judgements.close)
             if searches is not None:
                 await asyncio.to_thread(searches.close)
 
@@ -83,7 +99,11 @@ def create_app(
     _add_info_routes(app, InfoEndpoints(models, bodies, metrics))
     if searches is not None:
         _add_search_routes(app, SearchEndpoints(searches, bodies, metrics))
-    gate: ASGIApp = Gate(app, keys=keys or KeyRing(), metrics=metrics)
+    if judgements is not None:
+        JudgementEndpoints(judgements, bodies).add_to(app)
+    add_page_routes(app, PageEndpoints(parts, models, bodies, metrics), parts, needs_key=not keys.is_open)
+    guarded = SameOriginGuard(app, origins=settings.cors_origins, needs_local_name=settings.is_local and keys.is_open)
+    gate: ASGIApp = Gate(guarded, keys=keys, metrics=metrics)
     if settings.cors_origins:
         # Outside of the gate: browsers ask without a key whether they may send one.
         gate = CORSMiddleware(gate, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"], allow_headers=["*"])

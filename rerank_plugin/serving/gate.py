@@ -11,13 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rerank_plugin.serving.exchange import CLIENT_LEFT, KEY, Exchange, log_unexpected, problem_response
 from rerank_plugin.serving.keys import KeyRing, key_of
 from rerank_plugin.serving.metrics import Metrics
+from rerank_plugin.serving.page.shell import SHELL_PATHS
 from rerank_plugin.serving.problems import INTERNAL, Problem
 
 ACCESS_LOG = "rerank_plugin.serving.access"
 access_log = logging.getLogger(ACCESS_LOG)
 
-# For load balancers, which have no key.
-PUBLIC = frozenset(["/health", "/ready", "/ping"])
+# For load balancers, which have no key, and for browsers, which load the page before they are told one.
+PUBLIC = frozenset(["/health", "/ready", "/ping"]) | SHELL_PATHS
 
 
 class Gate:

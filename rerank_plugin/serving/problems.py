@@ -27,8 +27,8 @@ class Problem:
     An error, ready to be told to a client.
 
     :param status: The HTTP status.
-    :param kind: One of `invalid`, `empty`, `unauthorized`, `not_found`, `too_large`, `too_slow`, `overloaded`, `model`,
-        `unavailable`, `internal`.
+    :param kind: One of `invalid`, `empty`, `unauthorized`, `forbidden`, `not_found`, `too_large`, `too_slow`, `overloaded`,
+        `model`, `unavailable`, `internal`.
     :param message: What is wrong, where, and what to do about it.
     :param param: The part of the request that is wrong.
     :param retry_after: Whole seconds after which to try again.

@@ -15,6 +15,7 @@ from rerank_plugin.serving.connection import connection_class
 from rerank_plugin.serving.gate import ACCESS_LOG
 from rerank_plugin.serving.keys import KeyRing
 from rerank_plugin.serving.models import ServedModels
+from rerank_plugin.serving.page.settings import PageSettings
 from rerank_plugin.serving.search_service import SearchService
 from rerank_plugin.serving.settings import ServerSettings
 
@@ -28,6 +29,7 @@ def run_server(
     settings: ServerSettings,
     keys: KeyRing,
     searches: SearchService | None = None,
+    page: PageSettings | None = None,
     on_start: Callable[[int], None] = lambda _: None,
 ) -> None:
     """
@@ -37,6 +39,7 @@ def run_server(
     :param settings: How it is run.
     :param keys: Who may use it.
     :param searches: Runs `/search`; `None`: there is no index.
+    :param page: What the search page may do; `None`: the defaults.
     :param on_start: Called with the port, which is open then.
     :raises RerankError: If a model cannot be loaded, or the index is empty.
     :raises InvalidValueError: If the port is taken, or the address is not of this machine.
@@ -46,7 +49,7 @@ def run_server(
     def stop() -> None:
         server.should_exit = True
 
-    app = create_app(models, settings=settings, keys=keys, searches=searches, on_failure=stop)
+    app = create_app(models, settings=settings, keys=keys, searches=searches, page=page, on_failure=stop)
     server = uvicorn.Server(uvicorn_config(app, settings))
     # Uvicorn raises the signal again when it has ended, which would end the process without success.
     before = signal.signal(signal.SIGTERM, lambda *_: None) if _is_main_thread() else None

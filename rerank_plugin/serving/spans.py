@@ -51,7 +51,7 @@ async def relevant_spans(
     :param wanted: Which spans.
     :returns: Spans by the index of the text, best first.
     """
-    places = [(text.index, span) for text in ranked for span in _places(request.texts[text.index], text.window)]
+    places = [(text.index, span) for text in ranked for span in sentence_places(request.texts[text.index], text.window)]
     found: dict[int, list[Span]] = {text.index: [] for text in ranked}
     if not places:
         return found
@@ -67,7 +67,7 @@ async def relevant_spans(
     return found
 
 
-def _places(text: str, window: tuple[int, int] | None) -> list[tuple[int, int]]:
+def sentence_places(text: str, window: tuple[int, int] | None) -> list[tuple[int, int]]:
     """
     Return where the sentences of a text are, those within the window first.
 

@@ -27,6 +27,8 @@ _REMEDIES = {
 _OF_WRITES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 # tantivy is written in Rust, FAISS in C++.
 _NUMBER = re.compile(r"\b(?:os error |code: |errno[= ])(\d+)\b")
+# SQLite's words for a damaged file. The statements of this package are right: what they name is missing from the schema.
+_DAMAGED = ("malformed", "not a database", "unknown function", "no such ", "syntax error")
 # SQLite's own words.
 _SQLITE = {"is full": errno.ENOSPC, "readonly": errno.EACCES}
 # The database, its write-ahead log, the index of the log, and the folder when it is synced.
@@ -51,7 +53,7 @@ def explain(error: sqlite3.Error | OSError) -> str:
     :param error: What SQLite or the system raised for the database.
     """
     reason = str(error)
-    if "malformed" in reason or "not a database" in reason:
+    if any(words in reason for words in _DAMAGED):
         return f"is damaged ({reason}): {REMEDY}"
     if "locked" in reason:
         return f"is busy ({reason}): another process has been writing for too long; try again when it is done"

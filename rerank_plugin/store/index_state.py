@@ -1,15 +1,18 @@
 """The methods of a store that concern its index as a whole: settings, revision, backup, compaction, closing."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from haystack import Document
+from haystack.dataclasses import Document
 
 from rerank_plugin.checks import check_count
 from rerank_plugin.store.folder import DATABASE
 from rerank_plugin.store.indexed_files import IndexedFiles
+from rerank_plugin.store.judgements import JudgementRecords
 from rerank_plugin.store.maintenance import backup, compact
+from rerank_plugin.store.reading import read_all
 from rerank_plugin.store.session import Session
 
 
@@ -111,6 +114,15 @@ class IndexState:
     def indexed_files(self) -> IndexedFiles:
         """The files that `rerank index` has read into this store, and how far it got in each."""
         return IndexedFiles(self._session)
+
+    def read_all(self) -> Iterator[Document]:
+        """Yield every document without its embedding, in the order of writing, without holding all of them in memory."""
+        return read_all(self._session)
+
+    @property
+    def judgements(self) -> JudgementRecords:
+        """What was judged in this index: queries, and the history of grades. See `rerank_plugin.judgements`."""
+        return JudgementRecords(self._session)
 
     def backup(self, path: str | Path) -> None:
         """

@@ -1,8 +1,4 @@
-"""Fingerprints of the models and files that training depends on."""
-
-import hashlib
-from collections.abc import Iterable
-from pathlib import Path
+"""Fingerprints of the models that training depends on."""
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.loading.fingerprint import fingerprint_name
@@ -22,17 +18,3 @@ def fingerprint_model(model: str) -> str:
         return locate(ModelSpec(model)).fingerprint
     except ModelError:
         return fingerprint_name(model, {})
-
-
-def fingerprint_files(files: Iterable[Path]) -> str:
-    """
-    Hash the content of files, regardless of names and dates.
-
-    :param files: The files, in a stable order.
-    :returns: 32 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]

@@ -24,6 +24,7 @@ from soak.report import Report, Size
 # Each has a `run(size, folder)` that returns a Report. Those that need a quiet machine come last.
 SUBJECTS = {
     "kills": "soak.kills",
+    "judging": "soak.judging",
     "crowds": "soak.crowds",
     "index_kills": "soak.index_kills",
     "two_runs": "soak.two_runs",

@@ -7,7 +7,19 @@ What an attack finds is a failure here as it is there. Time budgets are only loo
 import sys
 
 import pytest
-from soak import cycles, damage, foreign_copies, foreign_kills, forks, index_kills, odd, server, time_budget, two_runs
+from soak import (
+    cycles,
+    damage,
+    foreign_copies,
+    foreign_kills,
+    forks,
+    index_kills,
+    judging,
+    odd,
+    server,
+    time_budget,
+    two_runs,
+)
 from soak.fuzz import run as fuzz
 from soak.report import Size
 
@@ -28,6 +40,10 @@ def test_l1_an_indexing_run_that_was_killed_is_resumed_without_loss(tmp_path):
 
 def test_l1_two_runs_on_one_index_leave_exactly_the_corpus(tmp_path):
     check(two_runs.run(Size(scale=2 / 20), tmp_path))
+
+
+def test_every_grade_that_was_acknowledged_before_a_kill_is_there(tmp_path):
+    check(judging.run(Size(scale=5 / 50), tmp_path))
 
 
 @pytest.mark.parametrize("scene", forks.SCENES)

@@ -128,6 +128,14 @@ def test_s3_an_index_whose_writer_was_killed_is_whole_or_an_error(killed, tmp_pa
         assert "ends with change" in error
 
 
+def test_s3_a_flipped_bit_in_the_schema_is_damage_in_words(index):
+    with closing(sqlite3.connect(index / "documents.sqlite")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, 'instr(', 'iostr(')")
+        connection.commit()
+    assert "is damaged" in whole_or_one_error(index, IDS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_s3_any_flipped_bit_of_a_closed_database_is_harmless_or_an_error(index, tmp_path, seed):

@@ -109,7 +109,7 @@ def test_an_index_of_an_earlier_format_is_migrated(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / "documents.sqlite")) as connection:  # as format 1 was
         connection.execute("DROP INDEX vectors_row")
         connection.execute("DROP INDEX documents_source")
-        for table in ("indexed_files", "passage_places", "passage_keys"):
+        for table in ("indexed_files", "passage_places", "passage_keys", "judged_queries", "query_sets", "judgements"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("checksum", "vector_checksum"):
             connection.execute(f"ALTER TABLE documents DROP COLUMN {column}")

@@ -298,7 +298,7 @@ def test_a_newer_format_is_an_error_that_names_both_versions(index):
     connection.execute("UPDATE settings SET value = 9 WHERE name = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(IndexFormatError, match="format 9, this version reads up to 4: upgrade rerank-plugin"):
+    with pytest.raises(IndexFormatError, match="format 9, this version reads up to 5: upgrade rerank-plugin"):
         HybridDocumentStore(index).count_documents()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from haystack import Document
 
 from rerank_plugin.checks import shown
-from rerank_plugin.collections.beir import BeirDataset
+from rerank_plugin.collections.dataset import Dataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 
@@ -72,9 +72,7 @@ def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], rng: ran
     return rng.choice(queries), documents
 
 
-def judged_calls(
-    dataset: BeirDataset, queries: Mapping[str, str], *, candidates: int
-) -> dict[str, tuple[str, list[Document]]]:
+def judged_calls(dataset: Dataset, queries: Mapping[str, str], *, candidates: int) -> dict[str, tuple[str, list[Document]]]:
     """
     Retrieve the candidates of judged queries with BM25.
 

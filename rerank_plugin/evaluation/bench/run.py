@@ -153,7 +153,7 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
         check_relevant(opened, {id_: qrels[id_] for id_ in islice(queries, settings.queries)}, has_index=False)
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
     if not words:
-        raise InvalidValueError(f"{collection.corpus_file} has no text to rank: choose another collection")
+        raise InvalidValueError(f"{collection.place} has no text to rank: choose another collection")
     most = max([settings.candidates, *(case.candidates for case in settings.cases)])
     systems = [load_system(name, settings.model, candidates=most, folder=folder) for name in settings.systems]
     judged = dict(islice(queries.items(), settings.queries))

@@ -131,6 +131,7 @@ TYPES = {
     "empty": "invalid_request_error",
     "too_long": "invalid_request_error",
     "unauthorized": "authentication_error",
+    "forbidden": "permission_error",
     "not_found": "not_found_error",
     "too_large": "invalid_request_error",
     "too_slow": "timeout_error",

@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,6 +63,17 @@ class MetadataQueries(ABC):
         """
         return unique_values(self._metas(filters), metadata_field, search_term, from_, size)
 
+    def count_metadata_values(self, filters: Filters | None = None) -> dict[str, list[tuple[Any, int]]]:
+        """
+        Count the documents that have each value of each metadata field; for facets.
+
+        :param filters: Only consider matching documents; `None` or empty for all.
+        :returns: For each field its values (texts, numbers and booleans) with their numbers of documents, the most frequent
+            first, equally frequent ones by their string form.
+        """
+        return value_counts(self._metas(filters))
+
+    count_metadata_values_async = in_thread(count_metadata_values)
     count_unique_metadata_by_filter_async = in_thread(count_unique_metadata_by_filter)
     get_metadata_fields_info_async = in_thread(get_metadata_fields_info)
     get_metadata_field_min_max_async = in_thread(get_metadata_field_min_max)
@@ -108,6 +120,25 @@ def count_unique(metas: Iterable[Meta], field: str) -> int:
     :param field: Name of the field, with or without the prefix `meta.`.
     """
     return len({_identity(value) for value in _values(metas, field)})
+
+
+def value_counts(metas: Iterable[Meta]) -> dict[str, list[tuple[Any, int]]]:
+    """
+    Count how often each value of each field occurs; 1, 1.0 and True are distinct. Lists and dictionaries are passed over.
+
+    :param metas: Meta of the documents.
+    """
+    counts: dict[str, Counter[tuple[type, Any]]] = {}
+    for meta in metas:
+        for field, value in meta.items():
+            if isinstance(value, (str, int, float)):
+                counts.setdefault(field, Counter())[type(value), value] += 1
+    return {
+        field: [
+            (value, count) for (_, value), count in sorted(of_field.items(), key=lambda item: (-item[1], str(item[0][1])))
+        ]
+        for field, of_field in counts.items()
+    }
 
 
 def unique_values(

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.settings import SettingsTable
 
+# The counter of changes of the judgements.
+_JUDGEMENTS = "judgement_changes"
+
 
 class Changelog:
     """The counter of changes, and the table `deleted` with the tombstones."""
@@ -27,18 +30,27 @@ class Changelog:
 
     @property
     def counter(self) -> int:
-        """Number of the last change."""
+        """Number of the last change of the documents."""
         return self._settings.number("counter")
 
     @property
+    def total(self) -> int:
+        """Number of all changes: of the documents, and of the judgements, which no derived index has to replay."""
+        return self.counter + int(self._settings.get(_JUDGEMENTS) or 0)
+
+    @property
     def revision(self) -> str:
-        """What tells the last change from every other: copies of an index can go on with the same numbers."""
+        """What tells the last change of documents from every other: copies of an index can go on with the same numbers."""
         return str(self._settings.get("revision") or "")
 
     def next(self) -> int:
         """Return the number of a new change; belongs into a transaction."""
         self._settings.set("revision", uuid.uuid4().hex)
         return self._settings.advance("counter")
+
+    def next_judgement(self) -> None:
+        """Count a change of the judgements; belongs into a transaction."""
+        self._settings.set(_JUDGEMENTS, int(self._settings.get(_JUDGEMENTS) or 0) + 1)
 
     def replayable(self, since: int) -> int:
         """

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rerank_plugin.store.settings import Settings
-from rerank_plugin.store.sqlite import indexed_files, places, schema
+from rerank_plugin.store.sqlite import indexed_files, judgements, places, schema
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.documents import DocumentTable
 from rerank_plugin.store.sqlite.indexed_files import IndexedFilesTable
 from rerank_plugin.store.sqlite.integrity import check_everything
+from rerank_plugin.store.sqlite.judgements import JudgementTable
 from rerank_plugin.store.sqlite.ledger import Ledger, looks_untouched
 from rerank_plugin.store.sqlite.places import PlaceTable
 from rerank_plugin.store.sqlite.settings import SettingsTable
@@ -51,6 +52,7 @@ class Database:
             self.documents = DocumentTable(self.connection, self.settings, self.changes, self.vectors)
             self.places = PlaceTable(self.connection)
             self.indexed_files = IndexedFilesTable(self.connection, self.places)
+            self.judgements = JudgementTable(self.connection)
             self.is_new = not self._has_tables()
             if self.is_new:
                 self._compare_with_ledger("", 0)
@@ -80,14 +82,15 @@ class Database:
         self.documents.has_checksums = stored > schema.SEARCHABLE
         self.indexed_files.exists = stored >= indexed_files.FIRST_FORMAT
         self.places.exists = stored >= places.FIRST_FORMAT
+        self.judgements.exists = stored >= judgements.FIRST_FORMAT
 
     def _check(self, *, is_untouched: bool) -> None:
         """Compare the database with the ledger, and verify all of it if it was changed by anything else."""
         with self.connection.begin("BEGIN"):
-            self._known = self.settings.index_id, self.changes.counter
+            self._known = self.settings.index_id, self.changes.total
             self._compare_with_ledger(*self._known)
             if not is_untouched:
-                check_everything(self.connection, self.settings, self.changes, self.documents, self.places)
+                self._check_everything()
         if not is_untouched and self._ledger is not None:
             self._ledger.acknowledge(*self._known)
 
@@ -98,7 +101,10 @@ class Database:
         :raises DamagedDatabaseError: If the structure or a document is damaged.
         """
         with self.snapshot():
-            check_everything(self.connection, self.settings, self.changes, self.documents, self.places)
+            self._check_everything()
+
+    def _check_everything(self) -> None:
+        check_everything(self.connection, self.settings, self.changes, self.documents, [self.places, self.judgements])
 
     def _compare_with_ledger(self, index_id: str, counter: int) -> None:
         noted = self._noted
@@ -136,7 +142,7 @@ class Database:
         """Run the `with` block in a write transaction: all of it is committed or none; other writers wait."""
         with self.connection.begin("BEGIN IMMEDIATE"):
             yield
-            counter = self.changes.counter
+            counter = self.changes.total
         if counter > self._known[1]:
             self._known = self._known[0], counter
             if self._ledger is not None:
@@ -165,7 +171,7 @@ class Database:
         """
         if self.connection.resume():
             self._be_durable()
-            index_id, counter = self.settings.index_id, self.changes.counter
+            index_id, counter = self.settings.index_id, self.changes.total
             return index_id == self._known[0] and counter >= self._known[1]
         return True
 

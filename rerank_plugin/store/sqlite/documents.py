@@ -129,6 +129,16 @@ class DocumentTable:
             rows.update(self._connection.execute(f"SELECT id, row FROM documents WHERE id IN ({marks})", part))  # noqa: S608
         return rows
 
+    def rows_after(self, row: int, limit: int) -> list[int]:
+        """
+        Return the next rows, in ascending order.
+
+        :param row: The row after which to begin; 0 for the first.
+        :param limit: Maximum number of rows.
+        """
+        query = "SELECT row FROM documents WHERE row > ? ORDER BY row LIMIT ?"
+        return [found for (found,) in self._connection.execute(query, (row, limit))]
+
     def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
         """
         Return the ids of the rows that exist.

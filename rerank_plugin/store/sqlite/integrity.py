@@ -1,15 +1,28 @@
 """A full check of a database, which detects damage before it is used."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from rerank_plugin.store.sqlite.changes import Changelog
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.damage import DamagedDatabaseError
 from rerank_plugin.store.sqlite.documents import DocumentTable
-from rerank_plugin.store.sqlite.places import PlaceTable
 from rerank_plugin.store.sqlite.settings import SettingsTable
 
 
+class Checked(Protocol):
+    """A table that can check itself."""
+
+    def check(self) -> None:
+        """
+        Check all rows.
+
+        :raises DamagedDatabaseError: If one is damaged.
+        """
+
+
 def check_everything(
-    connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable, places: PlaceTable
+    connection: Connection, settings: SettingsTable, changes: Changelog, documents: DocumentTable, others: Sequence[Checked]
 ) -> None:
     """
     Check the structure of a database and every document in it. Call inside a snapshot.
@@ -18,7 +31,7 @@ def check_everything(
     :param settings: Its settings.
     :param changes: Its changelog.
     :param documents: Its documents.
-    :param places: Where else its passages occur.
+    :param others: Its other tables.
     :raises DamagedDatabaseError: If the structure or a document is damaged.
     """
     (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -34,7 +47,8 @@ def check_everything(
     settings.read()
     for _ in documents.read(None):
         pass
-    places.check()
+    for table in others:
+        table.check()
     (orphan,) = connection.execute("SELECT min(row) FROM vectors WHERE row NOT IN (SELECT row FROM documents)").fetchone()
     if orphan is not None:
         raise DamagedDatabaseError(connection.file, f"row {orphan} has a vector, but no document")

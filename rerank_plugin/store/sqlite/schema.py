@@ -4,11 +4,11 @@ import sqlite3
 from pathlib import Path
 
 from rerank_plugin.errors import IndexFormatError
-from rerank_plugin.store.sqlite import indexed_files, places
+from rerank_plugin.store.sqlite import indexed_files, judgements, places
 from rerank_plugin.store.sqlite.connection import Connection
 from rerank_plugin.store.sqlite.records import CHECKSUMS, Record
 
-FORMAT = 4
+FORMAT = 5
 # The earliest format that can be searched without migration, for read-only indexes. It has no checksums.
 SEARCHABLE = 2
 
@@ -25,6 +25,7 @@ TABLES = (
     "CREATE INDEX deleted_changed ON deleted (changed)",
     *indexed_files.TABLES,
     *places.TABLES,
+    *judgements.TABLES,
 )
 # The statements that migrate an index from a format to the next.
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
@@ -34,6 +35,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     2: (*indexed_files.TABLES, *(f"ALTER TABLE documents ADD COLUMN {name}" for name in CHECKSUMS)),
     # Format 3 stored a passage as often as it occurs. The next indexing run merges what it reads.
     3: places.TABLES,
+    4: judgements.TABLES,
 }
 
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from rerank_plugin.collections.beir import is_beir_folder
 from rerank_plugin.errors import InputFileError
-from rerank_plugin.evaluation.collection import open_collection
+from rerank_plugin.evaluation.collection import is_collection, open_collection
 from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.training.data.pairs import LabelledPair, read_pairs
 from rerank_plugin.training.mining.first_stage import FirstStageSpec
@@ -28,7 +27,7 @@ def read_files(request: TrainingRequest) -> dict[Path, list[LabelledPair]]:
     for path in request.data:
         if not path.exists():
             raise InputFileError(f"{path} does not exist: check the path")
-    return {path: _read(path) for path in request.data if not is_beir_folder(path)}
+    return {path: _read(path) for path in request.data if not is_collection(path)}
 
 
 def gather(
@@ -72,8 +71,9 @@ def held_out_queries(request: TrainingRequest) -> dict[str, str]:
     """
     measured = [*([request.dev] if request.dev else []), *request.test]
     for path in request.data:
-        if is_beir_folder(path):
-            splits = {file.stem for file in (path / "qrels").glob("*.tsv")} - {request.split}
+        if is_collection(path):
+            trained = open_collection(path, split=request.split)
+            splits = {*trained.dataset.splits()} - {trained.split}
             measured += [Measured(str(path), split) for split in HELD_OUT_SPLITS if split in splits]
     held_out: dict[str, str] = {}
     for evaluated in measured:

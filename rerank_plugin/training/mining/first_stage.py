@@ -56,7 +56,7 @@ class FirstStageSpec:
 
     def open(self, collection: Collection, on_progress: ProgressCallback | None = None) -> "FirstStage":
         """
-        Load the pipeline, and index the collection if it has no index yet.
+        Load the pipeline, and index the collection if it neither is an index nor has one yet.
 
         :param collection: The collection.
         :param on_progress: Called while indexing.
@@ -65,7 +65,7 @@ class FirstStageSpec:
         staged = split_stages(
             self.pipeline, read_pipeline(self.pipeline, index=self.index, embedding_model=self.embedding_model)
         )
-        folder = self.index
+        folder = self.index or collection.index
         if folder is None and staged.searches_an_index:
             folder = kept_index(
                 collection,

@@ -12,7 +12,7 @@ from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import ALL, Collection
 from rerank_plugin.evaluation.run_key import run_key
 from rerank_plugin.progress import CountCallback
-from rerank_plugin.training.fingerprints import fingerprint_files, fingerprint_model
+from rerank_plugin.training.fingerprints import fingerprint_model
 from rerank_plugin.training.mining.draw import MiningCounts, Negative, draw_negatives
 from rerank_plugin.training.mining.first_stage import Finder
 from rerank_plugin.training.mining.rules import MiningRules
@@ -56,13 +56,9 @@ class MiningJob:
 
     def settings(self) -> dict[str, Any]:
         """Return everything that the content of the file depends on, including the content of collection and models."""
-        dataset = self.collection.dataset
-        qrels = self.collection.qrels_file or dataset.folder / "qrels" / f"{self.collection.split}.tsv"
         return {
             "version": VERSION,
-            "corpus": fingerprint_files([dataset.corpus_file]),
-            "queries": fingerprint_files([dataset.folder / "queries.jsonl"]),
-            "judgements": fingerprint_files([qrels]),
+            **self.collection.fingerprints(),
             "split": self.collection.split,
             "first_stage": self.first_stage,
             "guard_model": self.guard_model and f"{self.guard_model} {fingerprint_model(self.guard_model)[:12]}",
