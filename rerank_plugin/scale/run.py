@@ -12,7 +12,7 @@ from rerank_plugin.scale.job import JobFolder, merge_rows
 from rerank_plugin.scale.ray_data import run_on_ray
 from rerank_plugin.scale.tasks import Task
 from rerank_plugin.scale.workers import BlockWorker, Cluster
-from rerank_plugin.training.fingerprints import fingerprint_files
+from rerank_plugin.files import fingerprint_files
 
 BLOCK_ROWS = 1000
 
