@@ -33,11 +33,12 @@ QUERY = "what is the capital of germany"
 @pytest.fixture(scope="module")
 def cluster(repository):
     """A cluster of this machine, whose processes find the package and the tests' cache of converted models."""
+    # Ray reads it when it is imported. Otherwise it writes a token into the home folder.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
         from ray import serve
-    os.environ["RAY_AUTH_MODE"] = "disabled"  # otherwise Ray writes a token into the home folder
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     paths = os.pathsep.join([str(repository), str(repository / "tests")])
