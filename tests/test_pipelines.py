@@ -156,6 +156,11 @@ RANKER = "components:\n  ranker:\n    type: rerank_plugin.components.ranker.Cros
         (RANKER.format("{top_k: 0}"), "top_k must be a whole number of at least 1, got 0"),
         ("components:\n  x:\n    type: haystack.NoSuchThing\n", "haystack.NoSuchThing"),
         ("components:\n  x:\n    type: os.Anything\n", "not on the trusted-module allowlist"),
+        (
+            "components:\n  x:\n    type: haystack.components.rankers.transformers_similarity.TransformersSimilarityRanker\n",
+            "written for Haystack 2: change the type haystack.components.rankers.transformers_similarity.TransformersSimilarity"
+            "Ranker to haystack_integrations.components.rankers.sentence_transformers.",
+        ),
         ("components: [1\n", "line 2, column 1: not valid YAML"),
         ("just text", "not a pipeline: it has no 'components'"),
         ("components:\n  x: 3\n", "component 'x' must have a 'type', got 3"),

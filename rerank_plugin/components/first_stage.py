@@ -88,7 +88,7 @@ class FirstStage:
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         for name, retriever in self.retrievers.items():
             inputs = self._inputs[name]
-            given = {EMBEDDING: embedding} if EMBEDDING in inputs else {QUERY: query}
+            given: dict[str, Any] = {EMBEDDING: embedding} if EMBEDDING in inputs else {QUERY: query}
             if "top_k" in inputs:
                 given["top_k"] = depth
             if filters is not None:

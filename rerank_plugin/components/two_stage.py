@@ -95,28 +95,22 @@ class TwoStageRetriever:
             )
 
     def warm_up(self) -> None:
-        """Load the models of both stages."""
-        for part in self._parts():
-            if hasattr(part, "warm_up"):
-                part.warm_up()
+        """Load the models of both stages, that of the ranker only if it runs."""
+        self._warm_up(with_ranker=self.rerank)
 
     async def warm_up_async(self) -> None:
-        """Load the models of both stages on the event loop that serves."""
-        for part in self._parts():
-            if hasattr(part, "warm_up_async"):
-                await part.warm_up_async()
-            elif hasattr(part, "warm_up"):
-                part.warm_up()
+        """Load the models of both stages on the event loop that serves, that of the ranker only if it runs."""
+        await self._warm_up_async(with_ranker=self.rerank)
 
     def close(self) -> None:
         """Release what the parts hold; a later `run` loads it again."""
-        for part in self._parts():
+        for part in self._parts(with_ranker=True):
             if hasattr(part, "close"):
                 part.close()
 
     async def close_async(self) -> None:
         """Release what the parts hold for `run_async`."""
-        for part in self._parts():
+        for part in self._parts(with_ranker=True):
             if hasattr(part, "close_async"):
                 await part.close_async()
             elif hasattr(part, "close"):
@@ -147,7 +141,7 @@ class TwoStageRetriever:
         :raises InvalidValueError: If the query is empty, a number is below 1, or a part does not take what is given.
         """
         call = self._call(query, filters, top_k, candidates, rerank, time_budget_ms)
-        self.warm_up()
+        self._warm_up(with_ranker=call.ranking is not None)
         found = self._first_stage.retrieve(query, call.filters, call.candidates)
         if not found or call.ranking is None:
             return _first_stage_alone(found, call.top_k)
@@ -177,7 +171,7 @@ class TwoStageRetriever:
         :raises InvalidValueError: See `run`.
         """
         call = self._call(query, filters, top_k, candidates, rerank, time_budget_ms)
-        await self.warm_up_async()
+        await self._warm_up_async(with_ranker=call.ranking is not None)
         found = await self._first_stage.retrieve_async(query, call.filters, call.candidates)
         if not found or call.ranking is None:
             return _first_stage_alone(found, call.top_k)
@@ -215,8 +209,20 @@ class TwoStageRetriever:
         built: TwoStageRetriever = default_from_dict(cls, {**data, "init_parameters": parameters})
         return built
 
-    def _parts(self) -> list[Any]:
-        return [*self._first_stage.parts, self.ranker]
+    def _parts(self, *, with_ranker: bool) -> list[Any]:
+        return [*self._first_stage.parts, *([self.ranker] if with_ranker else [])]
+
+    def _warm_up(self, *, with_ranker: bool) -> None:
+        for part in self._parts(with_ranker=with_ranker):
+            if hasattr(part, "warm_up"):
+                part.warm_up()
+
+    async def _warm_up_async(self, *, with_ranker: bool) -> None:
+        for part in self._parts(with_ranker=with_ranker):
+            if hasattr(part, "warm_up_async"):
+                await part.warm_up_async()
+            elif hasattr(part, "warm_up"):
+                part.warm_up()
 
     def _call(
         self,

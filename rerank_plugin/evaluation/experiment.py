@@ -172,12 +172,12 @@ class Experiment:
             if isinstance(retrieved, Exception):
                 raise retrieved
             documents, times = retrieved.documents, retrieved.milliseconds
-            if staged.ranker is None:
+            if staged.ranker is None or staged.sockets is None:
                 return make_outcome(query, documents, None, milliseconds=times)
             second = self.second_stage(staged)
             ranked = ranked or second.rank(text, documents)
             is_whole = second.scores_all and ranked.state == COMPLETE
-            ranker = second.name
+            ranker = staged.sockets.component  # not of the second stage, which pipelines share under other names
             return make_outcome(
                 query,
                 ranked.documents,

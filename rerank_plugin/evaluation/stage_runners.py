@@ -87,7 +87,6 @@ class SecondStage:
     A loaded ranker of any class.
 
     :param staged: A pipeline with this ranker.
-    :ivar name: Its name in the pipeline.
     :ivar is_independent: Whether a candidate's score is independent of the other candidates, so that the candidates of
         several pipelines can be scored together.
     :ivar scores_all: Whether it scores every candidate independently and ranks by these scores and a fusion alone, so that
@@ -107,7 +106,6 @@ class SecondStage:
             # Large logits can have the same probability; without a threshold only the order matters here.
             ranker = {**ranker, "init_parameters": {**parameters, "scale_score": False}}
         self._sockets = staged.sockets
-        self.name = self._sockets.component
         alone = {"components": {self._sockets.component: ranker}, "connections": []}
         self._pipeline = build_pipeline(alone, name=f"pipeline {staged.name}")
         self._pipeline.warm_up()

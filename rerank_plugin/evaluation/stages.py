@@ -10,12 +10,13 @@ from rerank_plugin.evaluation.model_files import model_fingerprints
 from rerank_plugin.evaluation.run_key import run_key
 from rerank_plugin.pipelines import STORE_TYPE, outline_pipeline
 from rerank_plugin.pipelines.declared import INPUTS, OUTPUTS
-from rerank_plugin.pipelines.feeding import FILTERS, TOP_K, Feeder
-from rerank_plugin.pipelines.shape import DOCUMENTS, PipelineShape, RankerSockets, shape_of
+from rerank_plugin.pipelines.feeding import CANDIDATES, FILTERS, TOP_K, Feeder
+from rerank_plugin.pipelines.shape import DOCUMENTS, RERANK, PipelineShape, RankerSockets, shape_of
 from rerank_plugin.pipelines.sockets import QUERIES_NAMES, QUERY_NAMES
 from rerank_plugin.pipelines.yaml_file import has_type
 
 OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
+TWO_STAGES = "rerank_plugin.components.two_stage.TwoStageRetriever"
 OUR_EMBEDDING_RETRIEVER = "rerank_plugin.components.embedding_retriever.EmbeddingRetriever"
 # Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.
 DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
@@ -127,7 +128,8 @@ class StagedPipeline:
     def _first_settings(self) -> dict[str, Any]:
         components = dict(self.first["components"])
         for name in self.told_depth:
-            parameters = {key: value for key, value in init_parameters(components[name]).items() if key != TOP_K}
+            given = init_parameters(components[name])
+            parameters = {key: value for key, value in given.items() if key not in (TOP_K, CANDIDATES)}
             components[name] = {**components[name], "init_parameters": parameters}
         return {**self.first, "components": components}
 
@@ -145,10 +147,14 @@ def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
     """
     shown = f"pipeline {name}"
     shape = shape_of(outline_pipeline(data, name=shown), name=shown)
-    ranker = shape.ranker if shape.inseparable is None else None
-    until = shape.candidates if ranker else shape.ranked
-    feeder = Feeder(shape, until)
     components: dict[str, Any] = data["components"]
+    sockets = shape.ranker if shape.inseparable is None else None
+    until = shape.candidates if sockets else shape.ranked
+    ranker = components[sockets.component] if sockets else None
+    remark = _remark(shape)
+    if (inner := _inner_stages(shape, components)) is not None:
+        components, ranker, sockets, remark = *inner, ""
+    feeder = Feeder(shape, until)
     queries = [text for key in (*QUERY_NAMES, *QUERIES_NAMES) for text in shape.inputs.get(key, [])]
     inputs = {QUERY_NAMES[0]: queries, FILTERS: shape.inputs.get(FILTERS, [])}
     inputs = {key: [text for text in texts if _component(text) in feeder.names] for key, texts in inputs.items()}
@@ -164,10 +170,32 @@ def split_stages(name: str, data: dict[str, Any]) -> StagedPipeline:
         first=first,
         told_depth=frozenset(component for component in feeder.names if feeder.tells_depth(component)),
         retrievers=tuple(component for component in shape.retrievers if component in feeder.names),
-        ranker=components[ranker.component] if ranker else None,
-        sockets=ranker,
-        remark=_remark(shape),
+        ranker=ranker,
+        sockets=sockets,
+        remark=remark,
     )
+
+
+def _inner_stages(
+    shape: PipelineShape, components: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any], RankerSockets] | None:
+    """
+    Take the second stage out of a `TwoStageRetriever` that gives the result.
+
+    :param shape: The pipeline.
+    :param components: Its components, as in the YAML; left unchanged.
+    :returns: The components, with a retriever that does not rank; type and parameters of its ranker; and the sockets of
+        this. `None`: the result comes from another component, or is not ranked.
+    """
+    name = shape.ranked[0].component
+    component = components[name]
+    if len(shape.ranked) > 1 or component["type"] != TWO_STAGES or not init_parameters(component).get(RERANK, True):
+        return None
+    ranker = shape.wiring.component(name).ranker
+    plain = {**component, "init_parameters": {**init_parameters(component), RERANK: False}}
+    has_top_k = TOP_K in ranker.__haystack_input__
+    sockets = RankerSockets(f"{name}_ranker", QUERY_NAMES[0], DOCUMENTS, DOCUMENTS, has_top_k)
+    return {**components, name: plain}, init_parameters(component).get("ranker") or {"type": OUR_RANKER}, sockets
 
 
 def _remark(shape: PipelineShape) -> str:
@@ -185,7 +213,7 @@ def our_ranker_missing(staged: StagedPipeline, what_fails: str) -> PipelineConfi
     :param staged: The pipeline.
     :param what_fails: What cannot be done, such as `nothing can be calibrated`.
     """
-    other = f"its ranker is a {staged.ranker['type'].rpartition('.')[2]}" if staged.ranker else staged.remark
+    other = f"its ranker is {staged.ranker['type'].rpartition('.')[2]}" if staged.ranker else staged.remark
     return PipelineConfigError(
         f"pipeline {staged.name} has no CrossEncoderRanker as second stage{f' ({other})' if other else ''}: {what_fails}"
     )

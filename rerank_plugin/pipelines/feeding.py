@@ -7,7 +7,7 @@ from typing import Any
 from haystack.dataclasses import ChatMessage
 
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError
-from rerank_plugin.pipelines.shape import PipelineShape, is_retriever
+from rerank_plugin.pipelines.shape import PipelineShape, is_collapser, is_retriever
 from rerank_plugin.pipelines.sockets import QUERIES_NAMES, QUERY_NAMES, Socket, list_form, query_form, takes
 
 FILTERS, TOP_K, CANDIDATES = "filters", "top_k", "candidates"
@@ -47,6 +47,9 @@ class Feeder:
     def __init__(self, shape: PipelineShape, until: Sequence[Socket]) -> None:
         self._shape, self._wiring = shape, shape.wiring
         self.names = shape.needed(until)
+        self._flow = self._wiring.document_flow(until)
+        # The components whose number of documents is told; a collapser before the ranker thins out what it gets.
+        self._stages = [name for name in self.names if name in self._flow and not is_collapser(self._wiring, name)]
         ends = {socket.component for socket in until}
         if shape.collapser in ends:
             before = self._wiring.document_inputs(str(shape.collapser))
@@ -63,7 +66,8 @@ class Feeder:
         :param query: The query.
         :param filters: Haystack filters; `None`: as configured.
         :param depths: How many documents the stages return.
-        :raises InvalidValueError: If there are filters, and a retriever takes none.
+        :raises InvalidValueError: If there are filters, and a retriever takes none; or if a component has to be told how
+            many documents it returns, and is not.
         """
         inputs: Inputs = {}
         for socket, form in self._queries.items():
@@ -88,7 +92,7 @@ class Feeder:
 
     def tells_depth(self, name: str) -> bool:
         """Return whether a component can be told for each call how many documents it returns."""
-        return self.takes(name, TOP_K) and name != self._shape.collapser and bool(self._wiring.document_outputs(name))
+        return self.takes(name, TOP_K) and name in self._stages
 
     def sockets(self, name: str) -> list[Socket]:
         """Return the open sockets of this name."""
@@ -101,12 +105,11 @@ class Feeder:
 
     def depths_configured(self) -> list[int]:
         """Return how many documents the stages return if they are not told, as far as they say."""
-        stages = (name for name in self.names if name != self._shape.collapser and self._wiring.document_outputs(name))
-        return [top_k for top_k in map(self.configured_top_k, stages) if top_k is not None]
+        return [top_k for top_k in map(self.configured_top_k, self._stages) if top_k is not None]
 
     def _depth_parameters(self, name: str, depths: Depths) -> dict[str, Any]:
         """Return the parameters of a component that say how many documents it returns, and of how many."""
-        if name == self._shape.collapser or not self._wiring.document_outputs(name):
+        if name not in self._stages:
             return {}
         ranker = self._shape.ranker.component if self._shape.ranker else None
         if name in self._ends:
@@ -116,7 +119,13 @@ class Feeder:
         else:
             wanted = self._before_the_end(name, depths)
         values = {TOP_K: wanted, CANDIDATES: depths.candidates, "top_k_per_retriever": depths.candidates}
-        taken = self._wiring.open_inputs(name).keys() | ({TOP_K} if self._passes_on(name) else set())
+        open_sockets = self._wiring.open_inputs(name)
+        if wanted is None and TOP_K in open_sockets and open_sockets[TOP_K].is_mandatory:
+            raise InvalidValueError(
+                f"{self._shape.name}: {name}.top_k has no default: say how many documents, with "
+                f"{TOP_K if name in self._ends else CANDIDATES}"
+            )
+        taken = open_sockets.keys() | ({TOP_K} if self._passes_on(name) else set())
         return {key: value for key, value in values.items() if value is not None and key in taken}
 
     def _before_the_end(self, name: str, depths: Depths) -> int | None:
@@ -136,6 +145,7 @@ class Feeder:
         if declared:
             sockets = self._declared(declared)
             return {socket: self._form(socket) for socket in sockets}
+        of_rankers = {socket: str for socket in self._shape.ranker_queries if self.takes(socket.component, socket.name)}
         found = {
             Socket(name, key): form
             for name in self.names
@@ -143,15 +153,15 @@ class Feeder:
             if (form := query_form(socket)) is not None
         }
         if found:
-            return found
+            return {**found, **of_rankers}
         texts = [
             Socket(name, key)
             for name in self.names
             for key, socket in self._wiring.open_inputs(name).items()
-            if socket.type is str and socket.is_mandatory
+            if socket.type is str and socket.is_mandatory and Socket(name, key) not in of_rankers
         ]
         if len(texts) == 1:
-            return {texts[0]: str}
+            return {texts[0]: str, **of_rankers}
         open_sockets = [Socket(name, key) for name in self.names for key in self._wiring.open_inputs(name)]
         raise PipelineConfigError(
             f"{self._shape.name} cannot search: nothing says which socket takes the query: choose one or several with "
@@ -189,8 +199,8 @@ class Feeder:
         if FILTERS in self._shape.inputs and self._filters:
             return
         filtered = {socket.component for socket in self._filters}
-        for name in self.names:
-            if is_retriever(self._wiring, name) and name not in filtered and not self._passes_on(name):
+        for name in (name for name in self.names if name in self._flow and is_retriever(self._wiring, name)):
+            if name not in filtered and not self._passes_on(name):
                 socket = Socket(name, FILTERS)
                 senders = self._wiring.senders(socket) if FILTERS in self._wiring.inputs(name) else []
                 reason = f"{socket} comes from {senders[0]}" if senders else f"its retriever {name} takes none"
@@ -203,7 +213,7 @@ class Feeder:
             Socket(name, key)
             for name in self.names
             for key, socket in self._wiring.open_inputs(name).items()
-            if socket.is_mandatory and Socket(name, key) not in fed
+            if socket.is_mandatory and Socket(name, key) not in fed and not (key == TOP_K and self.tells_depth(name))
         ]
         if missing:
             raise PipelineConfigError(

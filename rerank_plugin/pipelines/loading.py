@@ -8,12 +8,29 @@ from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import PipelineConfigError, one_line_reason, reason_of
 from rerank_plugin.pipelines.declared import INPUTS, OUTPUTS, check_mapping
 from rerank_plugin.pipelines.embedding_models import replace_embedding_models, use_cached_models
-from rerank_plugin.pipelines.yaml_file import init_parameters, read_yaml
+from rerank_plugin.pipelines.yaml_file import has_type, init_parameters, read_yaml
 
 if TYPE_CHECKING:
     from haystack import Pipeline
 
 STORE_TYPE = "rerank_plugin.store.document_store.HybridDocumentStore"
+
+_INTEGRATIONS = "haystack_integrations.components"
+_SIMILARITY = f"{_INTEGRATIONS}.rankers.sentence_transformers.sentence_transformers_similarity"
+# Classes that pipelines written for Haystack 2 name, and what they are called in Haystack 3.
+_MOVED = {
+    f"haystack.components.rankers.{module}": f"{_SIMILARITY}.SentenceTransformersSimilarityRanker"
+    for module in (
+        "sentence_transformers_similarity.SentenceTransformersSimilarityRanker",
+        "transformers_similarity.TransformersSimilarityRanker",
+    )
+} | {
+    f"haystack.components.embedders.{module}": f"{_INTEGRATIONS}.embedders.sentence_transformers.{module}"
+    for module in (
+        "sentence_transformers_text_embedder.SentenceTransformersTextEmbedder",
+        "sentence_transformers_document_embedder.SentenceTransformersDocumentEmbedder",
+    )
+}
 
 
 def load_pipeline(
@@ -107,7 +124,9 @@ def _pipeline(data: dict[str, Any], name: str) -> "Pipeline":
     try:
         return Pipeline.from_dict({**data, "metadata": {**(data.get("metadata") or {}), **declared}})
     except Exception as error:  # components may raise anything on their parameters
-        raise PipelineConfigError(f"{name} cannot be loaded: {_reason(error)}") from error
+        moved = [f"change the type {old} to {new}" for old, new in _MOVED.items() if has_type(data, old)]
+        reason = f"it was written for Haystack 2: {' and '.join(moved)}" if moved else _reason(error)
+        raise PipelineConfigError(f"{name} cannot be loaded: {reason}") from error
 
 
 def _shown_name(name: str) -> str:

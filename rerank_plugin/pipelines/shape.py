@@ -50,6 +50,7 @@ class PipelineShape:
     :param candidates: Where the documents that reach the ranker come from; empty without a ranker.
     :param collapser: The component that collapses near duplicates, if the result comes from it.
     :param inseparable: Why the stages cannot be run one by one; `None`: they can, or there is only one.
+    :param ranker_queries: The sockets for the query of all rankers, whatever their names.
     """
 
     name: str
@@ -61,19 +62,21 @@ class PipelineShape:
     candidates: tuple[Socket, ...]
     collapser: str | None
     inseparable: str | None
+    ranker_queries: tuple[Socket, ...]
 
     @property
     def retrievers(self) -> list[str]:
         """The components before the result that find documents, rather than pass on others."""
-        return [name for name in self.needed(self.result) if is_retriever(self.wiring, name)]
+        flow = self.wiring.document_flow(self.result)
+        return [name for name in self.wiring.names if name in flow and is_retriever(self.wiring, name)]
 
     @property
     def tail(self) -> list[str]:
         """The components that change the list between the ranker and the result, without the collapser."""
         if self.ranker is None:
             return []
-        after = self.wiring.after(self.ranker.component) - {self.collapser, self.ranker.component}
-        return [name for name in self.needed(self.result) if name in after and self.wiring.document_outputs(name)]
+        after = self.wiring.after(self.ranker.component) & self.wiring.document_flow(self.result)
+        return [name for name in self.wiring.names if name in after - {self.collapser, self.ranker.component}]
 
     def needed(self, sockets: Sequence[Socket]) -> list[str]:
         """Return the components that have to run for the documents of these sockets."""
@@ -109,14 +112,14 @@ def shape_of(
     result = _result(wiring, rankers.keys(), told[OUTPUTS], name)
     needed = wiring.with_ancestors(result)
     last = result[0].component
-    collapser = last if len(result) == 1 and wiring.inputs(last).keys() >= _COLLAPSER_INPUTS else None
+    collapser = last if len(result) == 1 and is_collapser(wiring, last) else None
     rankers = {component: sockets for component, sockets in rankers.items() if component in needed}
     final = [component for component in rankers if not (wiring.after(component) - {component}) & rankers.keys()]
     ranker = rankers[final[0]] if len(final) == 1 else None
     if ranker:
-        inseparable = _inseparable(wiring, ranker, result, needed)
+        inseparable = _inseparable(wiring, ranker, result)
     elif rankers:
-        inseparable = f"{' and '.join(rankers)} rank side by side"
+        inseparable = f"{' and '.join(final or rankers)} rank side by side"
     else:
         inside = [component for component in needed if _contains_ranker(wiring, component)]
         inseparable = f"{' and '.join(inside)} contains its second stage" if inside else None
@@ -131,12 +134,18 @@ def shape_of(
         candidates=tuple(wiring.senders(Socket(ranker.component, ranker.documents))) if ranker else (),
         collapser=collapser,
         inseparable=inseparable,
+        ranker_queries=tuple(Socket(component, sockets.query) for component, sockets in rankers.items()),
     )
 
 
 def is_retriever(wiring: Wiring, name: str) -> bool:
     """Return whether a component finds documents: it gives some, and takes none."""
     return bool(wiring.document_outputs(name)) and not wiring.document_inputs(name)
+
+
+def is_collapser(wiring: Wiring, name: str) -> bool:
+    """Return whether a component collapses near duplicates, and so decides by itself how many documents remain."""
+    return wiring.inputs(name).keys() >= _COLLAPSER_INPUTS
 
 
 def _result(wiring: Wiring, rankers: Set[str], outputs: Mapped, name: str) -> tuple[Socket, ...]:
@@ -200,7 +209,7 @@ def _contains_ranker(wiring: Wiring, name: str) -> bool:
     return RERANK in wiring.inputs(name) and bool(wiring.document_outputs(name))
 
 
-def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket], needed: Sequence[str]) -> str | None:
+def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket]) -> str | None:
     """Return why the ranker cannot be run by itself, as the second of two stages; `None`: it can."""
     name = ranker.component
     if name in wiring.after(name):
@@ -208,13 +217,11 @@ def _inseparable(wiring: Wiring, ranker: RankerSockets, result: Sequence[Socket]
     for key, socket in wiring.inputs(name).items():
         if socket.senders and key != ranker.documents:
             return f"{name}.{key} comes from {wiring.senders(Socket(name, key))[0]}"
-        if socket.is_mandatory and key not in (ranker.query, ranker.documents):
+        if socket.is_mandatory and key not in (ranker.query, ranker.documents, "top_k"):
             return f"{name} also needs {key}"
-    ends = {socket.component for socket in result} - {name}
-    for retriever in (component for component in needed if is_retriever(wiring, component)):
-        if ends & (wiring.after(retriever, without=name) | {retriever}):
-            return f"documents of {retriever} also reach the result without {name}"
-    return None
+    around = wiring.document_flow(result, without=name)
+    retriever = next((other for other in wiring.names if other in around and is_retriever(wiring, other)), None)
+    return f"documents of {retriever} also reach the result without {name}" if retriever else None
 
 
 def _documents_into(wiring: Wiring, name: str) -> tuple[Socket, ...]:

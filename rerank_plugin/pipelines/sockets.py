@@ -151,14 +151,25 @@ class Wiring:
         found = starts.union(*(_reached(name, self._graph.predecessors) for name in starts))
         return [name for name in self.names if name in found]
 
-    def after(self, name: str, *, without: str | None = None) -> set[str]:
-        """
-        Return the components that the output of a component reaches; itself only if it is part of a loop.
+    def after(self, name: str) -> set[str]:
+        """Return the components that the output of a component reaches; itself only if it is part of a loop."""
+        return _reached(name, self._graph.successors)
 
-        :param name: The component.
-        :param without: A component through which no way may lead.
+    def document_flow(self, sockets: Sequence[Socket], *, without: str | None = None) -> set[str]:
         """
-        return _reached(name, self._graph.successors, without=without)
+        Return the components of sockets, and those whose documents reach them as documents.
+
+        A retriever whose documents become a prompt, or an embedding, from which others are found, is not among them.
+
+        :param sockets: The sockets.
+        :param without: A component that lets no documents through.
+        """
+        starts = {socket.component for socket in sockets} - {without}
+        return starts.union(*(_reached(name, self._document_senders, without=without) for name in starts))
+
+    def _document_senders(self, name: str) -> list[str]:
+        senders = [sender for socket in self.document_inputs(name) for sender in self.senders(socket)]
+        return [s.component for s in senders if carries_documents(self.outputs(s.component)[s.name].type)]
 
 
 def _reached(start: str, step: Callable[[str], Iterable[str]], *, without: str | None = None) -> set[str]:

@@ -71,7 +71,7 @@ def test_calibrate_writes_into_the_models_folder(rerank, collection, setting, mo
 def test_a_pipeline_without_a_ranker_cannot_be_calibrated(rerank, collection, setting):
     done = rerank("calibrate", collection, "--index", setting / "index", "--pipeline", "bm25", "--output", "x.json")
     assert done.returncode == 1
-    assert "no component named ranker" in done.stderr
+    assert "no CrossEncoderRanker as second stage: nothing can be calibrated" in done.stderr
 
 
 def test_a_bundled_model_needs_a_place_for_its_calibration(rerank, collection, setting):

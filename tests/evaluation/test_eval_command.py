@@ -157,7 +157,7 @@ def test_a_failing_pipeline_is_reported_and_the_status_is_1(rerank, collection, 
         (["{collection}", "--sweep", "--grid", "depth=5"], "--grid 'depth=5': write NAME=VALUE"),
         (["{collection}", "--sweep", "--grid", "candidates=0"], "whole numbers from 1"),
         (["{collection}", "--sweep", "--grid", "fusion=linear"], "fusion 'linear': write none, or METHOD:WEIGHT"),
-        (["{collection}", "--sweep", "--pipeline", "bm25"], "no CrossEncoderRanker named ranker"),
+        (["{collection}", "--sweep", "--pipeline", "bm25"], "no CrossEncoderRanker as second stage: nothing can be varied"),
         (["{collection}", "--sweep", "--pipeline", "bm25", "--pipeline", "dense"], "one --pipeline"),
     ],
 )
