@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INDEX := .demo/index
-EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,serve,clients,stores,docs,dev
+EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,serve,mcp,batch,ray,clients,stores,docs,dev
 
 # Two processes, each with its own half of the files, so that what the tests of a file share is made once; whichever is done
 # first takes over what the other has not begun.

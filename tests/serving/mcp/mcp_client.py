@@ -5,7 +5,9 @@ Also run by the client's other version in an environment of its own: nothing els
 """
 
 import importlib
+import json
 import os
+import shlex
 import sys
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 from mcp import ClientSession, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
-IS_SECOND = not hasattr(types.Tool.model_fields, "inputSchema") and "input_schema" in types.Tool.model_fields
+IS_SECOND = "input_schema" in types.Tool.model_fields
 
 
 @asynccontextmanager
@@ -21,8 +23,7 @@ async def over_stdio(*arguments: str, log=None, prefix=()):
     """Start `rerank mcp` and open a session; what it prints goes also into the file `log`."""
     command = [sys.executable, *(prefix or ("-m", "rerank_plugin")), "mcp", *arguments]
     if log is not None:
-        quoted = " ".join(f"'{part}'" for part in command)
-        command = ["sh", "-c", f"{quoted} | tee '{log}'"]
+        command = ["sh", "-c", f"{shlex.join(command)} | tee {shlex.quote(str(log))}"]
     parameters = StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))
     async with stdio_client(parameters) as (read, write), ClientSession(read, write) as session:
         await session.initialize()
@@ -76,7 +77,7 @@ async def use_everything(session, query: str, expected_id: str) -> None:
     results = found["structuredContent"]["results"]
     assert results[0]["id"] == expected_id
     assert {"id", "title", "url", "text"} <= set(results[0])
-    assert __import__("json").loads(found["content"][0]["text"]) == found["structuredContent"]
+    assert json.loads(found["content"][0]["text"]) == found["structuredContent"]
     assert [number for number, _ in steps] == sorted(number for number, _ in steps)
     assert "bm25_retriever" in {message for _, message in steps}
 
