@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from rerank_plugin.errors import IndexFormatError, StoreError
 from rerank_plugin.files import data_folder
@@ -53,7 +54,7 @@ class Manifest:
         """Return the record of every file, by source."""
         with self._open() as database:
             rows = [] if database is None else database.execute(f"SELECT {_NAMES} FROM files").fetchall()  # noqa: S608
-        return {row[0]: IndexedFile(*row[:-1], complete=bool(row[-1])) for row in rows}
+        return {row[0]: _file(row) for row in rows}
 
     def get(self, source: str) -> IndexedFile | None:
         """
@@ -64,7 +65,7 @@ class Manifest:
         with self._open() as database:
             query = f"SELECT {_NAMES} FROM files WHERE source = ?"  # noqa: S608 - our own names
             row = None if database is None else database.execute(query, (source,)).fetchone()
-        return None if row is None else IndexedFile(*row[:-1], complete=bool(row[-1]))
+        return None if row is None else _file(row)
 
     def put(self, files: Iterable[IndexedFile]) -> None:
         """
@@ -147,3 +148,8 @@ class Manifest:
             database.execute("INSERT INTO target VALUES (?, NULL)", (str(self._address),))
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.execute("COMMIT")
+
+
+def _file(row: tuple[Any, ...]) -> IndexedFile:
+    source, fingerprint, size, since, documents, passages, complete = row
+    return IndexedFile(source, fingerprint, size, since, documents, passages, bool(complete))

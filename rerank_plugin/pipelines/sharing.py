@@ -26,7 +26,7 @@ def share_stores(pipeline: "Pipeline", *opened: Any) -> None:
     known: list[tuple[dict[str, Any], Any]] = [(store.to_dict(), store) for store in opened]
     for _, component in pipeline.walk():
         for name in _ATTRIBUTES:
-            store = getattr(component, name, None)
+            store: Any = getattr(component, name, None)
             if not hasattr(store, "write_documents") or not hasattr(store, "to_dict"):
                 continue
             described = store.to_dict()
