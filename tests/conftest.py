@@ -23,7 +23,7 @@ from zygote import share_zygote
 
 share_zygote()
 
-pytest_plugins = ["serving_fixtures"]
+pytest_plugins = ["serving_fixtures", "browser_fixtures"]
 
 WORDS = (
     "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "
