@@ -23,7 +23,7 @@ from zygote import share_zygote
 
 share_zygote()
 
-pytest_plugins = ["database_fixtures", "serving_fixtures"]
+pytest_plugins = ["browser_fixtures", "database_fixtures", "serving_fixtures"]
 
 WORDS = (
     "the a an of in on and is are was what which who where when how why does do city capital river mountain coffee tea bread "

@@ -15,6 +15,7 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from rerank_plugin.serving.page.citations import AnswerSentence, check_citations
+from rerank_plugin.serving.page.passages import MOST_CHARACTERS
 from rerank_plugin.serving.page.search import PageSearch, VariantBody
 from rerank_plugin.serving.page.settings import CHAT_KEYS, ChatSettings
 from rerank_plugin.serving.page.variants import Variant, Variants
@@ -90,7 +91,7 @@ class Answers:
                 logger.warning("the chat server failed: %s", type(error).__name__)
                 yield _line(error=f"the chat server at {self._chat.url} failed ({type(error).__name__}): is it running?")
                 return
-            work = partial(self._check, answer, [document.content or "" for document in documents], variant)
+            work = partial(self._check, answer, [text_of(document) for document in documents], variant)
             yield _line(sentences=await self._service.run(work))
         finally:
             call.cancel()
@@ -107,11 +108,17 @@ def messages_of(query: str, documents: list[Document]) -> list[ChatMessage]:
     :param documents: The passages, in the order of their numbers.
     """
     passages = [
-        f"[{number}] {document.meta.get('title') or ''}\n{document.content or ''}"
+        f"[{number}] {document.meta.get('title') or ''}\n{text_of(document)}"
         for number, document in enumerate(documents, start=1)
     ]
     question = "\n\n".join([*passages, f"Question: {query}"])
     return [ChatMessage.from_system(INSTRUCTIONS), ChatMessage.from_user(question)]
+
+
+def text_of(document: Document) -> str:
+    """Return what the chat model is given of a passage: as much as the page shows, and a mark where that is not all."""
+    content = document.content or ""
+    return content if len(content) <= MOST_CHARACTERS else f"{content[:MOST_CHARACTERS]} [...]"
 
 
 def _line(**event: Any) -> bytes:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from rerank_plugin.checks import shown
 from rerank_plugin.serving.page.hits import page_hit
-from rerank_plugin.serving.page.passages import best_sentences, word_finder
+from rerank_plugin.serving.page.passages import MOST_CHARACTERS, best_sentences, word_finder
 from rerank_plugin.serving.page.variants import Prepared, Variant, Variants
 from rerank_plugin.serving.problems import RequestError
 from rerank_plugin.serving.search_service import SearchBody, SearchService, search_with
@@ -103,7 +103,8 @@ class PageSearch:
 
     def _sentences(self, variant: Variant, body: SentencesBody) -> dict[str, Any]:
         documents = self.documents(body.ids)
-        spans = best_sentences(body.query, [document.content or "" for document in documents], self._variants.get(variant))
+        texts = [(document.content or "")[:MOST_CHARACTERS] for document in documents]
+        spans = best_sentences(body.query, texts, self._variants.get(variant))
         return {document.id: span for document, span in zip(documents, spans, strict=True)}
 
 
