@@ -13,7 +13,7 @@ from transformers.models.mpnet import modeling_mpnet
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF = torch.bfloat16
-TOKENS_AT_ONCE = 200_000
+TOKENS_AT_ONCE = 200_000 if DEVICE == "cuda" else 8_000  # on a CPU, what fits its cache
 
 
 _masks: list[tuple[Any, Any]] = []

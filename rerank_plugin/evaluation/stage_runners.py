@@ -54,11 +54,15 @@ class FirstStage:
 
     def revision(self) -> str:
         """Return a text that changes whenever one of the searched stores changes."""
-        stores: list[Any] = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
-        stores = [store for store in stores if store is not None]
+        stores = self.stores()
         if not stores or not all(hasattr(store, "revision") for store in stores):
             return self._unknown_state
         return " ".join(sorted({store.revision() for store in stores}))
+
+    def stores(self) -> list[Any]:
+        """Return the document stores that it searches."""
+        stores = [getattr(component, "document_store", None) for _, component in self._pipeline.walk()]
+        return [store for store in stores if store is not None]
 
     def retrieve(self, query: str, depth: int) -> Candidates:
         """Search; `depth` is the maximum number of candidates of each retriever and of the result."""
