@@ -228,8 +228,8 @@ class Run:
             torch._foreach_copy_(self._weights, self._average)
             model = CrossEncoder(self.student.folder, device="cpu")
             own = dict(self.student.weights.named_parameters())
-            for name, parameter in model.model.named_parameters():
-                parameter.copy_(own[name])
+            for name, parameter in model.named_parameters():
+                parameter.copy_(own[next(end for end in own if name.endswith(end))])
             folder.mkdir(parents=True, exist_ok=True)
             save_half(model, folder, base=self.student.folder)
             torch._foreach_copy_(self._weights, current)
