@@ -38,7 +38,17 @@ HOMES = {
     "onnxruntime": {"scoring/backends/onnx_backend.py"},
     "typer": {
         f"cli/{name}.py"
-        for name in ("app", "searching", "serving", "evaluating", "measuring", "learning", "adapting", "recipe_options", "printing")
+        for name in (
+            "app",
+            "searching",
+            "serving",
+            "evaluating",
+            "measuring",
+            "learning",
+            "adapting",
+            "recipe_options",
+            "printing",
+        )
     },
 }
 

@@ -47,19 +47,23 @@ def check(folder: Path, queries: Seen, passages: Seen) -> None:
     asked = {query.id: normalised(query.text) for query in dataset.queries().values()}
     equal = len(texts) - len(set(texts.values()))
     twice = len(asked) - len(set(asked.values()))
-    print(f"{folder.name}: {len(texts):,} passages, {equal:,} equal to another; {len(asked):,} queries, {twice:,} equal to another")
+    print(
+        f"{folder.name}: {len(texts):,} passages, {equal:,} equal to another; {len(asked):,} queries, {twice:,} equal to another"
+    )
     for file in sorted((folder / "qrels").glob("*.tsv")):
         qrels, contained, missing = dataset.qrels(file.stem), 0, 0
         for id_, grades in qrels.items():
             relevant = [document for document, grade in grades.items() if grade > 0]
             missing += sum(document not in texts for document in relevant)
             own = asked.get(id_, "")
-            contained += any(len(own.split()) > 3 and own in texts.get(document, "") for document in relevant)  # noqa: PLR2004
+            contained += any(len(own.split()) > 3 and own in texts.get(document, "") for document in relevant)
             is_measured = file.stem in MEASURED
             queries.add(own, f"{folder.name}/{file.stem}", is_measured=is_measured)
             for document in relevant:
                 passages.add(texts.get(document, ""), f"{folder.name}/{file.stem}", is_measured=is_measured)
-        print(f"  {file.stem}: {len(qrels):,} queries, {contained:,} word for word in a relevant passage, {missing:,} ids missing")
+        print(
+            f"  {file.stem}: {len(qrels):,} queries, {contained:,} word for word in a relevant passage, {missing:,} ids missing"
+        )
 
 
 def main() -> None:

@@ -1,19 +1,18 @@
 """
 Continue the training of a bundled model on a CPU, with the lists of `judged_lists.py`.
 
-    python benchmarks/bundled_model/continue_training.py WORK RUN --start me5-l12-enru --teacher me5-l12-enru --english-teacher minilm-l6-en
+    python benchmarks/bundled_model/continue_training.py WORK RUN --start me5-l12-enru [--teacher me5-l12-enru] [--passages 5] [--frozen-layers 4]
 
 The run has no end: it keeps a constant learning rate and a running average of the weights, which takes the place of a decay, so
 that every checkpoint can be used. RUN/state.pt is written every few minutes, and the same command resumes from it; RUN/average
 has the averaged model, RUN/average-STEP older ones. `--pause-file` stops it for as long as that file exists.
 
-A target is the teachers' opinion as a logit, mixed with the retrievers' scores. Judgements are added to it, and where the teachers put another
-passage above the judged one, the judged one is lifted above it: these are the cases that the start model does not know yet.
+With teachers a target is their mean opinion as a logit, and the judged passage is lifted above the others: where the teachers prefer another
+one, the start model has something to learn. Without teachers, which cost a third to a half of the time, the judgements alone are the target.
 """
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from distil import PULL, losses
 from encoders import HALF
-from judged_lists import LIST_SIZE, language_of
+from judged_lists import LIST_SIZE
 from sentence_transformers import CrossEncoder
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -35,14 +34,11 @@ from rerank_plugin.training.output.save import save_half
 
 LISTS_AT_ONCE, BATCHES_PER_STEP = 6, 2
 WARM_UP_STEPS = 30
-AVERAGE_STEPS = 150
-KEPT_EVERY = 150  # steps between the averages that are kept
+AVERAGE_STEPS = 60
+KEPT_EVERY = 60  # steps between the averages that are kept
 CHECKPOINT_SECONDS = 240
-LENGTHS, SHORT_SHARE = (160, 288), 0.8
-TEACHERS_SHARE = 0.75
+LENGTHS, SHORT_SHARE = (112, 224), 0.8
 BONUS, LEAST_LEAD = 4.0, 1.5
-# Cosine, BM25 / best BM25, BM25 / 10, as in train.py.
-RETRIEVER_WEIGHTS = {"en": (18.0, 3.0, 2.0), "ru": (54.0, 1.5, 1.3)}
 # Share of the batches. Documentation and claims get most: the start model is weakest there.
 SHARES = {
     "techfaq_en": 28.0,
@@ -66,7 +62,7 @@ SHARES = {
 
 class Reader:
     """
-    Scores pairs with a model in bf16.
+    Scores pairs with a model in the precision that the machine is fast in.
 
     :param source: A bundled name, or a folder.
     """
@@ -135,24 +131,17 @@ class Material:
         return name, [lists[(start + offset) % len(lists)] for offset in range(LISTS_AT_ONCE)]
 
 
-def targets_of(rows: Sequence[dict[str, Any]], opinions: torch.Tensor, lang: str) -> torch.Tensor:
+def targets_of(relevant: torch.Tensor, opinions: torch.Tensor | None) -> torch.Tensor:
     """
-    Return the targets of lists.
+    Return the targets of lists, as logits.
 
-    :param rows: The lists.
-    :param opinions: The teachers' mean logits, shape (lists, passages).
-    :param lang: Their language.
+    :param relevant: Which passages are judged relevant, shape (lists, passages).
+    :param opinions: The teachers' mean logits, same shape; `None`: there are none.
     """
-    cosine, relative, absolute = RETRIEVER_WEIGHTS[lang]
-    lexical = torch.tensor([row["bm25"] for row in rows])
-    best = torch.tensor([row["best_bm25"] for row in rows]).clamp_min(1e-6)[:, None]
-    retrievers = cosine * torch.tensor([row["cosines"] for row in rows]) + relative * lexical / best + absolute * lexical / 10
-    # Teachers and retrievers have different zero points: only differences within a list count.
-    opinions, retrievers = (scores - scores.mean(1, keepdim=True) for scores in (opinions, retrievers))
-    scores = TEACHERS_SHARE * opinions + (1 - TEACHERS_SHARE) * retrievers
-    relevant = torch.tensor([row["relevant"] for row in rows])
-    others = scores.masked_fill(relevant, -torch.inf).amax(1, keepdim=True)
-    return torch.where(relevant, torch.maximum(scores + BONUS, others + LEAST_LEAD), scores)
+    if opinions is None:
+        return 2 * BONUS * relevant.float()
+    others = opinions.masked_fill(relevant, -torch.inf).amax(1, keepdim=True)
+    return torch.where(relevant, torch.maximum(opinions + BONUS, others + LEAST_LEAD), opinions)
 
 
 @dataclass
@@ -162,28 +151,31 @@ class Run:
 
     :param folder: Its folder.
     :param student: The model that is trained.
-    :param teachers: Teachers of lists in any language.
-    :param english: Further teachers of English lists.
+    :param teachers: Teachers; there may be none.
     :param material: The lists.
     :param rate: The learning rate.
+    :param passages: Passages of a list that are read: the first, which is relevant, and others at random.
+    :param frozen_layers: Layers, from the first, that are not trained.
     """
 
     folder: Path
     student: Reader
     teachers: list[Reader]
-    english: list[Reader]
     material: Material
     rate: float
+    passages: int
+    frozen_layers: int
     step: int = 0
     pairs: int = 0
 
     def __post_init__(self) -> None:
+        frozen = ("embeddings", *(f"encoder.layer.{number}." for number in range(self.frozen_layers)))
         trained = [
             (slow, fast)
             for (name, slow), fast in zip(
                 self.student.weights.named_parameters(), self.student.model.parameters(), strict=True
             )
-            if "embeddings" not in name
+            if not any(part in name for part in frozen)
         ]
         for parameter in self.student.model.parameters():
             parameter.requires_grad = False
@@ -219,7 +211,7 @@ class Run:
             "cursors": self.material.cursors,
         }
         torch.save(state, self.folder / "state.tmp")
-        os.replace(self.folder / "state.tmp", self.folder / "state.pt")
+        (self.folder / "state.tmp").replace(self.folder / "state.pt")
 
     def export(self, folder: Path) -> None:
         """Write the averaged model as a cross-encoder."""
@@ -241,18 +233,30 @@ class Run:
             name, rows = self.material.next(rng)
             yield name, rows, LENGTHS[int(rng.random() >= SHORT_SHARE)]
 
+    def _columns(self, lists: int) -> list[list[int]]:
+        rng = np.random.default_rng([23, self.step, self.pairs])
+        return [[0, *(1 + rng.permutation(LIST_SIZE - 1)[: self.passages - 1]).tolist()] for _ in range(lists)]
+
     def learn(self) -> list[tuple[str, float, float]]:
         """Do a step; return for each batch the collection and both losses."""
         report = []
         for name, rows, longest in self.batches():
-            pairs = [(row["query"], passage) for row in rows for passage in row["passages"]]
-            lang = language_of(name)
-            with torch.no_grad():
-                teachers = [*self.teachers, *(self.english if lang == "en" else [])]
-                opinions = torch.stack([teacher.logits(pairs, longest) for teacher in teachers]).mean(0)
-            targets = targets_of(rows, opinions.view(len(rows), LIST_SIZE), lang)
-            order, pull = losses(self.student.logits(pairs, longest).view(len(rows), LIST_SIZE), targets)
-            ((order + PULL * pull) / BATCHES_PER_STEP).backward()
+            columns = self._columns(len(rows))
+            pairs = [
+                (row["query"], row["passages"][column]) for row, own in zip(rows, columns, strict=True) for column in own
+            ]
+            relevant = torch.tensor(
+                [[row["relevant"][column] for column in own] for row, own in zip(rows, columns, strict=True)]
+            )
+            opinions = None
+            if self.teachers:
+                with torch.no_grad():
+                    opinions = (
+                        torch.stack([teacher.logits(pairs, longest) for teacher in self.teachers]).mean(0).view_as(relevant)
+                    )
+            targets = targets_of(relevant, opinions)
+            order, pull = losses(self.student.logits(pairs, longest).view_as(targets), targets)
+            ((order + PULL * pull * bool(self.teachers)) / BATCHES_PER_STEP).backward()
             self.pairs += len(pairs)
             report.append((name, float(order.detach()), float(pull.detach())))
         torch._foreach_copy_([weight.grad for weight in self._weights], [half.grad for half in self._halves])
@@ -298,18 +302,18 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="folder of judged_lists.py")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--start", required=True, help="cross-encoder to start from: a bundled name or a folder")
-    parser.add_argument("--teacher", action="append", default=[], help="teacher in all languages; repeatable")
-    parser.add_argument("--english-teacher", action="append", default=[], help="teacher of English lists; repeatable")
+    parser.add_argument("--teacher", action="append", default=[], help="a cross-encoder; repeatable")
+    parser.add_argument("--passages", type=int, default=LIST_SIZE, help="passages of a list that are read")
+    parser.add_argument("--frozen-layers", type=int, default=0, help="layers, from the first, that are not trained")
     parser.add_argument("--rate", type=float, default=5e-5, help="learning rate")
     parser.add_argument("--pause-file", type=Path, help="the run waits while this file exists")
     options = parser.parse_args()
     material = Material(options.work / "lists")
     if not material.load():
         parser.error(f"{options.work / 'lists'} has no lists: write some with judged_lists.py")
-    readers = [[Reader(name) for name in names] for names in (options.teacher, options.english_teacher)]
-    if not readers[0]:
-        parser.error("name at least one --teacher of all languages")
-    train(Run(options.run, Reader(options.start), *readers, material, options.rate), options.pause_file)
+    teachers = [Reader(name) for name in options.teacher]
+    run = Run(options.run, Reader(options.start), teachers, material, options.rate, options.passages, options.frozen_layers)
+    train(run, options.pause_file)
 
 
 if __name__ == "__main__":

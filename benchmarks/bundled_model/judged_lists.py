@@ -4,19 +4,19 @@ Candidate lists for continued training, on a CPU: judged queries with hard negat
     python benchmarks/bundled_model/judged_lists.py FOLDER_OF_COLLECTIONS WORK --e5 FOLDER [--only NAME...]
 
 For each collection the file WORK/lists/NAME.jsonl, a list of eight passages on each line: a relevant one, three of BM25's top ten, two
-of the bi-encoder's top ten, one of the next forty of each. A passage that repeats most of a relevant one is left out, since it would
-be a false negative. Files that are there are kept, so an interrupted run continues.
+of the bi-encoder's top ten, one of the next forty of each; where no bi-encoder is used, BM25's take their places. A passage that
+repeats most of a relevant one is left out, since it would be a false negative. Files that are there are kept, so an interrupted run
+continues. `--most` limits the queries of each collection, for machines that cannot read them all.
 """
 
 import argparse
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from encoders import Encoder, vectors
 from haystack import Document
 
@@ -30,7 +30,7 @@ LIST_SIZE = 8
 DEPTH = 50
 TOP = 10
 CHARACTERS = 1400  # of a passage; more than the student reads
-DENSE_TOKENS = 128
+DENSE_TOKENS = 96
 NEAR_DUPLICATES = 0.7
 
 
@@ -43,28 +43,30 @@ class Source:
     :param queries: Maximum number of queries.
     :param repeats: Lists of each query, with other negatives.
     :param documents: Maximum number of passages; those that are judged are always kept.
+    :param dense: Maximum number of passages that the bi-encoder reads; 0: it is not used.
     """
 
     splits: tuple[str, ...] = ("train",)
     queries: int = 10_000
     repeats: int = 1
     documents: int = 20_000
+    dense: int = 0
 
 
-# The smallest first, so that a training can start while the others are searched.
+# What is most wanted first, so that a training can start while the others are searched.
 SOURCES = {
-    "covid_faq_en": Source(),
-    "covidqa_en": Source(),
-    "scitldr_en": Source(),
+    "techfaq_ru": Source(("train", "train_howto"), repeats=2),
     "tydiqa_en_train": Source(),
+    "scitldr_en": Source(),
     "muserc_ru": Source(),
     "danetqa_ru": Source(),
-    "fm2_claims_en": Source(),
-    "techfaq_en": Source(("train", "train_howto", "train_pseudo"), queries=8_500),
-    "techfaq_ru": Source(("train", "train_howto"), repeats=2),
-    "rumeddanet_ru": Source(),
     "nq_qed_clapnq": Source(queries=4_000),
-    "perspectrum": Source(repeats=3),
+    "fm2_claims_en": Source(dense=4_000),
+    "perspectrum": Source(repeats=3, dense=4_000),
+    "techfaq_en": Source(("train", "train_howto", "train_pseudo"), queries=8_500, dense=4_000),
+    "covidqa_en": Source(),
+    "rumeddanet_ru": Source(),
+    "covid_faq_en": Source(),
     "ms_alchemy_ru": Source(queries=1_000),
     "squad11_train": Source(queries=1_500, documents=6_000),
     "medquad": Source(queries=1_500, documents=6_000),
@@ -106,9 +108,7 @@ def choose(dataset: BeirDataset, source: Source, rng: random.Random) -> tuple[di
     return relevant, {id_: text for id_, text in texts.items() if id_ in kept}
 
 
-def lexical_candidates(
-    texts: dict[str, str], queries: dict[str, str], lang: str
-) -> dict[str, dict[str, float]]:
+def lexical_candidates(texts: dict[str, str], queries: dict[str, str], lang: str) -> dict[str, dict[str, float]]:
     """Return BM25's best passages of each query, with their scores."""
     store = HybridDocumentStore(language=lang)
     ids = list(texts)
@@ -130,25 +130,35 @@ def make_lists(
     known = dataset.queries()
     queries = {id_: known[id_].text for id_ in relevant if known[id_].text.strip()}
     lexical = lexical_candidates(texts, queries, lang)
-    ids = list(texts)
-    at = {id_: position for position, id_ in enumerate(ids)}
-    model = encoder.bi_encoder()
-    passages = vectors(encoder, model, list(texts.values()), encoder.passage_prefix, DENSE_TOKENS).float()
-    asked = vectors(encoder, model, list(queries.values()), encoder.query_prefix, 64).float()
-    for row, (id_, query) in enumerate(queries.items()):
-        cosines = (passages @ asked[row]).numpy()
-        dense = [ids[position] for position in np.argsort(-cosines)[:DEPTH]]
+    dense = dense_candidates(texts, queries, relevant, encoder, source.dense, rng) if source.dense else {}
+    for id_, query in queries.items():
         right = sorted(document for document in relevant[id_] if document in texts)
         for _ in range(source.repeats if right else 0):
-            chosen = _choose(right, list(lexical[id_]), dense, ids, texts, rng)
+            chosen = _choose(right, list(lexical[id_]), dense.get(id_, []), list(texts), texts, rng)
             yield {
                 "query": query,
                 "passages": [texts[document][:CHARACTERS] for document in chosen],
                 "relevant": [document in relevant[id_] for document in chosen],
-                "cosines": [round(float(cosines[at[document]]), 4) for document in chosen],
-                "bm25": [round(lexical[id_].get(document, 0.0), 3) for document in chosen],
-                "best_bm25": round(max(lexical[id_].values(), default=0.0), 3),
             }
+
+
+def dense_candidates(
+    texts: dict[str, str],
+    queries: dict[str, str],
+    relevant: dict[str, set[str]],
+    encoder: Encoder,
+    most: int,
+    rng: random.Random,
+) -> dict[str, list[str]]:
+    """Return the bi-encoder's best passages of each query, among the judged ones and others at random."""
+    needed = {document for id_ in queries for document in relevant[id_] if document in texts}
+    others = sorted(texts.keys() - needed)
+    ids = [*sorted(needed), *rng.sample(others, max(0, min(len(others), most - len(needed))))][:most]
+    model = encoder.bi_encoder()
+    passages = vectors(encoder, model, [texts[id_] for id_ in ids], encoder.passage_prefix, DENSE_TOKENS).float()
+    asked = vectors(encoder, model, list(queries.values()), encoder.query_prefix, 64).float()
+    orders = (asked @ passages.T).topk(min(DEPTH, len(ids)), dim=1).indices.tolist()
+    return {id_: [ids[position] for position in order] for id_, order in zip(queries, orders, strict=True)}
 
 
 def _choose(
@@ -170,9 +180,9 @@ def _choose(
                 wanted -= 1
 
     take(lexical[:TOP], 3)
-    take(dense[:TOP], 2)
+    take(dense[:TOP] or lexical[:TOP], 2)
     take(lexical[TOP:], 1)
-    take(dense[TOP:], 1)
+    take(dense[TOP:] or lexical[TOP:], 1)
     take(rng.sample(ids, min(len(ids), 4 * LIST_SIZE)), LIST_SIZE - len(chosen))
     return chosen
 
@@ -183,6 +193,7 @@ def main() -> None:
     parser.add_argument("collections", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder with a reduced vocabulary")
+    parser.add_argument("--most", type=int, default=10_000, help="maximum number of queries of each collection")
     parser.add_argument("--only", nargs="+", choices=list(SOURCES), help="only these collections")
     options = parser.parse_args()
     for name in options.only or SOURCES:
@@ -192,7 +203,8 @@ def main() -> None:
         lang = language_of(name)
         rng = random.Random(f"lists {name}")
         dataset = BeirDataset(options.collections / name)
-        rows = list(make_lists(dataset, SOURCES[name], encoder_of(lang, options.e5), lang, rng))
+        source = replace(SOURCES[name], queries=min(SOURCES[name].queries, options.most))
+        rows = list(make_lists(dataset, source, encoder_of(lang, options.e5), lang, rng))
         rng.shuffle(rows)
         with replace_file(file) as stream:
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -104,7 +104,10 @@ def logits(model: str, judged: Judged) -> dict[str, list[float]]:
     ranker.warm_up()
     texts = judged.texts
     scores = {
-        id_: [round(float(score), 5) for score in ranker.logits(query, [texts[document] for document in judged.candidates[id_]])]
+        id_: [
+            round(float(score), 5)
+            for score in ranker.logits(query, [texts[document] for document in judged.candidates[id_]])
+        ]
         for id_, query in judged.queries.items()
         if judged.candidates[id_]
     }
@@ -155,7 +158,9 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Evaluation]]:
     """Return the evaluation of each system on each collection."""
     results = {}
     for name in options.only or SUITE:
-        judged = read_candidates(options.collections / name, options.work, options.split, options.queries, options.candidates)
+        judged = read_candidates(
+            options.collections / name, options.work, options.split, options.queries, options.candidates
+        )
         size = f"{name}-{options.split}-{options.queries}x{options.candidates}.json"
         models = {}
         for label, model in options.models.items():

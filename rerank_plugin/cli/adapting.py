@@ -20,7 +20,9 @@ WRITER = "Questions from a language model"
 def adapt(
     source: Annotated[
         list[Path],
-        typer.Argument(help="An index; a pipeline YAML, and the index that it shall search; or files and folders, which are indexed first."),
+        typer.Argument(
+            help="An index; a pipeline YAML and the index that it shall search; or files and folders, which are indexed."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the adapted model.")],
     pipeline: Annotated[
@@ -30,16 +32,20 @@ def adapt(
     minutes: Annotated[float, typer.Option(help="Time for training and measuring on this machine, without indexing.")] = 30,
     language: Annotated[str, typer.Option(help="Language of the corpus, such as en or ru.")] = "en",
     judged: Annotated[
-        str | None, typer.Option(help="Judged queries about the corpus, for the verdict: a BEIR folder, or FOLDER:SPLIT (default: test).")
+        str | None,
+        typer.Option(
+            help="Judged queries about the corpus, for the verdict: a BEIR folder, or FOLDER:SPLIT (default: test)."
+        ),
     ] = None,
     judged_queries: Annotated[int, typer.Option(help="Maximum number of judged queries.")] = 150,
     queries: Annotated[Path | None, typer.Option(help="File with real queries, one a line, such as from a log.")] = None,
     teacher: Annotated[
         list[str] | None,
-        typer.Option(help="Another cross-encoder whose opinion counts: name, folder, Hub id, or address of a server with /rerank; repeatable."),
+        typer.Option(help="Another cross-encoder that has a say: name, folder, Hub id, or address of a server; repeatable."),
     ] = None,
     lists: Annotated[
-        int | None, typer.Option(help="Number of training lists, whatever time they take; default: as many as fit --minutes.")
+        int | None,
+        typer.Option(help="Number of training lists, whatever time they take; default: as many as fit --minutes."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 42,
     llm_url: Annotated[
@@ -55,8 +61,9 @@ def adapt(
     """
     Adapt a reranker to a corpus, without judgements.
 
-    Queries are made from headings, questions, sentences and phrases of the passages; an ensemble of models says which candidates answer them.
-    The result is measured beside the model that it started from, and the last line says whether to use it.
+    Queries are made from headings, questions, sentences and phrases of the passages; an ensemble of models says which
+    candidates answer them. The result is measured beside the model that it started from, and the last line says whether
+    to use it.
 
     An interrupted run is resumed when the same command is run again.
     """

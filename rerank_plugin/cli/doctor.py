@@ -161,7 +161,11 @@ def _script(store: HybridDocumentStore) -> Row:
     if script is None:
         return Row("letters", "mostly Latin")
     known = [model for model in bundled_models() if reads(declared_languages(model), script)]
-    advice = "" if DEFAULT_MODEL in known else f"the default model does not read them: use {' or '.join(known) or 'a multilingual model'}"
+    advice = (
+        ""
+        if DEFAULT_MODEL in known
+        else f"the default model does not read them: use {' or '.join(known) or 'a multilingual model'}"
+    )
     return Row("letters", f"mostly {script.capitalize()}", advice)
 
 

@@ -46,10 +46,16 @@ class FusionAdvice:
         """The advice as a sentence."""
         figures = f"{self.gain:+.4f} [{self.interval[0]:+.3f}, {self.interval[1]:+.3f}], p {self.p:.4f}, cross-validated"
         if self.word == PAYS:
-            how = "fusion: none" if self.fusion == NO_FUSION else f"fusion: {self.fusion.method}, fusion_weight: {self.fusion.weight}"
+            how = (
+                "fusion: none"
+                if self.fusion == NO_FUSION
+                else f"fusion: {self.fusion.method}, fusion_weight: {self.fusion.weight}"
+            )
             return f"the second stage pays ({figures}): set {how}"
         if self.word == HARMS:
-            return f"the second stage harms, whatever the fusion ({figures}): leave it out, or adapt the model (`rerank adapt`)"
+            return (
+                f"the second stage harms, whatever the fusion ({figures}): leave it out, or adapt the model (`rerank adapt`)"
+            )
         return f"the second stage does not pay ({figures}): leave it out, or judge more queries"
 
     def as_json(self) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def verdicts(result: EvalResult) -> list[Verdict]:
 
 def _verdict(difference: Difference, time: Latency | None) -> Verdict:
     d = difference
-    figures = f"{d.mean:+.3f} {d.measure} over {d.baseline} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}], p {d.p_corrected:.4f}"
+    figures = (
+        f"{d.mean:+.3f} {d.measure} over {d.baseline} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}], p {d.p_corrected:.4f}"
+    )
     cost = "" if time is None else f", for {time.median:.0f} ms a query"
     if d.is_significant and d.mean > 0:
         return Verdict(d.system, d.baseline, PAYS, f"{d.system} pays: {figures}{cost}")

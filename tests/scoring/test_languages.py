@@ -62,5 +62,7 @@ def test_passages_that_the_model_cannot_read_are_one_warning(caplog):
             check.check_passages(["how to clean a kettle"])
             check.check_passages([])
     (record,) = caplog.records
-    assert record.getMessage().startswith("most passages are written in Cyrillic letters, but model minilm-l6-en reads en only")
+    assert record.getMessage().startswith(
+        "most passages are written in Cyrillic letters, but model minilm-l6-en reads en only"
+    )
     assert "me5-l12-enru" in record.getMessage()

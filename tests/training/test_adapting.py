@@ -59,14 +59,14 @@ def passage(id_: str, content: str, **meta: str) -> Document:
 @pytest.mark.slow
 def test_files_become_a_model_with_a_verdict(rerank, base, documents, tmp_path):
     output = tmp_path / "adapted"
-    options = ["--model", base, "--lists", 6, "--language", "de", "--pipeline", "bm25_rerank"]
+    options = ["--model", base, "--lists", 6, "--minutes", 0.1, "--language", "de", "--pipeline", "bm25_rerank"]
     done = rerank("adapt", documents, "-o", output, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("verdict: ")
     card = (output / "README.md").read_text()
     assert "held-out pseudo-queries" in card
     assert "general guard set: sample corpus" in card
-    assert json.loads((output / "calibration.json").read_text())["fitted_on"]["by"] == "rerank adapt"
+    assert "`calibration.json`" in card
 
     from sentence_transformers import CrossEncoder
 
@@ -83,7 +83,7 @@ def test_an_index_is_adapted_to_with_judged_queries_and_a_log(rerank, base, coll
     index, log = tmp_path / "index", tmp_path / "log.txt"
     assert rerank("index", collection, "--index", index, "--pipeline", "indexing_keyword").returncode == 0
     log.write_text("where are the books\n\nsmall red fox\n")
-    options = ["--model", base, "--lists", 5, "--language", "de", "--pipeline", "bm25_rerank", "--json"]
+    options = ["--model", base, "--lists", 5, "--minutes", 0.1, "--language", "de", "--pipeline", "bm25_rerank", "--json"]
     done = rerank("adapt", index, "-o", tmp_path / "adapted", *options, "--judged", f"{collection}:dev", "--queries", log)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -98,7 +98,7 @@ def test_an_index_is_adapted_to_with_judged_queries_and_a_log(rerank, base, coll
         (["missing"], "missing does not exist"),
         (["pipeline.yaml", "notes.txt"], "adapt to one index, to one pipeline YAML"),
         (["notes.txt", "--llm-url", "http://127.0.0.1:1/v1"], "needs both --llm-url and --llm-model"),
-        (["notes.txt", "--minutes", "0"], "minutes must be above 0"),
+        (["notes.txt", "--minutes", "0"], "minutes must be a finite number above 0"),
     ],
 )
 def test_what_cannot_be_adapted_to_is_refused(rerank, tmp_path, monkeypatch, options, message):
@@ -137,7 +137,7 @@ def server(answer):
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):  # noqa: N802 - the name that http.server calls
+        def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(body)
             content = json.dumps(answer(self.path, body)).encode()
@@ -186,7 +186,10 @@ def test_a_language_model_that_does_not_follow_the_instruction_is_an_error(tmp_p
     with server(lambda _path, _body: completion("I would rather not.")) as (address, _), pytest.raises(ServerError) as error:
         list(
             written_queries(
-                [passage("a", "text")], LanguageModel(f"{address}/v1", "writer"), tmp_path / "kept.jsonl", on_progress=lambda *_: None
+                [passage("a", "text")],
+                LanguageModel(f"{address}/v1", "writer"),
+                tmp_path / "kept.jsonl",
+                on_progress=lambda *_: None,
             )
         )
     assert "I would rather not." in str(error.value)

@@ -1,6 +1,7 @@
-"""General material, from the sample corpus: lists that keep a model from forgetting, and judged queries that show whether it forgot."""
+"""General material, from the sample corpus: lists against forgetting, and judged queries that show whether it helped."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from rerank_plugin.collections.beir import BeirDataset
@@ -81,12 +82,13 @@ def general_lists(corpus: SampleCorpus, *, count: int, seed: int) -> list[Candid
     return [row for row in made if row is not None]
 
 
-def guard_set(corpus: SampleCorpus, language: str) -> DevCollection:
+def guard_set(corpus: SampleCorpus, language: str, most: int) -> DevCollection:
     """
-    Return the judged queries of the sample corpus.
+    Return judged queries of the sample corpus.
 
     :param corpus: The corpus.
     :param language: The language that it was opened in.
+    :param most: Maximum number of queries.
     """
     dataset, chosen = BeirDataset(sample_corpus()), general_language(language)
     qrels = dataset.qrels(SPLIT)
@@ -95,6 +97,7 @@ def guard_set(corpus: SampleCorpus, language: str) -> DevCollection:
         for query in dataset.queries().values()
         if query.metadata.get("lang") == chosen and any(grade > 0 for grade in qrels.get(query.id, {}).values())
     }
+    queries = dict(islice(queries.items(), most))
     found = {id_: corpus.candidates(text, MEASURED_DEPTH) for id_, text in queries.items()}
     return DevCollection(
         name=NAME,

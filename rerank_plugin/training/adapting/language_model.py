@@ -1,4 +1,4 @@
-"""Questions about passages from a language model behind an OpenAI-compatible server: several passages a call, kept in a file, bounded."""
+"""Questions that a language model writes about passages: several passages a call, kept in a file, the calls limited."""
 
 import json
 import re
@@ -21,9 +21,10 @@ QUESTIONS_PER_PASSAGE = 2
 CHARACTERS = 1_200
 WITHOUT_KEY = "none"  # what servers that need no key are sent
 PROMPT = (
-    "You see {count} passages. For each of them write {questions} short questions that somebody might type into a search box without having "
-    "seen the passage, and that the passage answers. Use other words than the passage where you can, and the language of the passage. "
-    'Answer with one JSON object only, such as {{"1": ["...", "..."], "2": ["...", "..."]}}.\n\n{passages}'
+    "You see {count} passages. For each of them write {questions} short questions that somebody might type into a search "
+    "box without having seen the passage, and that the passage answers. Use other words than the passage where you can, and the "
+    'language of the passage. Answer with one JSON object only, such as {{"1": ["...", "..."], "2": ["...", "..."]}}.'
+    "\n\n{passages}"
 )
 OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 
@@ -84,8 +85,8 @@ def _ask(generator: Any, group: "Sequence[Document]", server: LanguageModel) -> 
         reply = generator.run(messages=[ChatMessage.from_user(prompt)])["replies"][0].text or ""
     except Exception as error:  # the client of the server raises its own errors, and those of the network
         raise ServerError(
-            f"the language model {server.model} at {server.url} does not answer ({reason_of(error)}): check address and key, or "
-            "adapt without it"
+            f"the language model {server.model} at {server.url} does not answer ({reason_of(error)}): check its address "
+            "and key, or adapt without it"
         ) from error
     match = OBJECT.search(reply)
     try:

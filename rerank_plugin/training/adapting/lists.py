@@ -59,7 +59,7 @@ class CandidateList:
 
 def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Document]", seed: int) -> CandidateList | None:
     """
-    Choose the passages of a training list: the source, four of the first ten candidates, two of the next forty, others at random.
+    Choose the passages of a training list: the source, four of the first ten candidates, two of the next forty, a random one.
 
     Near duplicates of the source are left out, as they answer the query too.
 
@@ -95,7 +95,7 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
     take(rng.sample(corpus.passages, min(len(corpus.passages), 4 * LIST_SIZE)), LIST_SIZE - len(passages))
     if len(passages) < LIST_SIZE:
         take(found, LIST_SIZE - len(passages))
-    if len(passages) < 2:  # noqa: PLR2004 - there is nothing to prefer
+    if len(passages) < 2:
         return None
     return CandidateList(query.text, query.kind, passages, [scores.get(id_, 0.0) for id_ in ids], source is not None)
 
@@ -103,7 +103,6 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
 def measured_candidates(
     corpus: Searchable,
     queries: Sequence[PseudoQuery],
-    sources: "dict[str, Document]",
     *,
     name: str,
     on_progress: CountCallback,
@@ -113,10 +112,9 @@ def measured_candidates(
 
     :param corpus: The corpus.
     :param queries: The queries.
-    :param sources: The sampled passages by id.
     :param name: Name of the collection, for display.
     :param on_progress: Called with queries done and total queries.
-    :returns: Queries, candidates and judgements. Queries whose source was not found are left out, as no ranker can help them.
+    :returns: Queries, candidates and judgements, without queries whose source was not found: no ranker can help them.
     """
     dev = DevCollection(name, FIRST_STAGE, {}, {}, {}, {})
     for number, query in enumerate(queries):

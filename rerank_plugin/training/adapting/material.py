@@ -18,8 +18,6 @@ from rerank_plugin.training.fitting.dev import DevCollection
 from rerank_plugin.training.recipe.request import Measured
 
 HELD_OUT_SHARE = 0.2
-MOST_HELD_OUT = 150
-JUDGED_QUERIES = 150
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,11 @@ class Queries:
     held_out: list[PseudoQuery]
 
 
-def make_queries(
-    corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_progress: ProgressCallback | None
-) -> Queries:
+def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_progress: ProgressCallback | None) -> Queries:
     """
     Make the queries of a run.
 
-    Passages are held out, not queries: the model must not have seen the right answers of the queries that it is measured with.
+    Passages are held out, not queries: the model must not have seen the answers of the queries that it is measured with.
 
     :param corpus: The corpus.
     :param request: The run.
@@ -62,11 +58,12 @@ def make_queries(
         training += logged_queries(request)
     if not training or not held_out:
         raise InvalidValueError(
-            f"{len(corpus.passages)} passages make {len(queries)} queries, which is too few: the texts need headings or whole sentences"
+            f"{len(corpus.passages)} passages make {len(queries)} queries, which is too few: the texts need "
+            "headings or whole sentences"
         )
     rng.shuffle(training)
     held_out.sort(key=lambda query: query.kind not in NATURAL)
-    return Queries(training, held_out[:MOST_HELD_OUT])
+    return Queries(training, held_out)
 
 
 def logged_queries(request: AdaptRequest) -> list[PseudoQuery]:
@@ -89,19 +86,20 @@ def logged_queries(request: AdaptRequest) -> list[PseudoQuery]:
     return [PseudoQuery(text, LOGGED) for text in texts]
 
 
-def judged_candidates(corpus: Corpus, measured: Measured, on_progress: ProgressCallback | None) -> DevCollection:
+def judged_candidates(corpus: Corpus, measured: Measured, most: int, on_progress: ProgressCallback | None) -> DevCollection:
     """
     Retrieve the candidates of judged queries with the corpus's own pipeline.
 
     :param corpus: The corpus.
     :param measured: The judged queries.
+    :param most: Maximum number of queries, unless `measured` has one.
     :param on_progress: Called while searching.
     :raises InvalidValueError: If none of their relevant documents is found.
     """
     collection = _collection(measured)
     known, qrels = collection.judged(lang=ALL)
     chosen = [query for id_, query in known.items() if any(grade > 0 for grade in qrels[id_].values())]
-    chosen = chosen[: JUDGED_QUERIES if measured.queries is None else measured.queries]
+    chosen = chosen[: most if measured.queries is None else measured.queries]
     dev = DevCollection(f"{collection.name}, {collection.split}", FIRST_STAGE, {}, {}, {}, {})
     progress = counts_of(on_progress, "Searching for the judged queries")
     for number, query in enumerate(chosen, start=1):
@@ -114,8 +112,8 @@ def judged_candidates(corpus: Corpus, measured: Measured, on_progress: ProgressC
         progress(number, len(chosen))
     if not any(dev.qrels[id_].get(document, 0) > 0 for id_, found in dev.candidates.items() for document in found):
         raise InvalidValueError(
-            f"none of the candidates of {len(chosen)} queries of {dev.name} is judged relevant: check that the judgements belong to "
-            "this corpus"
+            f"none of the candidates of {len(chosen)} queries of {dev.name} is judged relevant: check that the "
+            "judgements belong to this corpus"
         )
     return dev
 

@@ -119,10 +119,12 @@ def _server(address: str) -> Opinion:
             scores = {int(row["index"]): float(row["score"]) for row in answer}
             return [scores[position] for position in range(len(passages))]
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServerError(f"the teacher at {url} cannot be asked ({error}): check its address, or leave it out") from error
+            raise ServerError(
+                f"the teacher at {url} cannot be asked ({error}): check its address, or leave it out"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(
-                f"the teacher at {url} does not answer as Text Embeddings Inference or `rerank serve` does: check its address"
+                f"the teacher at {url} does not answer as Text Embeddings Inference or `rerank serve` do: check its address"
             ) from error
 
     return score

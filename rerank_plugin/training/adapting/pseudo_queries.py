@@ -131,7 +131,7 @@ def _excerpt(
         return None
     sentence = rng.choice(statements)
     removed = _removable(passage, sentence) if rng.random() < TAKEN_OUT else None
-    if rng.random() < 0.4:  # noqa: PLR2004 - the share of whole sentences
+    if rng.random() < 0.4:
         return PseudoQuery(sentence, SENTENCE, passage.id, removed)
     words = vocabulary.key_words(sentence, rng.randint(*PHRASE_WORDS))
     return PseudoQuery(" ".join(words), PHRASE, passage.id, removed) if len(words) >= PHRASE_WORDS[0] else None

@@ -31,7 +31,9 @@ class LanguageModel:
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
-            raise InvalidValueError(f"the address of a language model must be like http://127.0.0.1:8000/v1, got {self.url!r}")
+            raise InvalidValueError(
+                f"the address of a language model must be like http://127.0.0.1:8000/v1, got {self.url!r}"
+            )
         check_text("name of the language model", self.model)
         check_count("calls of the language model", self.calls)
 
@@ -79,4 +81,7 @@ class AdaptRequest:
     def settings(self) -> dict[str, Any]:
         """Return what the lists of a run depend on, apart from models and files."""
         own = asdict(self)
-        return {name: str(own[name]) for name in ("sources", "pipeline", "model", "language", "queries", "language_model", "seed")}
+        return {
+            name: str(own[name])
+            for name in ("sources", "pipeline", "model", "language", "queries", "language_model", "seed")
+        }

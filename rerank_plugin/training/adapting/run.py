@@ -8,7 +8,7 @@ from rerank_plugin.evaluation.calibrate import check_calibration
 from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.scoring.calibration import FILE_NAME
 from rerank_plugin.scoring.loading.spec import resolve_model
-from rerank_plugin.training.adapting.card import write_adaptation_card
+from rerank_plugin.training.adapting.card import Story, write_adaptation_card
 from rerank_plugin.training.adapting.corpus import open_corpus
 from rerank_plugin.training.adapting.material import make_queries
 from rerank_plugin.training.adapting.measuring import METHOD, measure_and_calibrate, measured_queries
@@ -84,21 +84,21 @@ def run_adaptation(request: AdaptRequest, *, on_progress: ProgressCallback | Non
         result = train(pairs, config, folder.training, on_progress=counts_of(on_progress, "Training"))
         save_half(result.model, request.output, base=base)
         average_weights(Path(base), request.output, share=SHARE)
-        devs = measured_queries(corpus, request, queries.held_out, on_progress)
-        checks = measure_and_calibrate(corpus.model, request.output, devs, on_progress)
-        verdict = judge(checks)
-        write_adaptation_card(
-            request=request,
+        devs = measured_queries(corpus, request, queries.held_out, plan, on_progress)
+        checks, calibrated = measure_and_calibrate(corpus.model, request.output, devs, on_progress)
+        story = Story(
             base=corpus.model,
             plan=plan,
             taught=taught,
             general=len(general),
             teachers=ensemble.names,
             share=SHARE,
+            calibrated=calibrated,
             checks=checks,
-            verdict=verdict,
+            verdict=judge(checks),
         )
-    return Adaptation(str(request.output), corpus.model, len(taught), checks, verdict)
+        write_adaptation_card(request, story)
+    return Adaptation(str(request.output), corpus.model, len(taught), checks, story.verdict)
 
 
 def _check_output(output: Path, models: list[str]) -> None:

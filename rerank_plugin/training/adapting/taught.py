@@ -39,16 +39,16 @@ class TaughtList:
 @dataclass(frozen=True)
 class Plan:
     """
-    How much is trained.
+    How much is trained and measured.
 
     :param lists: Lists about the corpus.
     :param epochs: Passes over them.
-    :param seconds_per_pair: Time in which the start scores a pair on this machine.
+    :param measured: Queries of each kind that both models are measured with.
     """
 
     lists: int
     epochs: float
-    seconds_per_pair: float
+    measured: int
 
 
 class RunFolder:
@@ -67,7 +67,7 @@ class RunFolder:
         if known is not None and known != settings:
             changed = sorted(name for name in {*known, *settings} if known.get(name) != settings.get(name))
             raise InvalidValueError(
-                f"{folder} has an adaptation with other settings ({', '.join(changed)}): choose another output, or delete the folder"
+                f"{folder} has an adaptation with other settings ({', '.join(changed)}): choose another output, or delete it"
             )
         if known is None:
             with replace_file(file) as stream:

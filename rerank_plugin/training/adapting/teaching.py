@@ -8,15 +8,17 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.training.adapting.corpus import Corpus
 from rerank_plugin.training.adapting.general import general_lists, open_sample_corpus
-from rerank_plugin.training.adapting.lists import LIST_SIZE, make_list
+from rerank_plugin.training.adapting.lists import LIST_SIZE, MEASURED_DEPTH, make_list
 from rerank_plugin.training.adapting.opinions import Ensemble
 from rerank_plugin.training.adapting.pseudo_queries import PseudoQuery
 from rerank_plugin.training.adapting.request import AdaptRequest
 from rerank_plugin.training.adapting.taught import Plan, RunFolder, TaughtList
 from rerank_plugin.training.recipe.config import TrainingConfig
 
-# Shares of the time: asking the ensemble, and training; the rest is for measuring.
-ASKING, TRAINING = 0.35, 0.4
+# Shares of the time.
+ASKING, TRAINING, MEASURING = 0.35, 0.4, 0.25
+# Fewer queries prove nothing, and more take time that is better spent on training.
+LEAST_MEASURED, MOST_MEASURED = 30, 150
 # A training step on a pair takes about so many times as long as scoring it: forward, backward, and less regular batches.
 COST_OF_TRAINING = 5.0
 MOST_EPOCHS = 3.0
@@ -69,13 +71,17 @@ def teach(
 
 
 def _plan(lists: int, request: AdaptRequest, ensemble: Ensemble) -> Plan:
-    """Choose lists and epochs so that training fits its share of the time."""
-    if request.lists is not None or not ensemble.pairs:
-        return Plan(lists, 1.0, 0.0)
-    per_pair = ensemble.seconds / ensemble.pairs
-    affordable = TRAINING * 60 * request.minutes / (COST_OF_TRAINING * per_pair * LIST_SIZE * (1 + GENERAL_SHARE))
+    """Choose lists, epochs and measured queries so that training and measuring fit their shares of the time."""
+    per_pair = max(ensemble.seconds / max(1, ensemble.pairs), 1e-6)
+    seconds, models = 60 * request.minutes, 2
+    kinds = 2 if request.judged is None else 3
+    measured = int(MEASURING * seconds / (per_pair * MEASURED_DEPTH * models * kinds))
+    measured = max(LEAST_MEASURED, min(MOST_MEASURED, measured))
+    if request.lists is not None:
+        return Plan(lists, 1.0, measured)
+    affordable = TRAINING * seconds / (COST_OF_TRAINING * per_pair * LIST_SIZE * (1 + GENERAL_SHARE))
     epochs = max(1.0, min(MOST_EPOCHS, round(affordable / lists, 1)))
-    return Plan(max(1, min(lists, int(affordable))), epochs, per_pair)
+    return Plan(max(1, min(lists, int(affordable))), epochs, measured)
 
 
 def general_material(request: AdaptRequest, taught: Sequence[TaughtList], ensemble: Ensemble) -> list[TaughtList]:

@@ -98,8 +98,8 @@ def judge(checks: Sequence[Check]) -> Verdict:
     """
     Decide whether the adapted model should be used.
 
-    Judged queries decide where there are any: pseudo-queries only resemble what people ask. In any case the model must not have become
-    significantly worse on general queries.
+    Judged queries decide where there are any: pseudo-queries only resemble what people ask. In any case the model must not
+    have become significantly worse on general queries.
 
     :param checks: At least the one on pseudo-queries.
     """
@@ -107,7 +107,11 @@ def judge(checks: Sequence[Check]) -> Verdict:
     worse = [one for one in checks if one.is_worse]
     deciding = by_role.get(JUDGED, by_role[PSEUDO])
     if worse:
-        return Verdict(WORSE, f"significantly worse on {' and '.join(one.role for one in worse)}: keep the model that you have")
+        return Verdict(
+            WORSE, f"significantly worse on {' and '.join(one.role for one in worse)}: keep the model that you have"
+        )
     if deciding.is_better:
         return Verdict(BETTER, f"significantly better on {deciding.role}, and not worse on the others: use it")
-    return Verdict(NO_DIFFERENCE, f"no significant difference on {deciding.role}: do not use it, the model that you have is as good")
+    return Verdict(
+        NO_DIFFERENCE, f"no significant difference on {deciding.role}: do not use it, the model that you have is as good"
+    )

@@ -26,7 +26,9 @@ def average_weights(first: Path, second: Path, *, share: float) -> None:
     before, after = load_file(first / WEIGHTS), load_file(second / WEIGHTS)
     shapes = [{name: tuple(tensor.shape) for name, tensor in weights.items()} for weights in (before, after)]
     if shapes[0] != shapes[1]:
-        raise ModelError(f"{first} and {second} do not have the same weights: only a model and its own start can be averaged")
+        raise ModelError(
+            f"{first} and {second} do not have the same weights: only a model and its own start can be averaged"
+        )
     mean = {
         name: torch.lerp(before[name].float(), tensor.float(), share).half() if tensor.is_floating_point() else tensor
         for name, tensor in after.items()
