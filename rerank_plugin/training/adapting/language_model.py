@@ -22,9 +22,9 @@ CHARACTERS = 1_200
 WITHOUT_KEY = "none"  # what servers that need no key are sent
 PROMPT = (
     "You see {count} passages. For each of them write {questions} short questions that somebody might type into a search "
-    "box without having seen the passage, and that the passage answers. Use other words than the passage where you can, and the "
-    'language of the passage. Answer with one JSON object only, such as {{"1": ["...", "..."], "2": ["...", "..."]}}.'
-    "\n\n{passages}"
+    "box without having seen the passage, and that the passage answers. Use other words than the passage where you can, "
+    "and the language of the passage. Answer with one JSON object only, such as "
+    '{{"1": ["...", "..."], "2": ["...", "..."]}}.\n\n{passages}'
 )
 OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 

@@ -25,7 +25,9 @@ FIRST_STAGE = "first stage"
 class Searchable(Protocol):
     """A corpus whose passages are found by queries."""
 
-    passages: "list[Document]"
+    @property
+    def passages(self) -> "Sequence[Document]":
+        """A sample of the passages."""
 
     def text(self, document: "Document") -> str:
         """Return a passage as the ranker reads it."""
@@ -59,7 +61,7 @@ class CandidateList:
 
 def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Document]", seed: int) -> CandidateList | None:
     """
-    Choose the passages of a training list: the source, four of the first ten candidates, two of the next forty, a random one.
+    Choose the passages of a training list: the source, four of the first ten candidates, two of the next forty, one more.
 
     Near duplicates of the source are left out, as they answer the query too.
 
@@ -92,7 +94,7 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
 
     take(found[:TOP], FROM_TOP)
     take(found[TOP:], FROM_BELOW)
-    take(rng.sample(corpus.passages, min(len(corpus.passages), 4 * LIST_SIZE)), LIST_SIZE - len(passages))
+    take(rng.sample(list(corpus.passages), min(len(corpus.passages), 4 * LIST_SIZE)), LIST_SIZE - len(passages))
     if len(passages) < LIST_SIZE:
         take(found, LIST_SIZE - len(passages))
     if len(passages) < 2:
