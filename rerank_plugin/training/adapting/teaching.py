@@ -42,7 +42,7 @@ def teach(
     :param queries: The queries to train with.
     :param folder: Keeps the lists; those of an interrupted run are not made again.
     :param ensemble: The models.
-    :param on_progress: Called with lists done and their greatest number.
+    :param on_progress: Called with the lists that are done and wanted, or the seconds.
     :returns: The lists to train on, and the plan.
     :raises InvalidValueError: If no list can be made.
     """
@@ -52,17 +52,22 @@ def teach(
     known = {one.row.query for one in taught}
     waiting = [query for query in queries if query.text not in known]
     most = len(queries) if request.lists is None else min(len(queries), request.lists)
-    progress = counts_of(on_progress, "Asking the ensemble")
+    by_time = request.lists is None
+    progress = counts_of(on_progress, "Asking the ensemble, seconds" if by_time else "Asking the ensemble")
     sources = {passage.id: passage for passage in corpus.passages}
     began, limit = time.monotonic(), ASKING * 60 * request.minutes
     for start in range(0, len(waiting), LISTS_AT_ONCE):
-        if len(taught) >= most or (request.lists is None and time.monotonic() - began > limit):
+        elapsed = time.monotonic() - began
+        if len(taught) >= most or (by_time and elapsed > limit):
             break
+        if by_time:
+            progress(round(elapsed), round(limit))
         made = (make_list(corpus, query, sources, request.seed) for query in waiting[start : start + LISTS_AT_ONCE])
         lists = [TaughtList(row, ensemble.targets(row)) for row in made if row is not None][: most - len(taught)]
         folder.add(lists)
         taught += lists
-        progress(len(taught), most)
+        if not by_time:
+            progress(len(taught), most)
     if not taught:
         raise InvalidValueError("no list can be made: the passages of the corpus are all alike")
     plan = _plan(len(taught), request, ensemble)
