@@ -1,5 +1,6 @@
 """From queries to training data: lists with targets, as many as fit the time."""
 
+import logging
 import time
 from collections.abc import Sequence
 from math import ceil
@@ -24,6 +25,9 @@ COST_OF_TRAINING = 5.0
 MOST_EPOCHS = 3.0
 GENERAL_SHARE = 0.25
 LISTS_AT_ONCE = 8
+FEW_LISTS = 100
+
+logger = logging.getLogger(__name__)
 
 
 def teach(
@@ -85,6 +89,12 @@ def _plan(lists: int, request: AdaptRequest, ensemble: Ensemble) -> Plan:
     if request.lists is not None:
         return Plan(lists, 1.0, measured)
     affordable = TRAINING * seconds / (COST_OF_TRAINING * per_pair * LIST_SIZE * (1 + GENERAL_SHARE))
+    if min(lists, affordable) < FEW_LISTS:
+        logger.warning(
+            "Only %d lists fit %g minutes on this machine, from which little is learned: give more --minutes",
+            max(1, min(lists, int(affordable))),
+            request.minutes,
+        )
     epochs = max(1.0, min(MOST_EPOCHS, round(affordable / lists, 1)))
     return Plan(max(1, min(lists, int(affordable))), epochs, measured)
 

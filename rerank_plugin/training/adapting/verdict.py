@@ -23,7 +23,8 @@ class Check:
     :param role: `PSEUDO`, `JUDGED` or `GENERAL`.
     :param name: Name of the queries, for display.
     :param queries: Their number.
-    :param first_stage: The first stage.
+    :param first_stage: The first stage; `None` with pseudo-queries, as it finds the passage by the text that the models do
+        not get to see.
     :param before: The model that was adapted.
     :param after: The adapted model.
     :param difference: Of the adapted model to the other.
@@ -32,7 +33,7 @@ class Check:
     role: str
     name: str
     queries: int
-    first_stage: float
+    first_stage: float | None
     before: float
     after: float
     difference: Difference
@@ -50,9 +51,10 @@ class Check:
     def line(self) -> str:
         """Return the figures, for display."""
         low, high = self.difference.interval
+        first = "" if self.first_stage is None else f", first stage {self.first_stage:.3f}"
         return (
             f"{NDCG} {self.before:.3f} -> {self.after:.3f} ({self.difference.mean:+.3f} [{low:+.3f}, {high:+.3f}], "
-            f"p {self.difference.p:.4f}), first stage {self.first_stage:.3f}, {self.queries} queries"
+            f"p {self.difference.p:.4f}){first}, {self.queries} queries"
         )
 
 
@@ -87,7 +89,7 @@ def check(role: str, dev: DevCollection, before: Score, after: Score, *, on_prog
         role=role,
         name=dev.name,
         queries=len(dev.queries),
-        first_stage=old.evaluations[FIRST_STAGE].means[NDCG],
+        first_stage=None if role == PSEUDO else old.evaluations[FIRST_STAGE].means[NDCG],
         before=evaluations[BEFORE].means[NDCG],
         after=evaluations[AFTER].means[NDCG],
         difference=compare_evaluations(evaluations, [(BEFORE, AFTER)]).between(BEFORE, AFTER, NDCG),
