@@ -51,6 +51,7 @@ HOMES = {
             "evaluating",
             "measuring",
             "learning",
+            "adapting",
             "recipe_options",
             "printing",
         )

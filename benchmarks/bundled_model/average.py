@@ -10,10 +10,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from rerank_plugin.scoring.calibration import FILE_NAME as CALIBRATION
+from rerank_plugin.training.output.average import average_weights
 from rerank_plugin.training.output.save import WEIGHTS
 
 
@@ -25,15 +23,12 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5, help="weight of the second model")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    first, second = load_file(options.first / WEIGHTS), load_file(options.second / WEIGHTS)
-    if first.keys() != second.keys():
-        parser.error(f"{options.first} and {options.second} do not have the same weights")
     options.output.mkdir(parents=True, exist_ok=True)
     for file in options.first.glob("*.json"):
         if file.name != CALIBRATION:  # it is valid for the first model's scores only
             shutil.copyfile(file, options.output / file.name)
-    mean = {name: torch.lerp(first[name].float(), second[name].float(), options.share).half() for name in first}
-    save_file(mean, options.output / WEIGHTS, metadata={"format": "pt"})
+    shutil.copyfile(options.second / WEIGHTS, options.output / WEIGHTS)
+    average_weights(options.first, options.output, share=options.share)
 
 
 if __name__ == "__main__":

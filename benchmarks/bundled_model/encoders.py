@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.models.mpnet import modeling_mpnet
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-HALF = torch.bfloat16
-TOKENS_AT_ONCE = 200_000
+# On a CPU without instructions for bfloat16 torch emulates it, many times slower than float32.
+HALF = torch.bfloat16 if DEVICE == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+TOKENS_AT_ONCE = 200_000 if DEVICE == "cuda" else 8_000  # on a CPU, what fits its cache
 
 
 _masks: list[tuple[Any, Any]] = []

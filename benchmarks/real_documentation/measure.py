@@ -1,5 +1,5 @@
 """
-Ask an index of real documentation 20 questions, and count passages whose words have run together.
+Ask an index of real documentation 60 questions, and count passages whose words have run together.
 
     python benchmarks/real_documentation/measure.py FOLDER INDEX [PIPELINE...] [--split dev] [--json]
 

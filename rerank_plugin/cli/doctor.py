@@ -16,6 +16,7 @@ from rerank_plugin.files import cache_folder
 from rerank_plugin.pipelines import PACKAGED_MODEL, packaged_model
 from rerank_plugin.scoring.backends import explain_auto
 from rerank_plugin.scoring.backends.backend import available_processors
+from rerank_plugin.scoring.languages import declared_languages, main_script, reads
 from rerank_plugin.scoring.loading.hub import cached_weights, hub_state
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, bundled_models
 from rerank_plugin.store import HybridDocumentStore
@@ -30,6 +31,7 @@ OPTIONAL = {
     "ir-measures": ("eval", "evaluation"),
 }
 RECALL_AT, GOOD_RECALL = 10, 0.95
+PASSAGES_LOOKED_AT, PASSAGE_CHARACTERS = 100, 200
 # Bytes: a converted model takes about 100 MB.
 LITTLE_SPACE = 1_000_000_000
 
@@ -80,6 +82,7 @@ def examine_index(folder: Path) -> list[Row]:
             Row("damage", "none: every document was read and checked"),
             Row("embeddings", embedded, _about_embeddings(documents, embedded)),
             *_vectors(store),
+            *([_script(store)] if documents else []),
             Row("settings", settings),
             Row("size", _gigabytes(size)),
             _free_space("free disk", folder),
@@ -131,7 +134,7 @@ def _models() -> list[Row]:
     bundled = bundled_models()
     rows = [
         hub,
-        Row("rerankers", f"{', '.join(bundled)} (bundled; default {DEFAULT_MODEL})"),
+        Row("rerankers", f"{', '.join(map(_with_languages, bundled))} (bundled; default {DEFAULT_MODEL})"),
     ]
     folder = packaged_model(PACKAGED_MODEL)
     if folder is not None and folder != PACKAGED_MODEL:
@@ -145,6 +148,25 @@ def _models() -> list[Row]:
         "rerank index --pipeline indexing_keyword"
     )
     return [*rows, Row("embeddings", f"{PACKAGED_MODEL} is not on this machine", advice)]
+
+
+def _with_languages(model: str) -> str:
+    return f"{model}: {' and '.join(sorted(declared_languages(model)))}"
+
+
+def _script(store: HybridDocumentStore) -> Row:
+    """Return the script of most passages, and which bundled model reads it if the default one does not."""
+    passages = [document.content or "" for document in store.sample_documents(PASSAGES_LOOKED_AT)]
+    script = main_script(" ".join(passage[:PASSAGE_CHARACTERS] for passage in passages))
+    if script is None:
+        return Row("letters", "mostly Latin")
+    known = [model for model in bundled_models() if reads(declared_languages(model), script)]
+    advice = (
+        ""
+        if DEFAULT_MODEL in known
+        else f"the default model does not read them: use {' or '.join(known) or 'a multilingual model'}"
+    )
+    return Row("letters", f"mostly {script.capitalize()}", advice)
 
 
 def _about_embeddings(documents: int, embedded: int) -> str:

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from rerank_plugin.cli.printing import cell, printable
 from rerank_plugin.evaluation.costs import TOTAL
+from rerank_plugin.evaluation.fusion_advice import HARMS, PAYS
+from rerank_plugin.evaluation.verdicts import verdicts
 
 if TYPE_CHECKING:
     from rerank_plugin.evaluation.pareto import SweepResult
@@ -60,6 +62,10 @@ def show_evaluation(result: "EvalResult") -> None:
             *map(str, (d.wins, d.ties, d.losses)),
         )
     print_table(table)
+    console = Console()
+    for verdict in verdicts(result):
+        console.print()
+        console.print(cell(verdict.text, {PAYS: "green", HARMS: "red"}.get(verdict.word, "yellow")), soft_wrap=True)
 
 
 def print_table(table: Table) -> None:

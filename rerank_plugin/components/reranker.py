@@ -122,6 +122,8 @@ class Reranker:
             check_documents(of_query, fusion=config.fusion)
         candidates = [deduplicate(of_query) for of_query in documents]
         passages = [[passage_of(document, config) for document in of_query] for of_query in candidates]
+        for texts in passages:
+            self._language.check_passages(texts)
         if not any(candidates):
             return [Answer(documents=[], status=self._status("complete", [], limits)) for _ in queries]
         top_k = config.top_k if overrides.top_k is None else overrides.top_k

@@ -13,6 +13,7 @@ import numpy as np
 from rerank_plugin.checks import check_choice
 from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
 from rerank_plugin.evaluation.candidates import FusionSetting
+from rerank_plugin.evaluation.fusion_advice import FusionAdvice, advise_fusion
 from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.stages import StagedPipeline
@@ -55,6 +56,7 @@ class CalibrationReport:
     :param second_stage: nDCG@10 of the second stage.
     :param fusions: nDCG@10 of each fusion with its best weight.
     :param depths: Adaptive depth at several confidences; empty if no rule could be fitted.
+    :param advice: Whether the second stage pays behind this first stage, and with which fusion.
     """
 
     calibration: Calibration
@@ -66,6 +68,7 @@ class CalibrationReport:
     second_stage: float
     fusions: dict[str, float]
     depths: list[DepthEffect]
+    advice: FusionAdvice
 
     def lines(self) -> dict[str, int | float | str]:
         """Return the figures by name, for display."""
@@ -84,6 +87,7 @@ class CalibrationReport:
             f"{NDCG} of the second stage": round(self.second_stage, 4),
             **{f"{NDCG} of fusion {name}, weight {weights[name]}": round(value, 4) for name, value in self.fusions.items()},
             **(depths or {"adaptive depth": "not fitted: no candidate beyond the first ones ever enters the result"}),
+            "verdict": self.advice.text,
         }
 
 
@@ -131,13 +135,14 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
         )
     counts = {"queries": len(judged), "pairs": len(logits), "relevant": int(relevant.sum())}
     fusions, qualities = _best_fusions(judged)
+    advice = advise_fusion(judged)
     depth = fit_depth([q.scored.logits for q in judged], [q.scored.first_scores for q in judged], top_k=TOP_K)
     calibration = Calibration(
         scale=scale,
         bias=bias,
         fusion_weights={fusion.method: fusion.weight for fusion in fusions},
         depth=depth,
-        fitted_on={**source, **counts, "method": method},
+        fitted_on={**source, **counts, "method": method, **advice.as_json()},
     )
     errors = (calibration_error(p, relevant) for p in (sigmoid(logits), calibration.probabilities(logits)))
     return CalibrationReport(
@@ -148,6 +153,7 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
         second_stage=ndcg(judged, lambda query: query.scored.ranking(len(query.scored))),
         fusions=qualities,
         depths=_depth_effects(judged, depth),
+        advice=advice,
     )
 
 

@@ -54,10 +54,14 @@ class FirstStage:
 
     def revision(self) -> str:
         """Return a text that changes whenever one of the searched stores changes."""
-        stores = self._searcher.document_stores
+        stores = self.stores()
         if not stores or not all(hasattr(store, "revision") for store in stores):
             return self._unknown_state
         return " ".join(sorted({store.revision() for store in stores}))
+
+    def stores(self) -> list[Any]:
+        """Return the document stores that it searches."""
+        return self._searcher.document_stores
 
     def retrieve(self, query: str, depth: int) -> Candidates:
         """Search; `depth` is the maximum number of candidates of each retriever and of the result."""

@@ -1,9 +1,10 @@
-"""Whether a model reads the script that a query is written in."""
+"""Whether a model reads the script that queries and passages are written in."""
 
 import logging
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,19 +37,21 @@ SCRIPTS = {
 }
 CARD = "README.md"
 BILINGUAL = "the pipeline bm25_rerank_multilingual (model me5-l12-enru)"
+# How much of the passages is looked at: enough to see their script, without a cost that anybody notices.
+_PASSAGES, _CHARACTERS = 8, 60
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
 
 
 class LanguageCheck:
     """
-    Warns, once for each script, of queries that the model of a ranker cannot read.
+    Warns, once for each script, of queries and of passages that the model of a ranker cannot read.
 
     :param model: A bundled name, a folder, or a Hub id.
     """
 
     def __init__(self, model: str) -> None:
         self._model = model
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def check(self, query: str) -> None:
         """
@@ -58,14 +61,24 @@ class LanguageCheck:
 
         :param query: The query.
         """
-        script = main_script(query)
-        if script is None or script in self._warned or not self._languages:
+        self._check(query, "the query is")
+
+    def check_passages(self, passages: Sequence[str]) -> None:
+        """
+        Log a warning if most letters of the first passages belong to a script of none of the model's languages.
+
+        :param passages: The passages.
+        """
+        self._check(" ".join(passage[:_CHARACTERS] for passage in passages[:_PASSAGES]), "most passages are")
+
+    def _check(self, text: str, what: str) -> None:
+        script = main_script(text)
+        if script is None or (script, what) in self._warned or reads(self._languages, script):
             return
-        if MULTILINGUAL in self._languages or self._languages & SCRIPTS[script]:
-            return
-        self._warned.add(script)
+        self._warned.add((script, what))
         logger.warning(
-            "the query is written in %s letters, but model %s reads %s only, so that its order means little: use %s",
+            "%s written in %s letters, but model %s reads %s only, so that its order means little: use %s",
+            what,
             script.capitalize(),
             self._model,
             ", ".join(sorted(self._languages)),
@@ -75,6 +88,16 @@ class LanguageCheck:
     @cached_property
     def _languages(self) -> set[str]:
         return declared_languages(self._model)
+
+
+def reads(languages: set[str], script: str) -> bool:
+    """
+    Return whether a model reads a script.
+
+    :param languages: The languages of the model; empty: unknown, so it may.
+    :param script: A key of `SCRIPTS`.
+    """
+    return not languages or MULTILINGUAL in languages or bool(languages & SCRIPTS[script])
 
 
 def main_script(text: str) -> str | None:

@@ -1,5 +1,6 @@
 """HybridDocumentStore: an index as a Haystack document store."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,27 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         """
         with self._session.reading() as handle, handle.database.snapshot():
             return [document for _, document in handle.database.documents.read(_rows(handle, filters))]
+
+    def sample_documents(self, count: int, *, seed: int = 0) -> list[Document]:
+        """
+        Return documents chosen at random, without embeddings, whatever the size of the index.
+
+        :param count: Maximum number of documents.
+        :param seed: The same seed chooses the same documents of an unchanged index.
+        :returns: The documents, in the order in which they were first written.
+        :raises InvalidValueError: If `count` is below 1.
+        """
+        check_count("count", count)
+        rng = random.Random(seed)  # noqa: S311 - reproducible sampling, not secrets
+        chosen: list[tuple[int, Document]] = []
+        with self._session.reading() as handle, handle.database.snapshot():
+            # Vitter's algorithm R (1985): one pass, and only the sample in memory.
+            for number, entry in enumerate(handle.database.documents.read(None, embeddings=False)):
+                if number < count:
+                    chosen.append(entry)
+                elif (place := rng.randrange(number + 1)) < count:
+                    chosen[place] = entry
+        return [document for _, document in sorted(chosen, key=lambda entry: entry[0])]
 
     def write_documents(self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE) -> int:
         """
@@ -296,6 +318,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
     # The same methods for callers in an event loop.
     count_documents_async = in_thread(count_documents)
     filter_documents_async = in_thread(filter_documents)
+    sample_documents_async = in_thread(sample_documents)
     write_documents_async = in_thread(write_documents)
     delete_documents_async = in_thread(delete_documents)
     delete_all_documents_async = in_thread(delete_all_documents)

@@ -44,6 +44,9 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
     assert calibration.scale == pytest.approx(json.loads((tmp_path / "c.json").read_text())["scale"])
     assert set(calibration.fusion_weights) == {"rrf", "linear"}
     assert calibration.fitted_on["dataset"] == "tiny"
+    assert calibration.fitted_on["verdict"] == lines["verdict"]
+    assert "the second stage does not pay" in lines["verdict"], "four queries prove nothing"
+    assert calibration.fitted_on["fusion"]["method"] in ("none", "linear", "rrf")
 
 
 @pytest.mark.slow

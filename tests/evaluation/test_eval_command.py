@@ -55,6 +55,10 @@ def test_the_report_has_everything(report):
     assert "peer answers 1 queries that have no judgements" in text
     assert "tiny_rerank" in done.stdout
     assert "p corr" in done.stdout
+    (verdict,) = results["verdicts"]
+    assert (verdict["system"], verdict["baseline"], verdict["word"]) == ("tiny_rerank", "bm25", "does not pay")
+    assert verdict["text"] in done.stdout
+    assert "## Does the second stage pay?" in text
 
 
 @pytest.mark.slow

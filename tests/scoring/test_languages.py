@@ -52,3 +52,17 @@ def test_u3_a_query_that_the_model_cannot_read_is_one_warning(caplog):
 def test_u3_the_ranker_warns(caplog):
     CrossEncoderRanker().run(query="чем чистить чайник", documents=[Document(content="a")])
     assert [record.name for record in caplog.records] == ["rerank_plugin.scoring.languages"]
+
+
+def test_passages_that_the_model_cannot_read_are_one_warning(caplog):
+    english, bilingual = LanguageCheck("minilm-l6-en"), LanguageCheck("me5-l12-enru")
+    for _ in range(2):
+        for check in (english, bilingual):
+            check.check_passages(["Чайник чистят лимонной кислотой.", "descaling", "Воду кипятят и сливают."])
+            check.check_passages(["how to clean a kettle"])
+            check.check_passages([])
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "most passages are written in Cyrillic letters, but model minilm-l6-en reads en only"
+    )
+    assert "me5-l12-enru" in record.getMessage()

@@ -15,6 +15,7 @@ from haystack.testing.document_store import (
     GetMetadataFieldsInfoTest,
     GetMetadataFieldUniqueValuesTest,
 )
+from store_helpers import make_documents
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
@@ -236,3 +237,22 @@ def test_writing_nothing_is_fine():
     assert store.write_documents(iter([Document(id="a")])) == 1
     with pytest.raises(InvalidValueError, match="DuplicatePolicy"):
         store.write_documents([Document(id="b")], policy="skip")
+
+
+def test_a_sample_is_chosen_at_random_in_the_order_of_writing_without_embeddings(tmp_path):
+    store = HybridDocumentStore(tmp_path)
+    assert store.sample_documents(3) == []
+    documents = make_documents(0, 40)
+    store.write_documents(documents)
+    written = [document.id for document in documents]
+    for seed in range(5):
+        sample = store.sample_documents(7, seed=seed)
+        chosen = [document.id for document in sample]
+        assert len(set(chosen)) == 7
+        assert chosen == sorted(chosen, key=written.index)
+        assert all(document.embedding is None for document in sample)
+        assert sample == store.sample_documents(7, seed=seed)
+    assert {document.id for seed in range(60) for document in store.sample_documents(7, seed=seed)} == set(written)
+    assert [document.id for document in store.sample_documents(100)] == written
+    with pytest.raises(InvalidValueError, match="count"):
+        store.sample_documents(0)

@@ -139,6 +139,19 @@ def test_embeddings_that_are_frozen_get_no_gradient():
     assert torch.allclose(gradients[name], plain[name], atol=1e-4)
 
 
+def test_frozen_layers_get_no_gradient_and_change_no_other_gradient():
+    lengths = [5, 3, 9]
+    _, all_gradients = learn(make_model("bert", fast=True), lengths)
+    model = make_model("bert", fast=True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = ".embeddings." not in name and ".layer.0." not in name
+    _, gradients = learn(model, lengths)
+    assert not [name for name in gradients if ".layer.0." in name or ".embeddings." in name]
+    assert [name for name in gradients if ".layer.1." in name]
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, all_gradients[name], atol=1e-6), name
+
+
 def test_dropout_drops_while_training_and_repeats_with_the_seed():
     model = make_model("bert", fast=True, dropout=0.3)
     batch = make_batch([6, 6, 5])

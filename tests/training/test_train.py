@@ -13,6 +13,7 @@ from rerank_plugin.errors import InvalidValueError, ModelError
 from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
 from rerank_plugin.training.data.pairs import LabelledPair, write_pairs
 from rerank_plugin.training.fitting.dev import DevCollection, measurements
+from rerank_plugin.training.fitting.processes import computed_precision
 from rerank_plugin.training.fitting.train import train
 from rerank_plugin.training.recipe.config import FAST, TrainingConfig
 
@@ -233,3 +234,11 @@ def test_the_last_batch_can_be_dropped():
 
 
 assert set(ANIMALS + THINGS) <= set(WORDS)
+
+
+def test_bf16_is_computed_only_where_the_machine_has_instructions_for_it(caplog):
+    assert computed_precision("bf16", has_bf16=True) == "bf16"
+    assert computed_precision("fp32", has_bf16=False) == "fp32"
+    assert not caplog.records
+    assert computed_precision("bf16", has_bf16=False) == "fp32"
+    assert "training in fp32" in caplog.text

@@ -11,6 +11,7 @@ from rerank_plugin.evaluation.report.examples import Examples, find_examples
 from rerank_plugin.evaluation.report.plots import Plot, cost_plot, depth_plot, gains_plot
 from rerank_plugin.evaluation.result import EvalResult
 from rerank_plugin.evaluation.significance import bootstrap_intervals
+from rerank_plugin.evaluation.verdicts import verdicts
 
 Row = dict[str, str]
 
@@ -75,6 +76,9 @@ def make_report(result: EvalResult) -> Report:
     tables = [_quality(result, intervals)]
     if main:
         tables.append(Table(f"Differences in {result.measure}", [_difference(d) for d in main], _PAIRED))
+    if decided := verdicts(result):
+        rows = [{"system": v.system, "verdict": v.word, "in words": v.text} for v in decided]
+        tables.append(Table("Does the second stage pay?", rows))
     if result.outcomes:
         tables.append(_cost(result))
     details = []

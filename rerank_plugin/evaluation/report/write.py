@@ -13,6 +13,7 @@ from rerank_plugin.collections.trec import write_qrels, write_run
 from rerank_plugin.errors import InputFileError, MissingDependencyError
 from rerank_plugin.evaluation.report.content import Report, make_report
 from rerank_plugin.evaluation.result import EvalResult
+from rerank_plugin.evaluation.verdicts import verdicts
 from rerank_plugin.files import replace_file
 
 FORMAT = 1
@@ -134,6 +135,7 @@ def as_json(result: EvalResult) -> dict[str, Any]:
             for name, evaluation in result.evaluations.items()
         },
         "differences": [asdict(difference) for difference in result.comparison.differences],
+        "verdicts": [asdict(verdict) for verdict in verdicts(result)],
         "latencies": [asdict(latency) for latency in result.latencies],
         "depth_curves": [asdict(curve) for curve in result.curves],
         "failures": [{"system": name, "query": answer.query, "error": answer.error} for name, answer in result.failures],

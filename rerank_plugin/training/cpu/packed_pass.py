@@ -70,11 +70,13 @@ class PackedPass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of `x` (`None` if it needs none) and of the weights."""
         needs_input = ctx.needs_input_grad[0]
+        # Frozen layers at the bottom need no gradient, so the pass ends above them.
+        lowest = 0 if needs_input else first_trained(ctx.needs_input_grad[2:])
 
         def run(shard: Shard, saved: list[Any], gradient: torch.Tensor) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
             of_weights: list[torch.Tensor] = []
-            for i in reversed(range(len(shard.plans))):
-                wanted = needs_input or i > 0
+            for i in reversed(range(lowest, len(shard.plans))):
+                wanted = needs_input or i > lowest
                 d_input, own = packed_layer.backward(gradient, saved[i], ctx.layers[i], shard.plans[i], needs_input=wanted)
                 gradient = gradient if d_input is None else d_input
                 of_weights[:0] = own
@@ -84,7 +86,17 @@ class PackedPass(torch.autograd.Function):
         total = results[0][1]
         for _, more in results[1:]:
             torch._foreach_add_(total, more)
-        return (torch.cat([d_input for d_input, _ in results]) if needs_input else None, None, *total)
+        frozen = [None] * (WEIGHTS_OF_A_LAYER * lowest)
+        return (torch.cat([d_input for d_input, _ in results]) if needs_input else None, None, *frozen, *total)
+
+
+def first_trained(needs_gradient: Sequence[bool]) -> int:
+    """
+    Return the number of the first layer that is trained.
+
+    :param needs_gradient: For each weight, layer by layer, whether it needs a gradient; at least one does.
+    """
+    return needs_gradient.index(True) // WEIGHTS_OF_A_LAYER
 
 
 def in_threads(run: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

@@ -12,7 +12,7 @@ from rerank_plugin.training.fingerprints import fingerprint_model
 from rerank_plugin.training.fitting.checkpoints import check_same_run, last_checkpoint, measurements_since_best
 from rerank_plugin.training.fitting.load import load_for_training
 from rerank_plugin.training.fitting.losses import make_dataset, make_loss
-from rerank_plugin.training.fitting.processes import main_process_first, on_cpu
+from rerank_plugin.training.fitting.processes import computed_precision, computes_in_bf16, main_process_first, on_cpu
 from rerank_plugin.training.recipe.config import TrainingConfig
 from rerank_plugin.training.writing import writing_to
 
@@ -95,6 +95,7 @@ def train(
         check_same_run(checkpoints, pairs, config, fingerprints=fingerprints)
         last = last_checkpoint(checkpoints)
     model = load_for_training(config)
+    precision = computed_precision(config.precision, has_bf16=computes_in_bf16())
     callbacks: list[Any] = []
     is_over = False
     if config.patience is not None:
@@ -105,10 +106,10 @@ def train(
     callbacks.append(StepCallback(checkpoints, stop_after=stop_after, is_over=is_over, on_progress=on_progress))
     trainer = CrossEncoderTrainer(
         model=model,
-        args=_arguments(config, checkpoints, has_dev=dev is not None),
+        args=_arguments(config, checkpoints, precision=precision, has_dev=dev is not None),
         train_dataset=make_dataset(pairs, config),
         loss=make_loss(model, config),
-        evaluator=None if config.eval_steps is None or dev is None else dev.evaluator(precision=config.precision),
+        evaluator=None if config.eval_steps is None or dev is None else dev.evaluator(precision=precision),
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)  # the log is in the card, not on the terminal
@@ -139,7 +140,7 @@ def check_installed(config: TrainingConfig) -> None:
         )
 
 
-def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> Any:
+def _arguments(config: TrainingConfig, checkpoints: Path, *, precision: str, has_dev: bool) -> Any:
     from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
 
     from rerank_plugin.training.data.batches import LengthGroupedBatchSampler
@@ -163,7 +164,7 @@ def _arguments(config: TrainingConfig, checkpoints: Path, *, has_dev: bool) -> A
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         seed=config.seed,
-        bf16=config.precision == "bf16",
+        bf16=precision == "bf16",
         use_cpu=on_cpu(),
         ddp_find_unused_parameters=False,  # there are none, and the search would count the head's twice
         # One checkpoint per evaluation, or the best model would be lost.

@@ -70,7 +70,7 @@ class TrainingConfig:
     :param max_grad_norm: Gradients are clipped to this norm.
     :param max_length: Maximum tokens of a pair in training, at most the base model's input length; longer passages are cut.
     :param seed: Seed of the weights of a new head, of dropout and of the order of the data.
-    :param precision: `fp32`, or `bf16`: matrix products in bfloat16, weights in float32.
+    :param precision: `fp32`, or `bf16`: matrix products in bfloat16, weights in float32. A CPU without it takes fp32.
     :param freeze_embeddings: Do not train the embeddings.
     :param dropout: Dropout of hidden states and attention weights; `None`: that of the model.
     :param group_by_length: Batch pairs or lists of similar length: less padding, but a different order of the data.

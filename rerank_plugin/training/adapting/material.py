@@ -1,0 +1,122 @@
+"""The queries of a run: which ones train, which ones are held out, and the judged ones."""
+
+import random
+from dataclasses import dataclass
+
+from rerank_plugin.collections.lines import read_lines
+from rerank_plugin.collections.runs import document_key
+from rerank_plugin.errors import InputFileError, InvalidValueError
+from rerank_plugin.evaluation.collection import ALL, Collection, open_collection
+from rerank_plugin.progress import ProgressCallback, counts_of
+from rerank_plugin.training.adapting.corpus import Corpus
+from rerank_plugin.training.adapting.language_model import written_queries
+from rerank_plugin.training.adapting.lists import FIRST_STAGE, MEASURED_DEPTH
+from rerank_plugin.training.adapting.pseudo_queries import LOGGED, NATURAL, PseudoQuery, generate
+from rerank_plugin.training.adapting.request import AdaptRequest
+from rerank_plugin.training.adapting.taught import RunFolder
+from rerank_plugin.training.fitting.dev import DevCollection
+from rerank_plugin.training.recipe.request import Measured
+
+HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Queries:
+    """
+    The queries of a run.
+
+    :param training: To train with, in random order.
+    :param held_out: From other passages, to measure with; those that people wrote first.
+    """
+
+    training: list[PseudoQuery]
+    held_out: list[PseudoQuery]
+
+
+def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_progress: ProgressCallback | None) -> Queries:
+    """
+    Make the queries of a run.
+
+    Passages are held out, not queries: the model must not have seen the answers of the queries that it is measured with.
+
+    :param corpus: The corpus.
+    :param request: The run.
+    :param folder: Keeps what a language model wrote.
+    :param on_progress: Called while a language model writes.
+    :raises InvalidValueError: If nothing can be made of the passages.
+    """
+    rng = random.Random(request.seed)  # noqa: S311 - reproducible sampling, not secrets
+    passages = rng.sample(corpus.passages, len(corpus.passages))
+    queries = list(generate(passages, seed=request.seed))
+    if request.language_model is not None:
+        progress = counts_of(on_progress, "Asking the language model")
+        queries += written_queries(passages, request.language_model, folder.questions, on_progress=progress)
+    held = {passage.id for passage in passages[: max(1, round(len(passages) * HELD_OUT_SHARE))]}
+    training = [query for query in queries if query.source not in held]
+    held_out = [query for query in queries if query.source in held]
+    if request.queries is not None:
+        training += logged_queries(request)
+    if not training or not held_out:
+        raise InvalidValueError(
+            f"{len(corpus.passages)} passages make {len(queries)} queries, which is too few: the texts need "
+            "headings or whole sentences"
+        )
+    rng.shuffle(training)
+    held_out.sort(key=lambda query: query.kind not in NATURAL)
+    return Queries(training, held_out)
+
+
+def logged_queries(request: AdaptRequest) -> list[PseudoQuery]:
+    """
+    Read the queries of a log.
+
+    :param request: Names the file, with one query a line; and judged queries, which are left out, as they are measured with.
+    :raises InputFileError: If the file cannot be read, or is empty.
+    """
+    file = request.queries
+    if file is None:
+        return []
+    judged = set()
+    if request.judged is not None:
+        judged = {query.text.casefold() for query in _collection(request.judged).judged(lang=ALL)[0].values()}
+    lines = (line.strip() for _, line in read_lines(file))
+    texts = dict.fromkeys(line for line in lines if line and line.casefold() not in judged)
+    if not texts:
+        raise InputFileError(f"{file} has no queries: it must have one a line")
+    return [PseudoQuery(text, LOGGED) for text in texts]
+
+
+def judged_candidates(corpus: Corpus, measured: Measured, most: int, on_progress: ProgressCallback | None) -> DevCollection:
+    """
+    Retrieve the candidates of judged queries with the corpus's own pipeline.
+
+    :param corpus: The corpus.
+    :param measured: The judged queries.
+    :param most: Maximum number of queries, unless `measured` has one.
+    :param on_progress: Called while searching.
+    :raises InvalidValueError: If none of their relevant documents is found.
+    """
+    collection = _collection(measured)
+    known, qrels = collection.judged(lang=ALL)
+    chosen = [query for id_, query in known.items() if any(grade > 0 for grade in qrels[id_].values())]
+    chosen = chosen[: most if measured.queries is None else measured.queries]
+    dev = DevCollection(f"{collection.name}, {collection.split}", FIRST_STAGE, {}, {}, {}, {})
+    progress = counts_of(on_progress, "Searching for the judged queries")
+    for number, query in enumerate(chosen, start=1):
+        candidates: dict[str, float] = {}
+        for document in corpus.candidates(query.text, MEASURED_DEPTH):
+            key = document_key(document)
+            candidates.setdefault(key, float(document.score or 0.0))
+            dev.texts.setdefault(key, corpus.text(document))
+        dev.queries[query.id], dev.candidates[query.id], dev.qrels[query.id] = query.text, candidates, qrels[query.id]
+        progress(number, len(chosen))
+    if not any(dev.qrels[id_].get(document, 0) > 0 for id_, found in dev.candidates.items() for document in found):
+        raise InvalidValueError(
+            f"none of the candidates of {len(chosen)} queries of {dev.name} is judged relevant: check that the "
+            "judgements belong to this corpus"
+        )
+    return dev
+
+
+def _collection(measured: Measured) -> Collection:
+    return open_collection(measured.folder, split=measured.split)

@@ -1,0 +1,237 @@
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import write_cross_encoder
+from haystack import Document
+
+from rerank_plugin.collections.jsonl import read_jsonl
+from rerank_plugin.errors import InvalidValueError, ServerError
+from rerank_plugin.evaluation.comparison import Difference
+from rerank_plugin.training.adapting.language_model import written_queries
+from rerank_plugin.training.adapting.lists import CandidateList
+from rerank_plugin.training.adapting.opinions import Ensemble
+from rerank_plugin.training.adapting.pseudo_queries import HEADING, QUESTION, generate
+from rerank_plugin.training.adapting.request import LanguageModel
+from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, judge
+
+PLACES = {
+    "Paris": "coffee and bread",
+    "Berlin": "beer and water",
+    "Rome": "wine and coffee",
+    "Madrid": "tea and cake",
+    "Vienna": "cake and coffee",
+    "Prague": "beer and bread",
+    "Lisbon": "fish and wine",
+    "Dublin": "milk and tea",
+    "Oslo": "fish and water",
+    "Athens": "bread and fire",
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return write_cross_encoder(tmp_path_factory.mktemp("adapting") / "base", seed=3, spread=0.1)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory) -> Path:
+    """A file of documentation for each of ten cities."""
+    folder = tmp_path_factory.mktemp("adapting") / "cities"
+    folder.mkdir()
+    for city, food in PLACES.items():
+        (folder / f"{city}.md").write_text(
+            f"# The city of {city}\n\n## Eating in {city}\n\nPeople of {city} eat {food} every day. The queen of {city} sleeps near the old "
+            f"library of {city}. What do people eat in {city}? They like {food} more than all else in the world.\n\n"
+            f"## Getting to {city}\n\nThe river runs past {city} to the sea. A fast train goes to {city} from the north every "
+            f"day. Small boats to {city} are slow. The mountain is far from {city}.\n"
+        )
+    return folder
+
+
+def passage(id_: str, content: str, **meta: str) -> Document:
+    return Document(id=id_, content=content, meta=meta)
+
+
+@pytest.mark.slow
+def test_files_become_a_model_with_a_verdict(rerank, base, documents, tmp_path):
+    output = tmp_path / "adapted"
+    options = ["--model", base, "--lists", 6, "--minutes", 0.1, "--language", "de", "--pipeline", "bm25_rerank"]
+    done = rerank("adapt", documents, "-o", output, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("verdict: ")
+    card = (output / "README.md").read_text()
+    assert "held-out pseudo-queries" in card
+    assert "general guard set: sample corpus" in card
+    assert "`calibration.json`" in card
+
+    from sentence_transformers import CrossEncoder
+
+    assert len(CrossEncoder(str(output)).predict([("eat in Paris", "bread")])) == 1
+    again = rerank("adapt", documents, "-o", output, *options, "--json")
+    assert json.loads(again.stdout)["lists"] == 6
+    other = rerank("adapt", documents, "-o", output, *options, "--seed", 1)
+    assert other.returncode == 1
+    assert "other settings (seed)" in other.stderr
+
+
+@pytest.mark.slow
+def test_an_index_is_adapted_to_with_judged_queries_and_a_log(rerank, base, collection, tmp_path):
+    index, log = tmp_path / "index", tmp_path / "log.txt"
+    assert rerank("index", collection, "--index", index, "--pipeline", "indexing_keyword").returncode == 0
+    log.write_text("where are the books\n\nsmall red fox\n")
+    options = ["--model", base, "--lists", 5, "--minutes", 0.1, "--language", "de", "--pipeline", "bm25_rerank", "--json"]
+    done = rerank("adapt", index, "-o", tmp_path / "adapted", *options, "--judged", f"{collection}:dev", "--queries", log)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [check["role"] for check in result["checks"]] == [PSEUDO, JUDGED, GENERAL]
+    rows = [record["row"] for _, record in read_jsonl(tmp_path / "adapted" / "adapting" / "lists.jsonl")]
+    assert "where are the books" not in {row["query"] for row in rows}, "a judged query must not be trained on"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["missing"], "missing does not exist"),
+        (["pipeline.yaml", "notes.txt"], "adapt to one index, to one pipeline YAML"),
+        (["notes.txt", "--llm-url", "http://127.0.0.1:1/v1"], "needs both --llm-url and --llm-model"),
+        (["notes.txt", "--minutes", "0"], "minutes must be a finite number above 0"),
+    ],
+)
+def test_what_cannot_be_adapted_to_is_refused(rerank, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipeline.yaml", "notes.txt"):
+        Path(name).write_text("a note")
+    done = rerank("adapt", *options, "-o", "out")
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not Path("out").exists()
+
+
+def test_headings_and_questions_are_queries_and_are_taken_out_of_their_passage():
+    body = "It is done in one call, and the space is given back to the system at once. The table stays locked for that time."
+    one = passage("a", f"2.1. Shrinking a table\n\n{body}", section="Tables > 2.1. Shrinking a table", title="Manual")
+    two = passage("b", f"How can a row be moved to another table? {body}", section="Tables > Moves", title="Manual")
+    queries = list(generate([one, two], seed=1))
+    heading = next(query for query in queries if query.kind == HEADING and query.source == "a")
+    assert heading.text == "Shrinking a table"
+    assert heading.without_removed(one.content) == body
+    question = next(query for query in queries if query.kind == QUESTION)
+    assert question.text == "How can a row be moved to another table?"
+    assert question.without_removed(two.content) == body
+    assert len({query.text.casefold() for query in queries}) == len(queries)
+    assert queries == list(generate([one, two], seed=1))
+
+
+def test_a_heading_of_many_passages_asks_for_none_of_them():
+    passages = [passage(str(i), f"The number {i} is shown here.", section="See also this") for i in range(9)]
+    assert not [query for query in generate(passages, seed=1) if query.kind == HEADING]
+
+
+@contextmanager
+def server(answer):
+    """A server that answers every POST with what `answer` makes of its path and body."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append(body)
+            content = json.dumps(answer(self.path, body)).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_port}", requests
+    finally:
+        running.shutdown()
+        thread.join()
+        running.server_close()
+
+
+def completion(text):
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "writer", "choices": [choice]}
+
+
+@pytest.mark.slow
+def test_a_language_model_writes_within_its_budget_and_is_never_paid_twice(tmp_path):
+    passages = [passage(str(i), f"passage {i}") for i in range(12)]
+    questions = {str(i): [f"question {i}?", "  ", "third", "fourth"] for i in range(1, 6)}
+    with server(lambda _path, _body: completion(f"Here: {json.dumps(questions)}")) as (address, requests):
+        model = LanguageModel(f"{address}/v1", "writer", calls=2)
+        ask = lambda: list(written_queries(passages, model, tmp_path / "kept.jsonl", on_progress=lambda *_: None))  # noqa: E731
+        written = ask()
+        assert len(requests) == 2, "12 passages would need three calls"
+        assert [(query.text, query.source) for query in written[:2]] == [("question 1?", "0"), ("third", "0")]
+        assert ask() == written
+        assert len(requests) == 2
+
+
+@pytest.mark.slow
+def test_a_language_model_that_does_not_follow_the_instruction_is_an_error(tmp_path):
+    with server(lambda _path, _body: completion("I would rather not.")) as (address, _), pytest.raises(ServerError) as error:
+        list(
+            written_queries(
+                [passage("a", "text")],
+                LanguageModel(f"{address}/v1", "writer"),
+                tmp_path / "kept.jsonl",
+                on_progress=lambda *_: None,
+            )
+        )
+    assert "I would rather not." in str(error.value)
+
+
+@pytest.mark.slow
+def test_the_opinion_of_a_server_counts_and_the_source_stays_first(base):
+    def rank(_path, body):
+        return [{"index": i, "score": 9.0 if "gold" in text else -9.0} for i, text in enumerate(body["texts"])]
+
+    row = CandidateList("red fox", "heading", ["the red fox", "a gold coin", "the old dog"], [3.0, 1.0, 0.0], True)
+    with server(rank) as (address, requests):
+        ensemble = Ensemble(str(base), [address], "de")
+        targets = ensemble.targets(row)
+        assert requests[0]["raw_scores"] is True
+        assert targets[0] > targets[1] > targets[2]
+        other = Ensemble(str(base), [], "de").targets(row)
+        assert targets[1] - targets[2] > other[1] - other[2] + 3
+    with pytest.raises(ServerError, match="cannot be asked"):
+        ensemble.targets(row)
+
+
+def checked(role: str, mean: float, p: float) -> Check:
+    difference = Difference("before", "adapted", "nDCG@10", mean, (mean - 0.01, mean + 0.01), p, p, 1, 1, 1)
+    return Check(role, "name", 50, 0.4, 0.5, 0.5 + mean, difference)
+
+
+@pytest.mark.parametrize(
+    ("checks", "word"),
+    [
+        ([checked(PSEUDO, 0.05, 0.001), checked(GENERAL, 0.0, 1.0)], "better"),
+        ([checked(PSEUDO, 0.05, 0.2), checked(GENERAL, 0.0, 1.0)], "no difference"),
+        ([checked(PSEUDO, 0.05, 0.001), checked(GENERAL, -0.03, 0.01)], "worse"),
+        ([checked(PSEUDO, 0.05, 0.001), checked(JUDGED, 0.0, 0.9), checked(GENERAL, 0.0, 1.0)], "no difference"),
+        ([checked(PSEUDO, 0.0, 0.9), checked(JUDGED, 0.04, 0.01), checked(GENERAL, 0.0, 1.0)], "better"),
+        ([checked(PSEUDO, 0.05, 0.001), checked(JUDGED, -0.04, 0.01), checked(GENERAL, 0.0, 1.0)], "worse"),
+    ],
+)
+def test_judged_queries_decide_and_what_is_worse_anywhere_is_not_recommended(checks, word):
+    assert judge(checks).word == word
+
+
+def test_a_wrong_address_of_a_language_model_is_refused():
+    with pytest.raises(InvalidValueError, match="must be like http"):
+        LanguageModel("127.0.0.1:8000", "writer")
