@@ -48,7 +48,7 @@ def rank(
     """
     Score texts for queries.
 
-    A row with 'query' and 'documents' (texts, or objects with 'id' and 'text') gets 'results', best first; a row with 'query'
+    A row with 'query' and 'documents' (texts, or objects with 'id' and 'text') gets 'results', best first; one with 'query'
     and 'text' gets 'score'.
     """
     from rerank_plugin.scale.tasks import RankTask

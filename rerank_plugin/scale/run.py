@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rerank_plugin.checks import check_count
+from rerank_plugin.files import fingerprint_files
 from rerank_plugin.progress import CountCallback
 from rerank_plugin.scale.blocks import plan_blocks
 from rerank_plugin.scale.embedding import EmbedTask, write_index
@@ -12,7 +13,6 @@ from rerank_plugin.scale.job import JobFolder, merge_rows
 from rerank_plugin.scale.ray_data import run_on_ray
 from rerank_plugin.scale.tasks import Task
 from rerank_plugin.scale.workers import BlockWorker, Cluster
-from rerank_plugin.files import fingerprint_files
 
 BLOCK_ROWS = 1000
 
