@@ -285,7 +285,7 @@ class Searcher:
 
     def _sentence_scores(self, query: str, split: Sequence[Sequence[str]], *, rerank: bool) -> list[list[float]]:
         sentences = [sentence for sentences in split for sentence in sentences]
-        ranker = self._any_ranker() if rerank else None
+        ranker: Any = self._any_ranker() if rerank else None
         # A ranker of another library has no `logits`.
         has_logits = hasattr(ranker, "logits")
         scores = iter(ranker.logits(query, sentences) if has_logits else shared_words(query, sentences))
