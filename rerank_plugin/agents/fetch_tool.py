@@ -10,7 +10,7 @@ from haystack.tools import ComponentTool
 
 from rerank_plugin.agents.citations import keep, numbers_of, place
 from rerank_plugin.agents.opened import OpenPipeline, Source
-from rerank_plugin.agents.search_tool import IndexSearch, SearchTool, plain_source
+from rerank_plugin.agents.search_tool import SearchTool, plain_source
 from rerank_plugin.checks import check_count, check_text
 from rerank_plugin.results import Hit
 
@@ -103,7 +103,7 @@ def fetch_tool(
     :returns: The tool, for `Agent(tools=[...])`.
     """
     if isinstance(source, SearchTool):
-        search: IndexSearch = source._component
+        search: Any = source._component
         fetch = IndexFetch(search.pipeline, index=search.index, max_characters=max_characters, opened=search.opened)
     else:
         fetch = IndexFetch(source, index=index, max_characters=max_characters)

@@ -48,8 +48,8 @@ def rank(
     """
     Score texts for queries.
 
-    A row with 'query' and 'documents' (texts, or objects with 'id' and 'text') gets 'results', best first; one with 'query'
-    and 'text' gets 'score'.
+    A row with 'query' and 'documents' (texts, or objects with 'id' and 'text') gets 'results', best first; a row with
+    'query' and 'text' gets 'score'.
     """
     from rerank_plugin.scale.tasks import RankTask
     from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
