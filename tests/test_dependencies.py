@@ -18,7 +18,7 @@ UNDECLARED = {"flashrank"}
 ROOMS = {
     "training": {"train"},
     "evaluation": {"eval", "ir-datasets", "bench"},
-    "indexing": {"repair"},
+    "indexing": {"repair", "milvus"},
     "components": {"office"},
     "serving": {"serve", "mcp"},
     "scale": {"serve", "batch", "ray"},

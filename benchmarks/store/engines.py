@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "tests")]
 
 from databases import REAL, Database, make_database, running_postgres, set_variables  # noqa: E402
 
-DIMENSION, CANDIDATES = 384, 50
+DIMENSION = 384
 OURS = "index of ours"
 
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--documents", type=int, help="only so many documents: those that are judged, and the first others")
+    parser.add_argument("--candidates", type=int, default=50, help="documents that the ranker gets")
     parser.add_argument("--engine", action="append", choices=REAL, help="only this database; repeatable")
     parser.add_argument("--work", type=Path, help="folder for the databases, which can be used again")
     parser.add_argument("--output", type=Path)
@@ -102,7 +103,7 @@ def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[st
     embedder = load_pipeline("dense_rerank", index=folder / "index").get_component("text_embedder")
     embedder.warm_up()
     vectors = {key: embedder.run(text=query.text)["embedding"] for key, query in queries.items()}
-    ranker = CrossEncoderRanker(top_k=CANDIDATES, meta_fields_to_embed=["title"], score_cache="memory")
+    ranker = CrossEncoderRanker(top_k=options.candidates, meta_fields_to_embed=["title"], score_cache="memory")
     rows, reference = {}, {}
     for name, retriever in retrievers(folder, engines).items():
         began = time.perf_counter()
@@ -111,10 +112,11 @@ def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[st
         reference = reference or found
         note(f"{name}: searched")
         ranked = {
-            key: ranker.run(query=queries[key].text, documents=documents[:CANDIDATES])["documents"]
+            key: ranker.run(query=queries[key].text, documents=documents[: options.candidates])["documents"]
             for key, documents in found.items()
         }
-        same = equal_candidates(ranker, queries, reference, name, engines)
+        cut = {key: documents[: options.candidates] for key, documents in reference.items()}
+        same = equal_candidates(ranker, queries, cut, name, engines)
         dense, second = (evaluate(run_of(run), qrels, ["nDCG@10", "R@100"]).means for run in (found, ranked))
         agree = [len({d.id for d in found[key][:10]} & {d.id for d in reference[key][:10]}) / 10 for key in found]
         rows[name] = {
@@ -133,7 +135,7 @@ def equal_candidates(ranker: object, queries: dict, reference: dict, name: str, 
     """Rank the candidates that our index found, with the texts that this database holds for them."""
     from rerank_plugin.indexing.places import open_place
 
-    wanted = sorted({document.id for documents in reference.values() for document in documents[:CANDIDATES]})
+    wanted = sorted({document.id for documents in reference.values() for document in documents})
     if name == OURS:
         texts = {d.id: d for documents in reference.values() for d in documents}
     else:
@@ -141,7 +143,7 @@ def equal_candidates(ranker: object, queries: dict, reference: dict, name: str, 
             texts = {document.id: document for _, part in place.parts(0, 1000) for document in part}
     assert set(wanted) <= texts.keys()
     return {
-        key: ranker.run(query=queries[key].text, documents=[texts[d.id] for d in documents[:CANDIDATES]])["documents"]
+        key: ranker.run(query=queries[key].text, documents=[texts[d.id] for d in documents])["documents"]
         for key, documents in reference.items()
     }
 

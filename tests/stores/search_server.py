@@ -69,6 +69,8 @@ class SearchServer(ThreadingHTTPServer):
                 self.indexes.add(index)
                 return 200, {"acknowledged": True, "index": index}
             return (200 if index in self.indexes else 404), {}
+        if action == "_mapping":
+            return 200, {index: {"mappings": {"properties": {}}}}
         found = (
             {
                 key: each
