@@ -63,8 +63,9 @@ def judge(
     """
     Judge how relevant the hits of an index are, from 0 (not relevant) to 3 (answers the query), with one key for each.
 
-    Judgements are kept in the index, and outlive indexing its files again. `rerank eval INDEX`, `calibrate INDEX` and `train
-    INDEX` use them. Each is on disk before the next hit is shown.
+    Judgements are kept in the index, and outlive indexing its files again. Each is on disk before the next hit is shown.
+
+    `rerank eval`, `calibrate`, `mine` and `train` take the index in place of a judged collection.
     """
     if isinstance(context.obj, AppOptions):
         context.obj.interrupted = "interrupted; every grade that was given is kept"

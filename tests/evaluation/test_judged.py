@@ -107,7 +107,7 @@ def test_calibrate_mine_and_train_take_an_index(rerank, judged, tmp_path, cross_
     assert list(summary["figures"]) == ["index, test"]
     pairs = next((tmp_path / "model" / "mined").glob("*.jsonl")).read_text().splitlines()
     assert {json.loads(line)["query"] for line in pairs} == mined, "training has the queries of dev, and no others"
-    done = rerank("train", judged / "index", "-o", tmp_path / "other", *options[:5], "--dev", judged / "index")
+    done = rerank("train", judged / "index", "-o", tmp_path / "model", *options[:5], "--dev", judged / "index")
     assert done.returncode == 1
     assert "query of the dev or test split" in done.stderr
 
