@@ -82,7 +82,7 @@ def judge(
             if as_json:
                 _judge_lines(judgements, name, pool)
             elif (queries is None and imported is None and exported is None) or (queries and sys.stdin.isatty()):
-                _judge_in_terminal(judgements, name, pool, of)
+                _judge_in_terminal(judgements, name, pool, of, index)
             if exported is not None:
                 _export(judgements, exported)
             echo(f"{judgements.progress()}", err=as_json)
@@ -122,7 +122,7 @@ class _Pool:
         return self._searchers
 
 
-def _judge_in_terminal(judgements: "Judgements", name: str, pool: _Pool, of: str) -> None:
+def _judge_in_terminal(judgements: "Judgements", name: str, pool: _Pool, of: str, index: Path) -> None:
     if not sys.stdin.isatty():
         raise InvalidValueError("judging with keys needs a terminal: pass --json, and lines of JSON instead of keys")
     progress = judgements.progress()
@@ -133,7 +133,7 @@ def _judge_in_terminal(judgements: "Judgements", name: str, pool: _Pool, of: str
 
     with keyboard() as read_key:
         given = TerminalJudge(judgements, name, pool, pool.blind, read_key).run(judgements.queries(of))
-    echo(f"\n{counted(given, 'grade')} given")
+    echo(f"\n{counted(given, 'grade')} given; `rerank eval {index} --split all` compares pipelines on what is judged")
 
 
 def _judge_lines(judgements: "Judgements", name: str, pool: _Pool) -> None:

@@ -163,11 +163,13 @@ def queries_needed(differences: NDArray[np.float64]) -> int | None:
     seen, when n is at least ((z(0.975) + z(0.8)) * standard deviation / mean) squared.
 
     :param differences: The difference on each query so far.
-    :returns: The number of queries; `None` if it cannot be estimated, or is above `MOST`.
+    :returns: The number of queries, at least `FEWEST`; `None` if there is no difference, or it is above `MOST`.
     """
     mean = abs(float(differences.mean()))
-    if len(differences) < 2 or mean <= TOLERANCE:
+    if mean <= TOLERANCE:
         return None
+    if len(differences) < 2:
+        return FEWEST
     normal = NormalDist()
     factor = normal.inv_cdf((1 + LEVEL) / 2) + normal.inv_cdf(POWER)
     needed = max(FEWEST, ceil((factor * float(differences.std(ddof=1)) / mean) ** 2))

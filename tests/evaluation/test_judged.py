@@ -148,7 +148,7 @@ def test_the_queries_that_a_decision_needs_follow_from_the_variance_of_the_diffe
     assert queries_needed(-differences) == queries_needed(differences)
     assert queries_needed(np.full(5, 0.2)) == 10, "fewer than ten queries decide nothing"
     assert queries_needed(np.zeros(20)) is None
-    assert queries_needed(np.array([0.5])) is None
+    assert queries_needed(np.array([0.5])) == 10
     assert queries_needed(np.array([1e-4, *([0.5, -0.5] * 10)])) is None, "nobody judges so many"
 
 

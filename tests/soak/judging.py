@@ -65,15 +65,22 @@ def kill(folder: Path, seed: int, history: History) -> tuple[History, int]:
     possible = [history, next_step(chance, history, None)]  # the interrupted step is complete or absent
     judgements = Judgements.open(folder)
     judgements.store.verify()
-    queries = {query.id: query.text for query in judgements.queries()}
-    found = {
-        (queries[name], grade.document_id): grade.grade for name, given in judgements.all_grades().items() for grade in given
-    }
+    snapshot = judgements.store.judgements.snapshot()
+    texts = {row: query.text for row, query in snapshot.queries.items()}
+    undone = {entry.undoes for entry in snapshot.history}
+    # The whole history, not only what is in force: a grade that was given twice looks like one.
+    found = [
+        (texts[entry.query], entry.document_id, entry.grade)
+        for entry in snapshot.history
+        if entry.undoes is None and entry.id not in undone
+    ]
+    in_force = {(text, grade.document_id): grade.grade for text in texts.values() for grade in judgements.grades(text)}
     judgements.close()
-    for state in possible:
-        if found == grades_after(state):
-            return state, steps
-    raise AssertionError(f"{len(found)} grades are neither those that were acknowledged nor those after one more step")
+    assert found in possible, (
+        f"{len(found)} judgements are neither those that were acknowledged nor those after one more step"
+    )
+    assert in_force == grades_after(found)
+    return found, steps
 
 
 def run(size: Size, folder: Path) -> Report:
