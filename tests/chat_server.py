@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PIECES = ["Limescale makes the kettle loud [1].", " It is blue", " [2]. Nobody knows more [9]. ", "This names nothing."]
+PIECES = ["Limescale makes the kettle loud [1].", " It is blue", " [2]. Nobody knows more [99]. ", "This names nothing."]
 
 
 @contextmanager

@@ -146,7 +146,8 @@ class Library:
     def _overview(self, find: str, offset: int) -> dict[str, Any]:
         store = self._service.store
         snapshot = store.indexed_files.snapshot()
-        sources = [source for source in snapshot.sources if find.lower() in source.lower()]
+        named = [source for source in snapshot.sources if find.lower() in source.lower()]
+        sources = sorted(named, key=lambda source: (not self._uploads.holds(source), source))  # what was added here first
         files = []
         for source in sources[offset : offset + FILES_ON_A_PAGE]:
             record, stored = snapshot.files.get(source), sum(snapshot.passages.get(source, {}).values())

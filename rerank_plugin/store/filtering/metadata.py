@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -128,17 +128,18 @@ def value_counts(metas: Iterable[Meta]) -> dict[str, list[tuple[Any, int]]]:
 
     :param metas: Meta of the documents.
     """
-    counts: dict[str, Counter[tuple[type, Any]]] = {}
+    columns: dict[str, list[Any]] = defaultdict(list)
     for meta in metas:
         for field, value in meta.items():
-            if isinstance(value, (str, int, float)):
-                counts.setdefault(field, Counter())[type(value), value] += 1
-    return {
-        field: [
-            (value, count) for (_, value), count in sorted(of_field.items(), key=lambda item: (-item[1], str(item[0][1])))
-        ]
-        for field, of_field in counts.items()
-    }
+            columns[field].append(value)
+    counted = {}
+    for field, values in columns.items():
+        plain = [value for value in values if isinstance(value, (str, int, float))]
+        if plain:
+            counts = Counter(zip(map(type, plain), plain, strict=True))
+            ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0][1])))
+            counted[field] = [(value, count) for (_, value), count in ordered]
+    return counted
 
 
 def unique_values(

@@ -80,7 +80,7 @@ def test_an_answer_streams_and_its_citations_are_checked(served):
     assert "".join(event.get("text", "") for event in events) == "".join(PIECES)
     assert len(events) == len(PIECES) + 1
     sentences = events[-1]["sentences"]
-    assert [[citation["number"] for citation in one["citations"]] for one in sentences] == [[1], [2], [9], []]
+    assert [[citation["number"] for citation in one["citations"]] for one in sentences] == [[1], [2], [99], []]
     assert sentences[2]["citations"][0]["verdict"] == "missing"
     assert sentences[0]["citations"][0]["support"] is not None
     sent = requests[-1]

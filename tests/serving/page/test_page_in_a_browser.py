@@ -134,14 +134,12 @@ def test_two_pipelines_are_shown_side_by_side(page):
 
 def test_filters_come_from_the_metadata(page):
     search(page, "river")
-    page.locator(".facet summary", has_text="File").click()
-    box = page.locator(".facet-values input").first
-    value = page.locator(".facet-values .check").first.get_attribute("title")
-    box.click()  # `check` would look at the box again, which is made anew with the result
+    page.locator(".facet summary", has_text="Language").click()
+    page.locator(".facet-values .check", has_text="en").locator("input").click()
     page.wait_for_selector(".facet.is-set")
-    until(page, "document.querySelectorAll('#results .is-second .hit').length > 0")
-    files = set(page.locator("#results .place").evaluate_all("all => all.map(one => one.title)"))
-    assert files == {value}
+    found = set(page.locator("#results [data-side]").evaluate_all("all => all.map(one => one.dataset.id)"))
+    assert found == {document.id for document in ATTACKS if document.meta["lang"] == "en"}
+    assert "lang" in page.url
     page.get_by_role("button", name="Clear filters").click()
     page.wait_for_selector(".facet.is-set", state="detached")
 
