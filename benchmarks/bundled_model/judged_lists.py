@@ -5,8 +5,8 @@ Candidate lists for continued training, on a CPU: judged queries with hard negat
 
 For each collection the file WORK/lists/NAME.jsonl, a list of eight passages on each line: a relevant one, three of BM25's top ten, two
 of the bi-encoder's top ten, one of the next forty of each; where no bi-encoder is used, BM25's take their places. A passage that
-repeats most of a relevant one is left out, since it would be a false negative. Files that are there are kept, so an interrupted run
-continues. `--most` limits the queries of each collection, for machines that cannot read them all.
+repeats most of a relevant one is left out, since it would be a false negative. So are queries that have the same words as one of a dev
+or test split of any collection. Files that are there are kept, so an interrupted run continues. `--most` limits the queries of each collection, for machines that cannot read them all.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from check_material import MEASURED, normalised
 from encoders import Encoder, vectors
 from haystack import Document
 
@@ -122,13 +123,25 @@ def lexical_candidates(texts: dict[str, str], queries: dict[str, str], lang: str
     return results
 
 
+def measured_queries(collections: Path) -> set[str]:
+    """Return the normalised queries of the dev and test splits of all collections."""
+    measured = set()
+    for folder in collections.iterdir():
+        splits = [split for split in MEASURED if (folder / "qrels" / f"{split}.tsv").is_file()]
+        queries = BeirDataset(folder).queries() if splits else {}
+        for split in splits:
+            measured |= {normalised(queries[id_].text) for id_ in BeirDataset(folder).qrels(split) if id_ in queries}
+    return measured
+
+
 def make_lists(
-    dataset: BeirDataset, source: Source, encoder: Encoder, lang: str, rng: random.Random
+    dataset: BeirDataset, source: Source, encoder: Encoder, lang: str, rng: random.Random, measured: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the lists of a collection: query, passages, which of them are relevant, cosine and BM25 score of each."""
+    """Yield the lists of a collection: query, passages, and which of them are relevant."""
     relevant, texts = choose(dataset, source, rng)
     known = dataset.queries()
     queries = {id_: known[id_].text for id_ in relevant if known[id_].text.strip()}
+    queries = {id_: text for id_, text in queries.items() if normalised(text) not in measured}
     lexical = lexical_candidates(texts, queries, lang)
     dense = dense_candidates(texts, queries, relevant, encoder, source.dense, rng) if source.dense else {}
     for id_, query in queries.items():
@@ -196,6 +209,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=10_000, help="maximum number of queries of each collection")
     parser.add_argument("--only", nargs="+", choices=list(SOURCES), help="only these collections")
     options = parser.parse_args()
+    measured = measured_queries(options.collections)
     for name in options.only or SOURCES:
         file = options.work / "lists" / f"{name}.jsonl"
         if file.exists():
@@ -204,7 +218,7 @@ def main() -> None:
         rng = random.Random(f"lists {name}")
         dataset = BeirDataset(options.collections / name)
         source = replace(SOURCES[name], queries=min(SOURCES[name].queries, options.most))
-        rows = list(make_lists(dataset, source, encoder_of(lang, options.e5), lang, rng))
+        rows = list(make_lists(dataset, source, encoder_of(lang, options.e5), lang, rng, measured))
         rng.shuffle(rows)
         with replace_file(file) as stream:
             stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -74,6 +74,8 @@ def teach(
             progress(len(taught), most)
     if not taught:
         raise InvalidValueError("no list can be made: the passages of the corpus are all alike")
+    if not ensemble.pairs:  # all lists are from an interrupted run, and the speed of this machine is not known yet
+        ensemble.start_logits(taught[0].row)
     plan = _plan(len(taught), request, ensemble)
     folder.save_plan(plan)
     return taught[: plan.lists], plan
@@ -81,7 +83,7 @@ def teach(
 
 def _plan(lists: int, request: AdaptRequest, ensemble: Ensemble) -> Plan:
     """Choose lists, epochs and measured queries so that training and measuring fit their shares of the time."""
-    per_pair = max(ensemble.seconds / max(1, ensemble.pairs), 1e-6)
+    per_pair = ensemble.seconds / ensemble.pairs
     seconds, models = 60 * request.minutes, 2
     kinds = 2 if request.judged is None else 3
     measured = int(MEASURING * seconds / (per_pair * MEASURED_DEPTH * models * kinds))
@@ -91,7 +93,7 @@ def _plan(lists: int, request: AdaptRequest, ensemble: Ensemble) -> Plan:
     affordable = TRAINING * seconds / (COST_OF_TRAINING * per_pair * LIST_SIZE * (1 + GENERAL_SHARE))
     if min(lists, affordable) < FEW_LISTS:
         logger.warning(
-            "Only %d lists fit %g minutes on this machine, from which little is learned: give more --minutes",
+            "Only %d lists in %g minutes on this machine, and little is learned from so few: give more --minutes or texts",
             max(1, min(lists, int(affordable))),
             request.minutes,
         )
