@@ -61,7 +61,7 @@ def best(index, yaml):
 def url(index, yaml):
     text = yaml.read_text().replace(
         "connections:\n",
-        "  gate:\n    type: test_mcp.Gate\nconnections:\n  - {sender: gate.documents, receiver: ranker.documents}\n",
+        "  gate:\n    type: test_served_tools.Gate\nconnections:\n  - {sender: gate.documents, receiver: ranker.documents}\n",
     )
     text = text.replace(
         "sender: bm25_retriever.documents\n    receiver: ranker.documents",
@@ -71,7 +71,7 @@ def url(index, yaml):
     gated.write_text(text)
     from haystack.core.serialization_security import allow_deserialization_module
 
-    allow_deserialization_module("test_mcp")
+    allow_deserialization_module("test_served_tools")
     with serving(index, [yaml, gated], about="sentences", url_template="https://example.org/{source}#page={page}") as url:
         yield url
 
