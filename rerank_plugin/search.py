@@ -162,7 +162,7 @@ class Searcher:
         answer = self._answer(request)
         hits = _hits(answer)
         if sentences:
-            hits = self._with_sentences(query, hits)
+            hits = self._with_sentences(query, hits, rerank=rerank)
         return SearchResult(
             hits,
             answer.times,
@@ -264,23 +264,31 @@ class Searcher:
             return max(request.candidates, request.top_k or 1)
         return max(*part.feeder.depths_configured(), 1, _LEAST_HANDED_ON, _HANDED_ON_PER_HIT * (request.top_k or 1))
 
+    def _any_ranker(self) -> Any:
+        """Return the second stage, also that inside of a `TwoStageRetriever`."""
+        if self.ranker is not None:
+            return self.ranker
+        containing = (self._component(socket.component) for socket in self._whole.feeder.sockets(RERANK))
+        return next((getattr(component, "ranker", None) for component in containing), None)
+
     def _component(self, name: str) -> Any:
         return self._shape.wiring.component(name)
 
-    def _with_sentences(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    def _with_sentences(self, query: str, hits: Sequence[Hit], *, rerank: bool) -> list[Hit]:
         split = [split_sentences(hit.document.content or "") for hit in hits]
         scored = [
             list(zip(scores, sentences, strict=True))
-            for scores, sentences in zip(self._sentence_scores(query, split), split, strict=True)
+            for scores, sentences in zip(self._sentence_scores(query, split, rerank=rerank), split, strict=True)
         ]
         best = [max(pairs, key=lambda pair: pair[0], default=(0.0, "")) for pairs in scored]
         return [replace(hit, sentence=sentence) for hit, (_, sentence) in zip(hits, best, strict=True)]
 
-    def _sentence_scores(self, query: str, split: Sequence[Sequence[str]]) -> list[list[float]]:
+    def _sentence_scores(self, query: str, split: Sequence[Sequence[str]], *, rerank: bool) -> list[list[float]]:
         sentences = [sentence for sentences in split for sentence in sentences]
+        ranker: Any = self._any_ranker() if rerank else None
         # A ranker of another library has no `logits`.
-        has_logits = hasattr(self.ranker, "logits")
-        scores = iter(self.ranker.logits(query, sentences) if has_logits else shared_words(query, sentences))
+        has_logits = hasattr(ranker, "logits")
+        scores = iter(ranker.logits(query, sentences) if has_logits else shared_words(query, sentences))
         return [[next(scores) for _ in sentences] for sentences in split]
 
 

@@ -12,7 +12,14 @@ from haystack.components.retrievers import InMemoryBM25Retriever
 from haystack.dataclasses import ChatMessage
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
-from rerank_plugin import BM25Retriever, CrossEncoderRanker, HybridDocumentStore, ResultCollapser, TwoStageRetriever
+from rerank_plugin import (
+    BM25Retriever,
+    CrossEncoderRanker,
+    HybridDocumentStore,
+    ResultCollapser,
+    TwoStageRetriever,
+    load_pipeline,
+)
 from rerank_plugin.errors import InvalidValueError, PipelineConfigError, StoreError
 from rerank_plugin.pipelines.shape import shape_of
 from rerank_plugin.search import Searcher
@@ -231,12 +238,18 @@ def test_a_second_stage_inside_of_a_supercomponent_is_seen(store):
 def test_a_second_stage_inside_of_our_component_can_be_left_out(store, cross_encoder):
     ranker = CrossEncoderRanker(model=str(cross_encoder), backend="torch")
     searcher = Searcher(pipeline(both=TwoStageRetriever(InMemoryBM25Retriever(store), ranker)))
-    result = searcher.search(QUERY, candidates=4, top_k=3)
+    result = searcher.search(QUERY, candidates=4, top_k=3, sentences=True)
     assert (len(result.hits), result.status["candidates"]) == (3, 4)
+    assert all(hit.sentence for hit in result.hits)
     assert {hit.first_stage_rank for hit in result.hits} <= {1, 2, 3, 4}
     plain = searcher.search(QUERY, rerank=False, top_k=3)
     assert ids(plain) == [d.id for d in InMemoryBM25Retriever(store, top_k=3).run(query=QUERY)["documents"]]
     assert plain.status is None
+
+
+def test_an_indexing_pipeline_cannot_search():
+    with pytest.raises(PipelineConfigError, match=r"which socket takes the query \(is it a pipeline that indexes\?\)"):
+        Searcher(load_pipeline("indexing_keyword"))
 
 
 def test_stores_are_found_inside_of_components(store):

@@ -163,9 +163,10 @@ class Feeder:
         if len(texts) == 1:
             return {texts[0]: str, **of_rankers}
         open_sockets = [Socket(name, key) for name in self.names for key in self._wiring.open_inputs(name)]
+        question = "" if texts else " (is it a pipeline that indexes?)"
         raise PipelineConfigError(
-            f"{self._shape.name} cannot search: nothing says which socket takes the query: choose one or several with "
-            "`inputs: {query: [SOCKET]}` in its YAML, or inputs={'query': [SOCKET]} in Python; the open sockets are "
+            f"{self._shape.name} cannot search: nothing says which socket takes the query{question}: choose one or several "
+            "with `inputs: {query: [SOCKET]}` in its YAML, or inputs={'query': [SOCKET]} in Python; the open sockets are "
             f"{', '.join(map(str, texts or open_sockets)) or 'none'}"
         )
 

@@ -132,6 +132,7 @@ def test_a_two_stage_retriever_is_taken_apart(in_memory, collection, tmp_path, c
     assert {row.stage for row in result.latencies if row.system == "one"} == {"first stage", "second stage", "together"}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_fitted_says_what_it_is(rerank, in_memory, collection, tmp_path):
     path = tmp_path / "llm.yaml"
     llm = """
