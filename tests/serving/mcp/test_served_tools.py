@@ -11,6 +11,7 @@ from haystack import Document, component
 from mcp_client import cancel, over_http, over_stdio, plain, use_everything
 from mcp_server import serving, write_index
 from rerank_servers import KEY
+from zygote import run_python
 
 from rerank_plugin.scoring.limits import CallLimits
 
@@ -144,8 +145,10 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(rerank, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_empty_index_ends_the_command_with_the_reason(rerank, tmp_path):
+def test_an_empty_index_ends_the_command_with_the_reason(tmp_path):
     (tmp_path / "index").mkdir()
-    failed = rerank("mcp", "--index", tmp_path / "index", "--http", "--port", 0)
-    assert failed.returncode == 1
-    assert "fill it with `rerank index`" in failed.stderr
+    code = "import sys; sys.argv[0] = 'rerank'; from rerank_plugin.cli import main; main()"
+    process = run_python(code, "mcp", "--index", tmp_path / "index", "--http", "--port", 0)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "fill it with `rerank index`" in errors
