@@ -12,8 +12,8 @@ from rerank_plugin.indexing import index_paths
 
 pytestmark = pytest.mark.slow
 RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); import dying; dying.main()"
-# Of about 50 points; `make soak` takes them at random, for hours.
-POINTS = (0.02, 0.3, 0.55, 0.8, 0.98)
+# Of 40 points; `make soak` kills at 20 random moments.
+POINTS = (0.3, 0.8)
 
 
 def write(folder, seed):
@@ -37,7 +37,7 @@ def run(point, pipeline, folder, repository):
     return process.returncode, output
 
 
-@pytest.mark.parametrize("name", ["qdrant", "pgvector", "milvus"])
+@pytest.mark.parametrize("name", ["qdrant", "pgvector"])
 def test_a_killed_run_is_resumed_to_the_same_documents(name, new_database, tmp_path, bi_encoder, repository):
     files = tmp_path / "files"
     whole = new_database(name, folder=f"{name}-whole")
