@@ -22,7 +22,7 @@ def client(url):
         yield client
 
 
-def test_every_route_but_three_wants_a_key(client):
+def test_every_route_wants_a_key_but_three_and_the_shell_of_the_page(client):
     described = client.get("/openapi.json", headers={"Authorization": KEY}).json()["paths"]
     assert set(ROUTES) < set(described)
     for path, methods in described.items():
@@ -30,8 +30,9 @@ def test_every_route_but_three_wants_a_key(client):
             for headers in ({}, {"Authorization": "Bearer wrong"}, {"Api-Key": ""}, {"Authorization": f"Basic {KEY}"}):
                 status = client.request(method, path, headers=headers, json=BODY).status_code
                 assert status == (200 if path in ("/health", "/ready", "/ping") else 401), (path, headers)
-    for path in ("/openapi.json", "/nothing", "/health/", "//health", "/search"):
-        assert client.get(path).status_code == 401
+    base = str(client.base_url).rstrip("/")
+    for path in ("/openapi.json", "/nothing", "/health/", "//health", "/search", "/page/settings", "/page/assets/page.html"):
+        assert client.get(f"{base}{path}").status_code == 401, path
 
 
 @pytest.mark.parametrize(
