@@ -37,7 +37,9 @@ def adapt(
             help="Judged queries about the corpus, for the verdict: a BEIR folder, or FOLDER:SPLIT (default: test)."
         ),
     ] = None,
-    judged_queries: Annotated[int, typer.Option(help="Maximum number of judged queries.")] = 150,
+    judged_queries: Annotated[
+        int | None, typer.Option(help="Maximum number of judged queries; default: as many as fit --minutes.")
+    ] = None,
     queries: Annotated[Path | None, typer.Option(help="File with real queries, one a line, such as from a log.")] = None,
     teacher: Annotated[
         list[str] | None,
@@ -61,9 +63,9 @@ def adapt(
     """
     Adapt a reranker to a corpus, without judgements.
 
-    Queries are made from headings, questions, sentences and phrases of the passages; an ensemble of models says which
-    candidates answer them. The result is measured beside the model that it started from, and the last line says whether
-    to use it.
+    Queries are made from the passages; an ensemble of models says which candidates answer them.
+
+    The result is measured beside the model that it started from; the last line says whether to use it.
 
     An interrupted run is resumed when the same command is run again.
     """
