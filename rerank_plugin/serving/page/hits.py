@@ -8,11 +8,11 @@ import numpy as np
 from haystack import Document
 
 from rerank_plugin.components.ranking import RERANKED, SECOND_STAGE_SCORE
+from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.components.reranker import WINDOW
 from rerank_plugin.results import Hit
 from rerank_plugin.scoring.calibration import sigmoid
 from rerank_plugin.serving.page.passages import MOST_CHARACTERS
-from rerank_plugin.serving.page.variants import Prepared
 from rerank_plugin.store.keywords.highlights import Span
 
 # Meta that the page shows by itself, or that means nothing to a reader.
@@ -24,12 +24,12 @@ SHOWN_APART = frozenset(
 )
 
 
-def page_hit(hit: Hit, prepared: Prepared, find_words: Callable[[str], list[Span]]) -> dict[str, Any]:
+def page_hit(hit: Hit, ranker: CrossEncoderRanker | None, find_words: Callable[[str], list[Span]]) -> dict[str, Any]:
     """
     Return a hit as plain values.
 
     :param hit: The hit.
-    :param prepared: The pipeline that found it.
+    :param ranker: The cross-encoder that ranked it; `None`: none did, or one of another library.
     :param find_words: Finds the words of the query in a text.
     """
     document = hit.document
@@ -41,7 +41,7 @@ def page_hit(hit: Hit, prepared: Prepared, find_words: Callable[[str], list[Span
         "score": document.score,
         "first_stage_rank": hit.first_stage_rank,
         "first_stage_score": hit.first_stage_score,
-        "probability": _probability(document, prepared),
+        "probability": _probability(document, ranker),
         "is_scored": document.meta.get(RERANKED, True) is not False,
         "is_partly_read": bool(document.meta.get("partly_read")),
         "window": document.meta.get(WINDOW),
@@ -71,9 +71,9 @@ def passage(document: Document) -> dict[str, Any]:
     }
 
 
-def _probability(document: Document, prepared: Prepared) -> float | None:
+def _probability(document: Document, ranker: CrossEncoderRanker | None) -> float | None:
     """Return how probable it is that a document answers, by the cross-encoder alone; `None` if it did not score it."""
-    if prepared.ranker is None or document.score is None or document.meta.get(RERANKED) is False:
+    if ranker is None or document.score is None or document.meta.get(RERANKED) is False:
         return None
     value = float(document.meta.get(SECOND_STAGE_SCORE, document.score))
-    return value if prepared.ranker.config.scale_score else float(sigmoid(np.array(value)))
+    return value if ranker.config.scale_score else float(sigmoid(np.array(value)))

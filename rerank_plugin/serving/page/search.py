@@ -86,15 +86,17 @@ class PageSearch:
     def _search(self, variant: Variant, body: PageSearchBody) -> dict[str, Any]:
         if self._service.may_be_empty and not self._service.store.count_documents():
             raise RequestError("the index is still empty: add documents first", status=409, kind="empty")
-        prepared = self._variants.get(variant) if body.rerank else Prepared(self._service.searcher(variant.pipeline), None)
+        prepared = self._variants.get(variant)
+        is_reranked = body.rerank and prepared.searcher.has_second_stage
+        ranker = prepared.ranker if is_reranked else None
         result = search_with(prepared.searcher, body, top_k=_hits_wanted(body, prepared))
         find_words = word_finder(body.query, self._service.store)
         return {
             "pipeline": variant.pipeline,
             "query": body.query,
-            "hits": [page_hit(hit, prepared, find_words) for hit in result.hits],
-            "has_second_stage": body.rerank and prepared.searcher.has_second_stage,
-            "is_calibrated": prepared.is_calibrated,
+            "hits": [page_hit(hit, ranker, find_words) for hit in result.hits],
+            "has_second_stage": is_reranked,
+            "is_calibrated": is_reranked and prepared.is_calibrated,
             "collapsed": result.collapsed,
             "over_limit": result.over_limit,
             "milliseconds": result.milliseconds,
@@ -109,7 +111,8 @@ class PageSearch:
 
 
 def _hits_wanted(body: PageSearchBody, prepared: Prepared) -> int | None:
-    if prepared.hides_candidates:
+    if body.rerank and prepared.hides_candidates:
         return body.top_k
-    least = EVERY_CANDIDATE if body.rerank and prepared.searcher.has_second_stage else HITS_OF_ONE_STAGE
+    has_two = body.rerank and prepared.searcher.has_second_stage
+    least = EVERY_CANDIDATE if has_two else HITS_OF_ONE_STAGE
     return max(body.candidates or 0, body.top_k or 0, least)

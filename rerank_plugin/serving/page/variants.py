@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.pipelines.yaml_file import init_parameters
@@ -46,11 +45,15 @@ class Prepared:
     A pipeline that is ready to search.
 
     :param searcher: Runs it.
-    :param ranker: Its cross-encoder; `None`: it has none, or one of another library.
     """
 
     searcher: Searcher
-    ranker: CrossEncoderRanker | None
+
+    @property
+    def ranker(self) -> CrossEncoderRanker | None:
+        """Its cross-encoder; `None`: it has none, or one of another library."""
+        ranker = self.searcher.ranker
+        return ranker if isinstance(ranker, CrossEncoderRanker) else None
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -106,8 +109,7 @@ class Variants:
         with self._lock:
             if variant == Variant(name):
                 if name not in self._own:
-                    searcher = self._service.searcher(name)
-                    self._own[name] = Prepared(searcher, _cross_encoder(searcher))
+                    self._own[name] = Prepared(self._service.searcher(name))
                 return self._own[name]
             if variant not in self._kept:
                 self._kept[variant] = self._build(variant)
@@ -146,11 +148,7 @@ class Variants:
         return data
 
     def _build(self, variant: Variant) -> Prepared:
-        pipeline = build_pipeline(self.definition(variant), name=variant.pipeline)
-        searcher = Searcher(pipeline, name=f"pipeline {variant.pipeline}")
+        name = variant.pipeline
+        searcher = Searcher(build_pipeline(self.definition(variant), name=name), name=f"pipeline {name}")
         searcher.warm_up()
-        return Prepared(searcher, _cross_encoder(searcher))
-
-
-def _cross_encoder(searcher: Searcher) -> CrossEncoderRanker | None:
-    return searcher.ranker if isinstance(searcher.ranker, CrossEncoderRanker) else None
+        return Prepared(searcher)
