@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from haystack import Document
 
-from rerank_plugin.components.ranking import RERANKED, SECOND_STAGE_SCORE
 from rerank_plugin.components.ranker import CrossEncoderRanker
+from rerank_plugin.components.ranking import RERANKED, SECOND_STAGE_SCORE
 from rerank_plugin.components.reranker import WINDOW
 from rerank_plugin.results import Hit
 from rerank_plugin.scoring.calibration import sigmoid

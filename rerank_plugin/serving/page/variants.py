@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from rerank_plugin.components.ranker import CrossEncoderRanker
 from rerank_plugin.pipelines import build_pipeline
 from rerank_plugin.pipelines.yaml_file import init_parameters
