@@ -8,6 +8,9 @@ from importlib.metadata import version
 
 import pytest
 
+if "RERANK_MCP_TESTS" not in os.environ:
+    pytest.skip("`make test-clients` runs this beside a server", allow_module_level=True)
+
 sys.path.insert(0, os.environ["RERANK_MCP_TESTS"])
 
 from mcp_client import cancel, over_http, over_stdio, use_everything
