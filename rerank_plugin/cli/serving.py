@@ -80,6 +80,13 @@ def serve(
     writable: Annotated[
         bool, typer.Option("--writable", help="Let visitors of the page add files to the index, and remove them.")
     ] = False,
+    judging: Annotated[
+        bool | None,
+        typer.Option(
+            "--judging/--no-judging",
+            help="Let visitors of the page judge hits. Default: only where nobody but this machine is served.",
+        ),
+    ] = None,
     max_upload_bytes: Annotated[int, typer.Option(help="Maximum size of a file that is added on the page.")] = 20_000_000,
     chat_url: Annotated[
         str | None,
@@ -99,8 +106,8 @@ def serve(
     """
     if isinstance(context.obj, AppOptions):
         context.obj.interrupted = "stopped"
-    if (pipeline or writable or chat_url) and index is None:
-        option = "--pipeline" if pipeline else "--writable" if writable else "--chat-url"
+    if (pipeline or writable or judging or chat_url) and index is None:
+        option = "--pipeline" if pipeline else "--writable" if writable else "--judging" if judging else "--chat-url"
         raise InvalidValueError(f"{option} needs the index that it is for: pass --index, too")
     if (chat_url is None) != (chat_model is None):
         raise InvalidValueError("answers need a server and its model: pass --chat-url and --chat-model")
@@ -134,6 +141,7 @@ def serve(
         )
         page = PageSettings(
             writable=writable,
+            judging=settings.is_local if judging is None else judging,
             max_upload_bytes=max_upload_bytes,
             chat=ChatSettings(chat_url, chat_model) if chat_url and chat_model else None,
             embedding_model=embedding_model,

@@ -59,7 +59,7 @@ def create_app(
     :param settings: How it is run; `None`: the defaults.
     :param keys: Who may use it; `None`: everyone.
     :param searches: Runs `/search`; `None`: there is no index.
-    :param page: What the search page may do; `None`: the defaults, which change nothing.
+    :param page: What the search page may do; `None`: the defaults, which change no document.
     :param tracer_provider: Of OpenTelemetry; `None`: that of the process.
     :param on_failure: Called if a model cannot be loaded.
     :returns: The application.
@@ -67,8 +67,9 @@ def create_app(
     settings, metrics = settings or ServerSettings(), Metrics()
     keys = keys or KeyRing()
     models.observe(metrics.record_batch)
-    parts = None if searches is None else PageParts(searches, page or PageSettings())
-    judgements = None if searches is None else JudgementService(searches)
+    page = page or PageSettings()
+    parts = None if searches is None else PageParts(searches, page)
+    judgements = JudgementService(searches) if searches is not None and page.judging else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

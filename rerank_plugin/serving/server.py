@@ -94,6 +94,7 @@ def uvicorn_config(app: Any, settings: ServerSettings) -> uvicorn.Config:
         port=settings.port,
         http=connection_class(settings.limits.header_seconds),
         ws="none",
+        loop="asyncio",  # the same everywhere, whatever else is installed
         access_log=False,
         log_config=log_config(),
         server_header=False,

@@ -15,6 +15,7 @@ from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.dataset import IndexDataset
 from rerank_plugin.judgements.judgements import Judgements
 from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.serving.page.settings import PageSettings
 from rerank_plugin.serving.search_service import SearchService
 
 QUERIES = 50
@@ -203,3 +204,11 @@ def test_a_query_has_to_be_asked_for(client):
 def test_judgements_need_a_key_and_an_index(index, url):
     assert httpx.get(f"{url}/judgements/progress").status_code == 401
     assert httpx.get(f"{url}/judgements/progress", headers={"Authorization": f"Bearer {KEY}"}).status_code == 404
+
+
+@pytest.mark.slow
+def test_a_server_can_leave_judging_out(index):
+    service = SearchService(index, ["bm25"], max_waiting=5)
+    with running({"tiny": FullEngine()}, keys=(), searches=service, page=PageSettings(judging=False)) as url:
+        assert httpx.get(f"{url}/judgements/progress").status_code == 404
+        assert httpx.post(f"{url}/search", json={"query": "red fox"}).status_code == 200

@@ -37,6 +37,7 @@ class PageSettings:
     What the page may do.
 
     :param writable: Whether visitors may add files to the index, and remove them.
+    :param judging: Whether visitors may judge hits; judgements are stored in the index.
     :param max_upload_bytes: Maximum size of a file that is added.
     :param chat: The chat model that writes answers; `None`: no answers.
     :param embedding_model: Replaces the embedding model of the indexing pipeline.
@@ -44,6 +45,7 @@ class PageSettings:
     """
 
     writable: bool = False
+    judging: bool = True
     max_upload_bytes: int = 20 * MEGABYTE
     chat: ChatSettings | None = None
     embedding_model: str | None = None
