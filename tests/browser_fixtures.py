@@ -1,4 +1,4 @@
-"""A real browser, one for all tests of the page. Where there is none, the tests say so and are skipped."""
+"""A real browser, one for the tests of a file. Where there is none, the tests say so and are skipped."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 QUIET += ["--disable-component-update", "--disable-sync"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright runs an event loop: tests of other files have their own
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     if CHROMIUM is None:

@@ -228,6 +228,7 @@ def test_an_index_of_an_earlier_format_that_cannot_be_written_can_be_read(number
 def make_earlier(index: Path, number: int) -> None:
     """Take from an index what came after a format."""
     later = {
+        4: "DROP TABLE judgements; DROP TABLE query_sets; DROP TABLE judged_queries;",
         3: "DROP TABLE passage_places; DROP TABLE passage_keys;",
         2: "DROP INDEX documents_source; DROP TABLE indexed_files;"
         "ALTER TABLE documents DROP COLUMN checksum; ALTER TABLE documents DROP COLUMN vector_checksum;",

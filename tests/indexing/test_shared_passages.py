@@ -329,6 +329,7 @@ def test_u6_an_index_of_format_3_merges_what_is_read_again(files, tmp_path):
     index(files, pipeline=older)
     with closing(sqlite3.connect(tmp_path / "index" / "documents.sqlite")) as connection:
         connection.executescript(
+            "DROP TABLE judgements; DROP TABLE query_sets; DROP TABLE judged_queries;"
             "DROP TABLE passage_places; DROP TABLE passage_keys; UPDATE settings SET value = 3 WHERE name = 'format'"
         )
     (tmp_path / "index" / "documents.ledger").unlink()

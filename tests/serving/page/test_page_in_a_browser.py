@@ -241,21 +241,22 @@ def test_files_are_added_removed_and_brought_back(page):
 
 
 def test_hits_are_graded_by_key_and_the_grades_last(page):
+    """A hit of both stages has its grade in both columns; in that of the first stage it is folded in."""
     search(page, "library books")
     page.locator("#results .is-second .title").first.focus()
     page.keyboard.press("3")
     page.keyboard.press("j")
-    page.wait_for_selector('.grade[aria-pressed="true"]')
+    page.wait_for_selector('.is-second .grade[aria-pressed="true"]')
     page.keyboard.press("0")
-    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 2")
+    until(page, "document.querySelectorAll('.is-second .grade[aria-pressed=true]').length === 2")
     page.reload()
-    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 2")
-    assert page.locator('.grade[aria-pressed="true"]').all_inner_texts() == ["3", "0"]
+    until(page, "document.querySelectorAll('.is-second .grade[aria-pressed=true]').length === 2")
+    assert page.locator('.is-second .grade[aria-pressed="true"]').all_inner_texts() == ["3", "0"]
     page.locator("#results .is-second .title").first.focus()
     page.keyboard.press("u")
-    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 1")
-    page.locator('.grade[aria-pressed="true"]').click()
-    until(page, "document.querySelectorAll('.grade[aria-pressed=true]').length === 0")
+    until(page, "document.querySelectorAll('.is-second .grade[aria-pressed=true]').length === 1")
+    page.locator('.is-second .grade[aria-pressed="true"]').click()
+    until(page, "document.querySelectorAll('.is-second .grade[aria-pressed=true]').length === 0")
 
 
 def test_queries_are_judged_in_a_pool_evaluated_and_exported(page, axe):
