@@ -9,10 +9,12 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import json
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, pstdev
 
 # Converted models, for all processes of pytest-xdist, those that tests start, and later runs: quantising the default model
 # takes a minute. A changed conversion needs another `conversions.FORMAT`, here as for users; `make clean` deletes them.
@@ -112,6 +114,16 @@ def write_bi_encoder(folder: Path) -> Path:
     BertModel(config).save_pretrained(str(encoder))
     SentenceTransformer(modules=[Transformer(str(encoder)), Pooling(32)], device="cpu").save_pretrained(str(folder))
     return folder
+
+
+def grades_of_a_judge(model: Path, query: str, texts: list[str], chance: random.Random) -> list[int]:
+    """Grades 0 to 3 of someone who agrees with a model more often than not, so that a calibration fits it."""
+    from rerank_plugin import CrossEncoderRanker
+
+    with CrossEncoderRanker(model=str(model), backend="torch") as ranker:
+        logits = ranker.logits(query, texts)
+    center, spread = fmean(logits), pstdev(logits) or 1.0
+    return [min(3, max(0, round(2 * (logit - center) / spread + chance.gauss(0, 1)))) for logit in logits]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

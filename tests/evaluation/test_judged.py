@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from conftest import WORDS
+from conftest import WORDS, grades_of_a_judge
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.judged import JudgedQueries, PairedDifference, queries_needed
@@ -38,7 +38,8 @@ def judged(tmp_path_factory, repository, cross_encoder):
     chance = random.Random(5)
     for query in queries:
         hits = judgements.store.bm25_retrieval(query, top_k=20)
-        given = [Judgement(hit.id, chance.choice([0, 0, 1, 2, 3]), "script") for hit in hits]
+        grades = grades_of_a_judge(cross_encoder, query, [hit.content for hit in hits], chance)
+        given = [Judgement(hit.id, grade, "script") for hit, grade in zip(hits, grades, strict=True)]
         judgements.judge_all(query, given)
     judgements.add_queries(["never judged"])
     judgements.close()

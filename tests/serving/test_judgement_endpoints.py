@@ -7,7 +7,7 @@ import zipfile
 
 import httpx
 import pytest
-from conftest import WORDS
+from conftest import WORDS, grades_of_a_judge
 from rerank_servers import KEY, FullEngine, running
 
 from rerank_plugin.collections.beir import BeirDataset
@@ -121,12 +121,13 @@ def test_a_pool_has_the_hits_of_both_stages_and_a_blind_one_does_not_tell(client
 
 
 @pytest.mark.slow
-def test_fifty_queries_judged_over_http_are_the_same_as_in_files(client, index, rerank, tmp_path):
+def test_fifty_queries_judged_over_http_are_the_same_as_in_files(client, index, cross_encoder, rerank, tmp_path):
     chance, qrels, names = random.Random(2), {}, {}
     for number in range(QUERIES):
         query = f"{' '.join(chance.sample(WORDS[20:], 3))} number {number}"
-        for hit in post(client, "/pool", query=query, depth=3, blind=True)["hits"]:
-            grade = chance.choice([0, 0, 1, 2, 3])
+        hits = post(client, "/pool", query=query, depth=3, blind=True)["hits"]
+        grades = grades_of_a_judge(cross_encoder, query, [hit["content"] for hit in hits], chance)
+        for hit, grade in zip(hits, grades, strict=True):
             names[query] = f"q{number}"
             qrels.setdefault(f"q{number}", {})[hit["meta"]["doc_id"]] = grade
             judge(client, hit["id"], grade, query=query, judge="script")
