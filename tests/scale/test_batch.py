@@ -192,34 +192,11 @@ def test_an_index_made_in_blocks_is_searched_like_any_other(bi_encoder, tmp_path
 
 
 def test_the_commands(rerank, pairs, cross_encoder, tmp_path, index):
-    done = rerank(
-        "batch",
-        "rank",
-        pairs,
-        "--output",
-        tmp_path / "o.jsonl",
-        "--model",
-        cross_encoder,
-        "--backend",
-        "torch",
-        "--block-rows",
-        100,
-    )
+    options = ["--output", tmp_path / "o.jsonl", "--model", cross_encoder, "--backend", "torch", "--block-rows", 100]
+    done = rerank("batch", "rank", pairs, *options)
     assert done.returncode == 0, done.stderr
     assert "230 rows in 3 blocks" in done.stdout
-    again = rerank(
-        "batch",
-        "rank",
-        pairs,
-        "--output",
-        tmp_path / "o.jsonl",
-        "--model",
-        cross_encoder,
-        "--backend",
-        "torch",
-        "--block-rows",
-        100,
-    )
+    again = rerank("batch", "rank", pairs, *options)
     assert "(3 of them were done before)" in again.stdout
     file = write_rows(tmp_path / "q.jsonl", [{"query": "the sea", "positives": [SENTENCES[7]]}])
     assert (

@@ -1,12 +1,11 @@
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from conftest import write_cross_encoder
 from haystack import Document
+from http_server import QuietHandler, served
 
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import InvalidValueError, ServerError
@@ -136,8 +135,8 @@ def server(answer):
     """A server that answers every POST with what `answer` makes of its path and body."""
     requests = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
+    class Handler(QuietHandler):
+        def do_POST(self):  # noqa: N802 - the name of the standard library
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(body)
             content = json.dumps(answer(self.path, body)).encode()
@@ -147,18 +146,8 @@ def server(answer):
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_):
-            pass
-
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=running.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}", requests
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
+    with served(Handler) as address:
+        yield address, requests
 
 
 def completion(text):
