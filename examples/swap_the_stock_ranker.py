@@ -25,7 +25,7 @@ PASSAGES = [
 
 def main() -> None:
     # Any cross-encoder will do; here the bundled one, so that nothing has to be downloaded.
-    before = BEFORE.format(model=resolve_model("minilm-l6-en"))
+    before = BEFORE.format(model=resolve_model("me5-l12-enru"))
     after = before.replace(STOCK, OURS)
 
     query = "how many people live in Berlin"

@@ -4,7 +4,7 @@ Fine-tune the bundled model on your own judgements.
 Here the judgements say that somebody who pastes an error wants the passage that mends it, not the one that repeats it. A few
 of them teach the point; for a model that you rely on, judge some hundred queries, and keep a dev split (`--dev`).
 The same from the command line, with lists instead of pairs:
-`rerank train examples/data/tickets.jsonl --preset best-en --epochs 12 --output ticket_model`.
+`rerank train examples/data/tickets.jsonl --preset best --epochs 12 --output ticket_model`.
 """
 
 from pathlib import Path
@@ -33,9 +33,9 @@ def best(model: str | Path) -> str:
 
 def main() -> None:
     model = Path("ticket_model")
-    config = TrainingConfig(model="minilm-l6-en", epochs=6, batch_size=8, freeze_embeddings=True, dropout=0.0)
+    config = TrainingConfig(model="me5-l12-enru", epochs=6, batch_size=8, freeze_embeddings=True, dropout=0.0)
     run_training(TrainingRequest(data=(TICKETS,), output=model, config=config))
-    print("before:", best("minilm-l6-en"))
+    print("before:", best("me5-l12-enru"))
     print("after:", best(model))
 
 

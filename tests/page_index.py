@@ -5,6 +5,7 @@ from pathlib import Path
 from haystack import Document
 
 from rerank_plugin.indexing import index_paths
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.store import HybridDocumentStore
 
 SENTENCES = [
@@ -53,7 +54,7 @@ def make_index(folder: Path) -> Path:
 
 def small_pipeline(folder: Path, repository: Path, model: Path) -> Path:
     """Write the pipeline `bm25_rerank` with a small model, as `small.yaml`."""
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(model))
+    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(model))
     file = folder / "small.yaml"
     file.write_text(text)
     return file

@@ -23,6 +23,8 @@ import yaml
 from rerank_plugin import __version__
 
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Less than the 100 MB that the package index takes for a file.
+MOST_BYTES = 95_000_000
 KETTLE = "Vinegar dissolves the scale in a kettle within an hour."
 BEANS = "Coffee beans keep best in an airtight jar."
 
@@ -38,10 +40,12 @@ def check_sdist(sdist: Path) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "pipelines/bm25_rerank.yaml"} <= names
     top = {name.partition("/")[0] for name in names} - {"", "PKG-INFO", ".gitignore"}
+    assert sdist.stat().st_size < MOST_BYTES
     assert top == {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "rerank_plugin", "pipelines", "sample_corpus"}
 
 
 def check_wheel(wheel: Path) -> None:
+    assert wheel.stat().st_size < MOST_BYTES
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = archive.read(f"rerank_plugin-{__version__}.dist-info/METADATA").decode()

@@ -13,7 +13,7 @@ from rerank_plugin.errors import ModelError, PipelineConfigError
 from rerank_plugin.pipelines import pipeline_names
 from rerank_plugin.search import Searcher
 
-SEARCHING = ["bm25", "bm25_rerank", "bm25_rerank_multilingual", "dense", "dense_rerank", "hybrid", "hybrid_rerank"]
+SEARCHING = ["bm25", "bm25_rerank", "dense", "dense_rerank", "hybrid", "hybrid_rerank"]
 INDEXING = ["indexing", "indexing_keyword"]
 # tests/stores runs these on the databases.
 DATABASES = ("elasticsearch", "milvus", "opensearch", "pgvector", "qdrant")

@@ -55,7 +55,7 @@ def commands(options: argparse.Namespace, port: int) -> dict[str, list[str]]:
         ],
         "infinity-emb": [
             *(
-                str(Path(options.infinity_python or "").with_name("infinity_emb")),
+                str(Path(options.infinity_python or "none").with_name("infinity_emb")),
                 "v2",
                 "--port",
                 str(port),

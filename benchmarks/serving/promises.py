@@ -98,9 +98,12 @@ def fairness(pool: Pool, model: Path, rounds: int, log: Path) -> None:
             body = {"query": pool.queries[0][0], "texts": [chance.choice(pool.documents) for _ in range(count)]}
             return seconds(lambda: httpx.post(f"{url}/rerank", json=body, timeout=600).raise_for_status())
 
-        def rank_few() -> tuple[float, int]:
+        def counted(call: Callable[[], float]) -> tuple[float, int]:
             before = batches(url)
-            return rank(FEW), batches(url) - before
+            return call(), batches(url) - before
+
+        def rank_few() -> tuple[float, int]:
+            return counted(lambda: rank(FEW))
 
         alone = [rank_few() for _ in range(rounds + 2)][2:]
         stop = threading.Event()
@@ -114,6 +117,8 @@ def fairness(pool: Pool, model: Path, rounds: int, log: Path) -> None:
             client.start()
         time.sleep(10)
         beside = [rank_few() for _ in range(rounds)]
+        # Those that are scored while the counter is read count as if the request had waited for them.
+        reading = median(counted(float)[1] for _ in range(rounds))
         stop.set()
         for client in clients:
             client.join()
@@ -122,6 +127,7 @@ def fairness(pool: Pool, model: Path, rounds: int, log: Path) -> None:
         print(
             f"fairness: {name}: {told([taken for taken, _ in measured])}; batches: {median(counts):g}, at most {max(counts)}"
         )
+    print(f"fairness: of these, counted between two readings of the counter without a request: {reading:g}")
 
 
 def restart(pool: Pool, model: Path, rounds: int, log: Path) -> None:

@@ -27,7 +27,7 @@ def adapt(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the adapted model.")],
     pipeline: Annotated[
         str, typer.Option(help="Its first stage finds the candidates, and its ranker is adapted: a name or a YAML file.")
-    ] = "bm25_rerank_multilingual",
+    ] = "bm25_rerank",
     model: Annotated[str | None, typer.Option(help="Model to start from; default: that of the pipeline's ranker.")] = None,
     minutes: Annotated[float, typer.Option(help="Time for training and measuring on this machine, without indexing.")] = 30,
     language: Annotated[str, typer.Option(help="Language of the corpus, such as en or ru.")] = "en",

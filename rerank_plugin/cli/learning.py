@@ -51,9 +51,7 @@ def train(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model.")],
-    preset: Annotated[
-        str | None, typer.Option(help="msmarco-en or msmarco-ru (the published recipes), best-en, best-multilingual.")
-    ] = None,
+    preset: Annotated[str | None, typer.Option(help="msmarco-en or msmarco-ru (the published recipes), best.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with any of the recipe fields below.")] = None,
     model: options.Model = None,
     loss: options.Loss = None,

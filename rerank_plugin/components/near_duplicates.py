@@ -60,8 +60,8 @@ class NearDuplicates:
     def find(self, document: Shingles) -> int | None:
         """Return the number of the first document that was added and that this one resembles; `None` if there is none."""
         common: Counter[int] = Counter()
-        for shingle in document:
-            common.update(self._places.get(shingle, ()))
+        for shingle in document & self._places.keys():
+            common.update(self._places[shingle])
         return min(
             (
                 number

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,6 +93,7 @@ class Reranker:
         began: float | None = None,
         should_stop: Callable[[], bool] | None = None,
         usage: Usage | None = None,
+        due: float = inf,
     ) -> list[Answer]:
         """
         Rank the candidates of queries.
@@ -102,6 +104,7 @@ class Reranker:
         :param began: When the call arrived, by `clock`; `None`: now.
         :param should_stop: Checked between batches.
         :param usage: Kept up to date while the call runs.
+        :param due: Seconds after `began` in which the answer is wanted; see `CallLimits`.
         :returns: `documents` and `status` of each query.
         :raises InvalidValueError: If an argument cannot be used.
         """
@@ -115,6 +118,7 @@ class Reranker:
             priority=overrides.priority or 0,
             clock=self.clock,
             usage=usage,
+            due=due,
         )
         for query in queries:
             self._language.check(check_text("query", query))

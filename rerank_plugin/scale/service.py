@@ -1,5 +1,5 @@
 """
-The service on Ray Serve: `serve run rerank_plugin.scale.service:build model=minilm-l6-en replicas=4`.
+The service on Ray Serve: `serve run rerank_plugin.scale.service:build model=me5-l12-enru replicas=4`.
 
 The app that answers HTTP is that of `rerank serve`; its models are replicas in other processes, on one or many machines.
 """

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from rerank_plugin.errors import RerankError
-from rerank_plugin.scoring.loading.spec import resolve_model
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, resolve_model
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ SCRIPTS = {
     "THAI": {"th"},
 }
 CARD = "README.md"
-BILINGUAL = "the pipeline bm25_rerank_multilingual (model me5-l12-enru)"
 # How much of the passages is looked at: enough to see their script, without a cost that anybody notices.
 _PASSAGES, _CHARACTERS = 8, 60
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*\n", re.DOTALL)
@@ -82,7 +81,7 @@ class LanguageCheck:
             script.capitalize(),
             self._model,
             ", ".join(sorted(self._languages)),
-            BILINGUAL if script == "CYRILLIC" else "a multilingual model",
+            f"model {DEFAULT_MODEL}" if reads(declared_languages(DEFAULT_MODEL), script) else "a multilingual model",
         )
 
     @cached_property

@@ -14,6 +14,9 @@ RISE = 0.2
 # How many times its own duration a call may be overtaken by shorter ones. Three long ones at a time take three times as long
 # each, and an estimate may be too low.
 PATIENCE = 5
+# How many times its own duration before the answer is due a call is overtaken no more: an estimate may be too low, and some
+# of what is more urgent goes first all the same.
+LEAD = 2
 
 
 _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
@@ -61,6 +64,7 @@ class CallLimits:
     :param clock: Returns seconds.
     :param priority: Lower values are more urgent: a call waits as if it had arrived so many seconds later.
     :param usage: Kept up to date while the call runs; `None`: one of its own.
+    :param due: Seconds after its arrival in which the answer is wanted. It is no limit, but moves the call forward in time.
     :ivar started: Whether the call has any result: a batch was given to the model, or a score came from the cache.
     :ivar expected: Seconds that the model is expected to need for the whole call.
     """
@@ -74,8 +78,10 @@ class CallLimits:
         priority: float = 0,
         clock: Callable[[], float] = time.perf_counter,
         usage: Usage | None = None,
+        due: float = inf,
     ) -> None:
         self.clock = clock
+        self.due = due
         self.usage = usage or Usage()
         self.priority = priority
         self.expected = 0.0
@@ -130,6 +136,7 @@ class CallLimits:
             priority=self.priority,
             clock=self.clock,
             usage=self.usage,
+            due=self.due,
         )
         if self.deadline is not None:
             limits.deadline = self.clock() + max(0.0, self.remaining) * fraction
@@ -142,14 +149,15 @@ class CallLimits:
 
         A call waits as if it had arrived later, by `PATIENCE` times what it is expected to take. So a short one overtakes a
         long one, also where several long ones share the model and each takes several times as long as alone; and a long one
-        is overtaken only until it has waited for so long. A call with a deadline goes by its arrival until it has a result,
-        and by its deadline afterwards if that is earlier.
+        is overtaken only until it has waited for so long, or, where the answer is wanted within `due` seconds, until `LEAD`
+        times its duration before. A call with a deadline goes by its arrival until it has a result, and by its deadline
+        afterwards if that is earlier.
         """
         arrival = self.began + self.priority
-        due = arrival + PATIENCE * self.expected
+        latest = arrival + min(PATIENCE * self.expected, max(0.0, self.due - LEAD * self.expected))
         if self.deadline is None:
-            return due
-        return min(self.deadline + self.priority, due) if self.started else arrival
+            return latest
+        return min(self.deadline + self.priority, latest) if self.started else arrival
 
 
 class CostModel:

@@ -16,7 +16,7 @@ LOWEST_PACE, HIGHEST_PACE = 0.1, 10.0
 SHORTEST_WAIT, LONGEST_WAIT = 1.0, 120.0
 # The share of the longest wait that is given away: the rest is for estimates that are too low, and for shorter requests
 # that come later and go first.
-ADMITTED_SHARE = 0.8
+ADMITTED_SHARE = 0.75
 
 
 class Admission:

@@ -120,7 +120,13 @@ class LocalEngine:
             priority=min(max(request.priority, MOST_URGENT), LEAST_URGENT),
         )
         (answer,) = self._reranker.answer(
-            [measured.query], [documents], overrides, began=arrived, should_stop=should_stop, usage=usage
+            [measured.query],
+            [documents],
+            overrides,
+            began=arrived,
+            should_stop=should_stop,
+            usage=usage,
+            due=self._admission.max_wait,
         )
         timings = Timings(began - arrived, tokenized - began, time.perf_counter() - tokenized)
         return replace(

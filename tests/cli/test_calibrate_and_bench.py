@@ -12,6 +12,7 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.bench.material import Case, parse_case
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def setting(collection, model, tmp_path_factory, repository):
     """An index of the collection, and a pipeline with the small model."""
     folder = tmp_path_factory.mktemp("calibrate")
     index_paths([collection], folder / "index", pipeline="indexing_keyword")
-    yaml = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(model))
+    yaml = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(model))
     (folder / "pipeline.yaml").write_text(yaml)
     return folder
 

@@ -143,7 +143,7 @@ def test_a_mistake_gets_one_line_and_status_1(rerank, tmp_path, index, arguments
     )
     (tmp_path / "faulty.yaml").write_text(ranker.format("{topk: 5}") + "connections: []\n")
     bm25 = Path(__file__).parents[2] / "pipelines" / "bm25_rerank.yaml"
-    (tmp_path / "model.yaml").write_text(bm25.read_text().replace("model: minilm-l6-en", "model: minilm-l6-xx"))
+    (tmp_path / "model.yaml").write_text(bm25.read_text().replace("model: me5-l12-enru", "model: minilm-l6-xx"))
     index_paths([tmp_path / "good.txt"], tmp_path / "newer", pipeline="indexing_keyword")
     newer(tmp_path / "newer")
     done = rerank(*(argument.format(tmp=tmp_path, index=index) for argument in arguments))

@@ -7,6 +7,7 @@ import pytest
 from zygote import run_python
 
 from rerank_plugin.indexing import index_paths
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 HEAVY = "import sys; print({'torch._C', 'transformers', 'sentence_transformers'} & set(sys.modules), file=sys.stderr)"
 SEARCH = f"""
@@ -29,7 +30,7 @@ def test_u8_the_first_search_says_what_it_converts_and_the_second_loads_neither_
 ):
     (tmp_path / "a.txt").write_text("The red fox jumps over the old dog.")
     index_paths([tmp_path / "a.txt"], tmp_path / "index", pipeline="indexing_keyword")
-    yaml = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+    yaml = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
     (tmp_path / "small.yaml").write_text(yaml)
     command = ["search", "red fox", "--index", tmp_path / "index", "--pipeline", tmp_path / "small.yaml", "--json"]
     monkeypatch.setenv("RERANK_PLUGIN_CACHE", str(tmp_path / "cache"))

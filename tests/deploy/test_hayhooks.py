@@ -16,6 +16,7 @@ from conftest import SENTENCES
 from haystack import Document
 
 from rerank_plugin import HybridDocumentStore
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 pytest.importorskip("hayhooks")
 
@@ -68,7 +69,7 @@ def folder(tmp_path_factory, cross_encoder, repository):
     store.close()
     shutil.copytree(repository / "deploy" / "hayhooks" / "pipelines", folder / "pipelines")
     for name in ("bm25_rerank", "rag_rerank"):
-        text = (repository / "pipelines" / f"{name}.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+        text = (repository / "pipelines" / f"{name}.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
         (folder / f"{name}.yaml").write_text(text.replace("path: index", f"path: {folder / 'index'}"))
     shutil.copy(folder / "bm25_rerank.yaml", folder / "pipelines" / "plain.yml")
     return folder

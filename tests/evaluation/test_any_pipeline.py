@@ -14,6 +14,7 @@ from rerank_servers import KEY
 
 from rerank_plugin.evaluation.request import EvalRequest
 from rerank_plugin.evaluation.run import run_evaluation
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.serving.search_service import SearchBody, SearchService
 
 NAMES = {"bm25_retriever": "seek", "ranker": "order", "collapser": "tidy"}
@@ -42,7 +43,7 @@ def model(tmp_path_factory):
 def files(repository, model, tmp_path_factory):
     """The packaged two stages with our names, and with others."""
     folder = tmp_path_factory.mktemp("any-pipeline")
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(model))
+    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(model))
     (folder / "ours.yaml").write_text(text)
     data = yaml.safe_load(text)
     ends = [{end: NAMES[socket.split(".")[0]] + ".documents" for end, socket in c.items()} for c in data["connections"]]

@@ -14,6 +14,7 @@ from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
 from rerank_plugin.evaluation.stages import split_stages
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.scoring.second_stage import Scored
 from rerank_plugin.search import Searcher
 from rerank_plugin.store import HybridDocumentStore
@@ -130,7 +131,7 @@ def test_l12_a_sweep_over_a_joiner_says_what_each_retriever_returns(
     from rerank_plugin.indexing import index_paths
 
     monkeypatch.setenv("RERANK_PLUGIN_CACHE", str(tmp_path / "cache"))
-    text = (repository / "pipelines" / "hybrid_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+    text = (repository / "pipelines" / "hybrid_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
     (tmp_path / "tiny.yaml").write_text(text)
     options = ["--embedding-model", bi_encoder, "--grid", "candidates=3,8", "--grid", "precision=fp32"]
     done = rerank(

@@ -15,6 +15,7 @@ from rerank_plugin.evaluation.run import run_evaluation
 from rerank_plugin.evaluation.stages import split_stages
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import read_pipeline
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def broken(repository, tmp_path):
     """A pipeline whose model cannot be loaded."""
     (tmp_path / "model").mkdir()
     text = (repository / "pipelines" / "bm25_rerank.yaml").read_text()
-    (tmp_path / "broken.yaml").write_text(text.replace("minilm-l6-en", str(tmp_path / "model")))
+    (tmp_path / "broken.yaml").write_text(text.replace(DEFAULT_MODEL, str(tmp_path / "model")))
     return str(tmp_path / "broken.yaml")
 
 
@@ -161,4 +162,4 @@ def test_t12_a_grid_is_checked_before_anything_is_scored(rerank, collection, bro
 )
 def test_t12_a_benchmark_is_checked_before_anything_is_loaded(changes, message):
     with pytest.raises((InvalidValueError, ModelError), match=message):
-        check_bench(BenchRequest(**{"dataset": None, "model": "minilm-l6-en", **changes}).settings())
+        check_bench(BenchRequest(**{"dataset": None, "model": DEFAULT_MODEL, **changes}).settings())

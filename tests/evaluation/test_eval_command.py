@@ -9,13 +9,14 @@ import pytest
 import pytrec_eval
 
 from rerank_plugin.evaluation import read_run
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
 def yaml(tmp_path_factory, repository, cross_encoder):
     """A two-stage pipeline with a small model."""
     file = tmp_path_factory.mktemp("yaml") / "tiny_rerank.yaml"
-    file.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder)))
+    file.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder)))
     return file
 
 

@@ -13,6 +13,7 @@ from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.export import export_index
 from rerank_plugin.judgements.judgements import Judgement, Judgements
 from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 QUERIES = 50
 
@@ -43,7 +44,7 @@ def judged(tmp_path_factory, repository, cross_encoder):
         judgements.judge_all(query, given)
     judgements.add_queries(["never judged"])
     judgements.close()
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
     (folder / "tiny_rerank.yaml").write_text(text)
     return folder
 

@@ -10,6 +10,7 @@ from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
 from rerank_plugin.evaluation.pareto import choose
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.search import Searcher
 
 QRELS = {f"q{i:02}": {"a": 1} for i in range(30)}
@@ -61,7 +62,7 @@ def test_u11_a_choice_from_few_queries_comes_with_a_caution(queries, is_enough):
 @pytest.mark.slow
 def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository, cross_encoder, tmp_path):
     yaml = tmp_path / "tiny.yaml"
-    yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder)))
+    yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder)))
     grid = ["candidates=3,12", "precision=fp32", "windows=max,truncate", "fusion=none,linear:0.4,rrf:0.6"]
     done = rerank(
         *("eval", collection, "--sweep", "--pipeline", yaml, "--output", tmp_path / "out", "--json"),

@@ -87,6 +87,19 @@ def test_the_order_of_waiting_calls():
     assert long.turn < CallLimits(0.1, clock=clock).turn  # no call waits for ever
 
 
+def test_a_call_that_is_due_is_overtaken_only_by_what_came_before_its_last_moment():
+    clock = Clock()
+    patient, promised = CallLimits(clock=clock), CallLimits(clock=clock, due=5.0)
+    patient.expected = promised.expected = 1.5
+    clock.now += 1.9
+    assert CallLimits(clock=clock).turn < promised.turn
+    clock.now += 0.2  # twice its duration before it is due
+    assert promised.turn < CallLimits(clock=clock).turn < patient.turn
+    promised.expected = 4.0
+    assert promised.turn == promised.began
+    assert promised.share(0.5).due == promised.due
+
+
 def test_a_call_of_lower_priority_waits_as_if_it_had_come_later():
     clock = Clock()
     first, urgent = CallLimits(priority=2, clock=clock), CallLimits(clock=clock)

@@ -15,6 +15,7 @@ from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.dataset import IndexDataset
 from rerank_plugin.judgements.judgements import Judgements
 from rerank_plugin.scoring.calibration import Calibration
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.serving.page.settings import PageSettings
 from rerank_plugin.serving.search_service import SearchService
 
@@ -37,7 +38,7 @@ def index(tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(index, cross_encoder, repository):
     """A client of a server with two pipelines."""
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
     (index.parent / "small.yaml").write_text(text)
     service = SearchService(index, [str(index.parent / "small.yaml"), "bm25"], max_waiting=20)
     with (

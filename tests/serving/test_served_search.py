@@ -10,6 +10,7 @@ from rerank_servers import KEY, FullEngine, running
 from rerank_plugin.errors import StoreError
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import load_pipeline
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.search import Searcher
 from rerank_plugin.serving.search_service import SearchService
 
@@ -27,7 +28,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def yaml(index, cross_encoder, repository):
-    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(cross_encoder))
+    text = (repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(cross_encoder))
     file = index.parent / "small.yaml"
     file.write_text(text)
     return file

@@ -54,13 +54,12 @@ def test_the_defaults_are_the_published_english_recipe():
     assert TrainingConfig() == make_config() == make_config("msmarco-en")
 
 
-def test_four_recipes_are_built_in():
-    assert preset_names() == ["best-en", "best-multilingual", "msmarco-en", "msmarco-ru"]
+def test_three_recipes_are_built_in():
+    assert preset_names() == ["best", "msmarco-en", "msmarco-ru"]
 
 
-@pytest.mark.parametrize("preset", ["best-en", "best-multilingual"])
-def test_the_recipes_for_own_data_are_listwise_and_stop_early(preset):
-    config = make_config(preset)
+def test_the_recipe_for_own_data_is_listwise_and_stops_early():
+    config = make_config("best")
     assert config.loss == "listnet"
     assert config.eval_steps is not None
     assert config.patience is not None
@@ -88,12 +87,12 @@ def test_an_option_counts_when_it_is_zero_or_false(recipe, name, low):
 
 
 def test_a_file_can_unset_a_value_of_the_preset(recipe):
-    config = make_config("best-en", file=recipe("eval_steps: null\npatience: null\ndropout: ~\n"))
+    config = make_config("best", file=recipe("eval_steps: null\npatience: null\ndropout: ~\n"))
     assert (config.eval_steps, config.patience, config.dropout) == (None, None, None)
 
 
 def test_an_option_can_unset_a_value_of_the_preset():
-    config = make_config("best-en", overrides={"eval_steps": None, "patience": None, "dropout": None})
+    config = make_config("best", overrides={"eval_steps": None, "patience": None, "dropout": None})
     assert (config.eval_steps, config.patience, config.dropout) == (None, None, None)
 
 
@@ -152,8 +151,8 @@ def test_a_file_that_is_not_yaml_is_one_line(recipe):
 
 
 def test_an_unknown_preset_lists_what_exists():
-    with pytest.raises(InvalidValueError, match="no preset 'best': choose one of best-en, best-multilingual, msmarco-en"):
-        make_config("best")
+    with pytest.raises(InvalidValueError, match="no preset 'best-xx': choose one of best, msmarco-en"):
+        make_config("best-xx")
 
 
 @pytest.mark.parametrize("overrides", [{"epoch": 3}, {"epochs": "three"}])
@@ -224,5 +223,5 @@ def test_patience_without_measurements_is_an_error():
 
 
 def test_the_fields_by_name_make_the_same_configuration_again():
-    config = make_config("best-en")
+    config = make_config("best")
     assert TrainingConfig(**config.as_dict()) == config

@@ -51,9 +51,8 @@ def test_l10_batches_of_every_loss_have_rows_of_similar_length(loss):
     assert padded(dataset, batches) < 0.75 * padded(dataset, shuffled)
 
 
-@pytest.mark.parametrize("preset", ["best-en", "best-multilingual"])
-def test_l10_the_presets_that_group_by_length_learn_lists(preset):
-    config = make_config(preset)
+def test_l10_the_preset_that_groups_by_length_learns_lists():
+    config = make_config("best")
     assert (config.group_by_length, "docs" in make_dataset(pairs(), config).column_names) == (True, True)
 
 

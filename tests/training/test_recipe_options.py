@@ -52,7 +52,7 @@ def test_zero_switches_off_what_a_preset_switches_on(name):
 
 
 def test_without_measurements_there_is_no_patience():
-    assert make_config("best-en", overrides=given(eval_steps=0).overrides(fast=False)).patience is None
+    assert make_config("best", overrides=given(eval_steps=0).overrides(fast=False)).patience is None
 
 
 @pytest.mark.parametrize(("name", "value"), [("dropout", 0.0), ("seed", 0), ("freeze_embeddings", False)])

@@ -147,7 +147,7 @@ def test_a_teacher_scores_once(rerank, base, cross_encoder, judged, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--preset", "best"], "no preset 'best': choose one of best-en"),
+        (["--preset", "best-xx"], "no preset 'best-xx': choose one of best"),
         (["--loss", "hinge"], "loss must be one of bce"),
         (["--loss", "margin_mse"], "needs teacher scores: give --teacher"),
         (["--eval-steps", "5"], "eval_steps needs a dev collection"),

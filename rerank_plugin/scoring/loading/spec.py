@@ -9,7 +9,10 @@ from rerank_plugin.checks import check_text, shown
 from rerank_plugin.errors import InvalidValueError, ModelError, reason_of
 
 BUNDLED_FOLDER = Path(__file__).parents[2] / "models"
-DEFAULT_MODEL = "minilm-l6-en"
+DEFAULT_MODEL = "me5-l12-enru"
+# English, six layers. It would make the package larger than a package index takes, so it is in the repository only.
+REPOSITORY_MODEL = "minilm-l6-en"
+REPOSITORY_MODELS = "https://github.com/rerank-plugin/rerank-plugin/tree/main/rerank_plugin/models"
 # Keyword arguments of `from_pretrained` that say where files come from, not how the model is built.
 HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 
@@ -102,7 +105,7 @@ class ModelSpec:
 
 
 def bundled_models() -> list[str]:
-    """Return the names of the models that come with the package."""
+    """Return the names of the models that come with the package; a checkout also has `REPOSITORY_MODEL`."""
     return sorted(path.parent.name for path in BUNDLED_FOLDER.glob("*/config.json"))
 
 
@@ -125,6 +128,10 @@ def resolve_model(model: str) -> str:
             return str(path)
     except (OSError, ValueError, RuntimeError):
         pass  # too long for a path, a null character, or the home of an unknown user
+    if model == REPOSITORY_MODEL:
+        raise ModelError(
+            f"model {model!r} does not come with the package: download {REPOSITORY_MODELS}/{model} and give the folder"
+        )
     is_hub_id = model.count("/") == 1 and not model.startswith((".", "/", "~")) and not model.endswith("/")
     if not is_hub_id:
         raise ModelError(

@@ -101,7 +101,7 @@ def _ranker(staged: StagedPipeline) -> CrossEncoderRanker:
     """Return the ranker, not loaded, for its configuration; a default one where the pipeline has none of ours."""
     if staged.ranker is not None and staged.ranker["type"] == OUR_RANKER:
         return CrossEncoderRanker.from_dict(staged.ranker)
-    return CrossEncoderRanker(model="me5-l12-enru", meta_fields_to_embed=["title"])
+    return CrossEncoderRanker(meta_fields_to_embed=["title"])
 
 
 def _sample(first_stage: FirstStage, seed: int) -> "list[Document]":

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from rerank_plugin.errors import ServerError
 from rerank_plugin.pipelines.embedding_models import PACKAGED_MODEL, packaged_model
+from rerank_plugin.scoring.languages import declared_languages
+from rerank_plugin.scoring.loading.spec import bundled_models
 from rerank_plugin.training.adapting.lists import CandidateList
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float64]
 Opinion = Callable[[str, Sequence[str]], Sequence[float]]
 
-# The bundled models, by language; those that are not the start have a say.
-BUNDLED = {"en": ("me5-l12-enru", "minilm-l6-en"), "ru": ("me5-l12-enru",)}
 RETRIEVERS_SHARE = 0.25
 # A cosine and a first stage's score, as logits: the weights of the bundled models' training.
 COSINE_WEIGHT, FIRST_WEIGHT = 18.0, 4.0
@@ -39,7 +39,7 @@ class Ensemble:
     """
 
     def __init__(self, start: str, teachers: Sequence[str], language: str) -> None:
-        others = [model for model in BUNDLED.get(language, ()) if model != start]
+        others = [model for model in bundled_models() if model != start and language in declared_languages(model)]
         self.names = list(dict.fromkeys([start, *others, *teachers]))
         self._rankers: list[CrossEncoderRanker] = []
         self._opinions = [_server(name) if is_server(name) else self._load(name) for name in self.names]

@@ -8,7 +8,7 @@ from rerank_plugin.checks import check_count, check_number, check_text
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.training.recipe.request import Measured
 
-DEFAULT_PIPELINE = "bm25_rerank_multilingual"
+DEFAULT_PIPELINE = "bm25_rerank"
 # Passages that queries are generated from; more take long to read and are never all used.
 MOST_PASSAGES = 5_000
 

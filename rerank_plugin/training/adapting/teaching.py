@@ -117,7 +117,7 @@ def general_material(request: AdaptRequest, taught: Sequence[TaughtList], ensemb
 
 def training_config(model: str, plan: Plan, seed: int) -> TrainingConfig:
     """
-    Return the hyperparameters: those of the presets `best-en` and `best-multilingual`, for a short run.
+    Return the hyperparameters: those of the preset `best`, for a short run.
 
     :param model: The model to start from.
     :param plan: How much is trained.

@@ -111,7 +111,7 @@ def test_u2_a_reranker_from_the_hub_fails_at_once_and_bundled_models_are_named(u
     last = done.stderr.splitlines()[-1]
     assert "ModelError: model 'owner/none' cannot be loaded" in last
     assert "connection refused" in last
-    assert "minilm-l6-en" in last
+    assert "me5-l12-enru" in last
     assert "Retry" not in done.stderr
 
 
@@ -131,7 +131,7 @@ def test_u2_training_from_a_base_model_of_the_hub_fails_at_once_before_any_work(
     line = without_progress(done.stderr)[0]
     assert "model 'owner/none' cannot be loaded" in line
     assert "connection refused" in line
-    assert "minilm-l6-en" in line
+    assert "me5-l12-enru" in line
     assert not (tmp_path / "model").exists()
 
 

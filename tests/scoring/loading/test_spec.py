@@ -7,6 +7,7 @@ from conftest import write_cross_encoder
 from safetensors import safe_open
 
 from rerank_plugin.errors import ModelError
+from rerank_plugin.scoring.loading import spec
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec, bundled_models, resolve_model
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
@@ -17,9 +18,14 @@ def load(model):
 
 
 def test_a_bundled_name_becomes_a_folder_of_the_package():
-    assert bundled_models() == ["me5-l12-enru", "minilm-l6-en"]
     assert DEFAULT_MODEL in bundled_models()
-    assert resolve_model("minilm-l6-en").endswith("minilm-l6-en")
+    assert resolve_model(DEFAULT_MODEL).endswith(DEFAULT_MODEL)
+
+
+def test_the_model_that_the_package_lacks_is_said_to_be_in_the_repository(monkeypatch, tmp_path):
+    monkeypatch.setattr(spec, "BUNDLED_FOLDER", tmp_path)
+    with pytest.raises(ModelError, match=r"'minilm-l6-en' does not come with the package: download https://.*/minilm-l6-en"):
+        resolve_model("minilm-l6-en")
 
 
 @pytest.mark.parametrize(("name", "megabytes"), [("minilm-l6-en", 50), ("me5-l12-enru", 80)])
@@ -53,7 +59,7 @@ def test_a_hub_id_is_left_as_it_is():
 
 @pytest.mark.parametrize("name", ["minilm-l6-xx", "./no/such/folder", "/no/such", "a/b/c", "~/none"])
 def test_an_unknown_name_lists_what_exists(name):
-    with pytest.raises(ModelError, match="minilm-l6-en") as error:
+    with pytest.raises(ModelError, match="me5-l12-enru") as error:
         resolve_model(name)
     assert name in str(error.value)
     assert "\n" not in str(error.value)

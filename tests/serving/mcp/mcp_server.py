@@ -12,6 +12,7 @@ from haystack import Document
 from rerank_servers import KEY
 
 from rerank_plugin import HybridDocumentStore
+from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 from rerank_plugin.serving.keys import KeyRing
 from rerank_plugin.serving.mcp.http import create_mcp_app
 from rerank_plugin.serving.mcp.service import McpService
@@ -31,7 +32,7 @@ def write_index(folder, model, repository):
     )
     store.close()
     yaml = folder / "small.yaml"
-    yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace("minilm-l6-en", str(model)))
+    yaml.write_text((repository / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, str(model)))
     return folder / "index", yaml
 
 
