@@ -33,7 +33,9 @@ def best(model: str | Path) -> str:
 
 def main() -> None:
     model = Path("ticket_model")
-    config = TrainingConfig(model="me5-l12-enru", epochs=6, batch_size=8, freeze_embeddings=True, dropout=0.0)
+    config = TrainingConfig(
+        model="me5-l12-enru", epochs=10, batch_size=8, learning_rate=1e-4, freeze_embeddings=True, dropout=0.0
+    )
     run_training(TrainingRequest(data=(TICKETS,), output=model, config=config))
     print("before:", best("me5-l12-enru"))
     print("after:", best(model))

@@ -31,6 +31,12 @@ def adapt(
     model: Annotated[str | None, typer.Option(help="Model to start from; default: that of the pipeline's ranker.")] = None,
     minutes: Annotated[float, typer.Option(help="Time for training and measuring on this machine, without indexing.")] = 30,
     language: Annotated[str, typer.Option(help="Language of the corpus, such as en or ru.")] = "en",
+    learn: Annotated[
+        str | None,
+        typer.Option(
+            help="Judged queries about the corpus, to learn from: a BEIR folder, or FOLDER:SPLIT (default: train)."
+        ),
+    ] = None,
     judged: Annotated[
         str | None,
         typer.Option(
@@ -61,9 +67,10 @@ def adapt(
     as_json: JsonOption = False,
 ) -> None:
     """
-    Adapt a reranker to a corpus, without judgements.
+    Adapt a reranker to a corpus, with or without judgements.
 
-    Queries are made from the passages; an ensemble of models says which candidates answer them.
+    Queries are made from the passages; an ensemble of models says which candidates answer them. Judgements of an index
+    (`rerank judge`) are used unless others are given: half of them to learn from, half for the verdict.
 
     The result is measured beside the model that it started from; the last line says whether to use it.
 
@@ -88,6 +95,7 @@ def adapt(
             lists=lists,
             teachers=tuple(teacher or ()),
             queries=queries,
+            learned=None if learn is None else Measured.parse(learn, split="train"),
             judged=None if judged is None else Measured.parse(judged, split="test", queries=judged_queries),
             language_model=LanguageModel(llm_url, llm_model, llm_calls) if llm_url and llm_model else None,
             seed=seed,

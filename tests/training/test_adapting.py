@@ -1,5 +1,6 @@
 import json
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from http_server import QuietHandler, served
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import InvalidValueError, ServerError
 from rerank_plugin.evaluation.comparison import Difference
+from rerank_plugin.indexing import index_paths
+from rerank_plugin.judgements.dataset import IndexDataset
+from rerank_plugin.judgements.judgements import Judgement, Judgements
 from rerank_plugin.training.adapting.language_model import written_queries
 from rerank_plugin.training.adapting.lists import CandidateList
+from rerank_plugin.training.adapting.material import with_judgements
 from rerank_plugin.training.adapting.opinions import Ensemble
 from rerank_plugin.training.adapting.pseudo_queries import HEADING, QUESTION, generate
-from rerank_plugin.training.adapting.request import LanguageModel
+from rerank_plugin.training.adapting.request import AdaptRequest, LanguageModel
 from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, judge
+from rerank_plugin.training.recipe.request import Measured
 
 PLACES = {
     "Paris": "coffee and bread",
@@ -89,6 +95,42 @@ def test_an_index_is_adapted_to_with_judged_queries_and_a_log(rerank, base, coll
     assert [check["role"] for check in result["checks"]] == [PSEUDO, JUDGED, GENERAL]
     rows = [record["row"] for _, record in read_jsonl(tmp_path / "adapted" / "adapting" / "lists.jsonl")]
     assert "where are the books" not in {row["query"] for row in rows}, "a judged query must not be trained on"
+
+
+@pytest.mark.slow
+def test_the_judgements_of_an_index_are_learned_from_and_decide(rerank, base, documents, tmp_path):
+    index = tmp_path / "index"
+    assert rerank("index", documents, "--index", index, "--pipeline", "indexing_keyword").returncode == 0
+    with closing(Judgements.open(index)) as judgements:
+        passages = list(judgements.store.read_all())
+        for word in ("eat", "go", "see", "like"):
+            for city in PLACES:
+                relevant = next(document for document in passages if f"eat in {city}" in document.content)
+                judgements.judge(f"what do people {word} in {city}", Judgement(relevant.id, 3, judge="anna"))
+    learned = {query.text for query in IndexDataset(index).queries("dev").values()}
+    options = ["--model", base, "--lists", 8, "--minutes", 0.1, "--language", "de", "--json"]
+    done = rerank("adapt", index, "-o", tmp_path / "adapted", *options)
+    assert done.returncode == 0, done.stderr
+    checks = {check["role"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks[JUDGED]["queries"] == len(IndexDataset(index).queries("test")) == 40 - len(learned)
+    rows = [record["row"] for _, record in read_jsonl(tmp_path / "adapted" / "adapting" / "lists.jsonl")]
+    assert {row["kind"] for row in rows} == {"judged"}
+    assert {row["query"] for row in rows} <= learned, "half of the judged queries are for the verdict alone"
+    assert all(row["passages"][0].count(row["query"].rpartition(" ")[2]) for row in rows), (
+        "the relevant passage is the first"
+    )
+
+
+def test_few_judgements_are_left_alone(collection, tmp_path):
+    index_paths([collection], tmp_path / "index", pipeline="indexing_keyword")
+    with closing(Judgements.open(tmp_path / "index")) as judgements:
+        document = next(iter(judgements.store.read_all()))
+        judgements.judge("where are the books", Judgement(document.id, 3, judge="anna"))
+    request = AdaptRequest((tmp_path / "index",), tmp_path / "adapted")
+    assert with_judgements(request, tmp_path / "index") == request
+    assert with_judgements(request, None) is request
+    own = replace(request, judged=Measured("judged", "test"))
+    assert with_judgements(own, tmp_path / "index") is own
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class CandidateList:
     :param kind: How it was made.
     :param passages: The passages, as the ranker reads them.
     :param first_scores: Their scores by the first stage; 0 for those that it did not find.
-    :param has_source: Whether the first passage is the one that the query was made from.
+    :param has_source: Whether the first passage is the one that the query was made from, or a relevant one.
     """
 
     query: str
@@ -61,7 +61,8 @@ class CandidateList:
 
 def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Document]", seed: int) -> CandidateList | None:
     """
-    Choose the passages of a training list: the source, four of the first ten candidates, two of the next forty, one more.
+    Choose the passages of a training list: the source (or a relevant one), four of the first ten candidates, two of the next
+    forty, one more.
 
     Near duplicates of the source are left out, as they answer the query too.
 
@@ -74,7 +75,7 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
     rng = random.Random(f"{seed} {query.text}")  # noqa: S311 - reproducible sampling, not secrets
     found = corpus.candidates(query.text, DEPTH)
     scores = {document.id: float(document.score or 0.0) for document in found}
-    source = sources.get(query.source or "")
+    source = sources.get(query.source or "") or next((document for document in found if document.id == query.source), None)
     passages = [] if source is None else [query.without_removed(corpus.text(source))]
     ids = [] if source is None else [source.id]
     own = [] if source is None else [corpus.text(source)]

@@ -1,23 +1,27 @@
 """The queries of a run: which ones train, which ones are held out, and the judged ones."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rerank_plugin.collections.lines import read_lines
 from rerank_plugin.collections.runs import document_key
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.evaluation.collection import ALL, Collection, open_collection
+from rerank_plugin.judgements.dataset import SPLITS, IndexDataset, is_index
 from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.training.adapting.corpus import Corpus
 from rerank_plugin.training.adapting.language_model import written_queries
-from rerank_plugin.training.adapting.lists import FIRST_STAGE, MEASURED_DEPTH
-from rerank_plugin.training.adapting.pseudo_queries import LOGGED, NATURAL, PseudoQuery, generate
+from rerank_plugin.training.adapting.lists import DEPTH, FIRST_STAGE, MEASURED_DEPTH
+from rerank_plugin.training.adapting.pseudo_queries import JUDGED, LOGGED, NATURAL, PseudoQuery, generate
 from rerank_plugin.training.adapting.request import AdaptRequest
 from rerank_plugin.training.adapting.taught import RunFolder
 from rerank_plugin.training.fitting.dev import DevCollection
 from rerank_plugin.training.recipe.request import Measured
 
 HELD_OUT_SHARE = 0.2
+# Fewer judged queries of an index teach and prove too little to be used without being asked for.
+FEWEST_JUDGED = 10
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Queries:
     """
     The queries of a run.
 
-    :param training: To train with, in random order.
+    :param training: To train with, in random order, but for judged ones, which come first.
     :param held_out: From other passages, to measure with; those that people wrote first.
     """
 
@@ -62,15 +66,67 @@ def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_pr
             "headings or whole sentences"
         )
     rng.shuffle(training)
+    if request.learned is not None:
+        training = learned_queries(corpus, request.learned, on_progress) + training
     held_out.sort(key=lambda query: query.kind not in NATURAL)
     return Queries(training, held_out)
+
+
+def with_judgements(request: AdaptRequest, index: Path | None) -> AdaptRequest:
+    """
+    Return a request that learns from the judgements of its index, and is measured by them.
+
+    Not if it names judged queries itself, or the index has too few: a split needs `FEWEST_JUDGED` with a relevant passage.
+
+    :param request: The request.
+    :param index: The index; `None`: there is none.
+    """
+    if index is None or not is_index(index) or request.learned is not None or request.judged is not None:
+        return request
+    dataset = IndexDataset(index)
+    with_relevant = {
+        split: sum(any(grade > 0 for grade in grades.values()) for grades in dataset.qrels(split).values())
+        for split in dataset.splits()
+    }
+    learned, judged = (
+        Measured(str(index), split) if with_relevant.get(split, 0) >= FEWEST_JUDGED else None for split in SPLITS
+    )
+    return replace(request, learned=learned, judged=judged)
+
+
+def learned_queries(corpus: Corpus, learned: Measured, on_progress: ProgressCallback | None) -> list[PseudoQuery]:
+    """
+    Return judged queries with their best relevant passage among the candidates; without one there is nothing to rank.
+
+    :param corpus: The corpus.
+    :param learned: The judged queries.
+    :param on_progress: Called while searching.
+    :raises InvalidValueError: If none of their relevant documents is found.
+    """
+    collection = _collection(learned)
+    known, qrels = collection.judged(lang=ALL)
+    progress = counts_of(on_progress, "Searching for the judged queries to learn from")
+    queries = []
+    for number, query in enumerate(known.values(), start=1):
+        grades = {id_: grade for id_, grade in qrels[query.id].items() if grade > 0}
+        found = [document for document in corpus.candidates(query.text, DEPTH) if document_key(document) in grades]
+        if found:
+            best = max(found, key=lambda document: grades[document_key(document)])
+            queries.append(PseudoQuery(query.text, JUDGED, best.id))
+        progress(number, len(known))
+    if not queries:
+        raise InvalidValueError(
+            f"none of the candidates of {len(known)} queries of {collection.name}, {collection.split} is judged relevant: "
+            "check that the judgements belong to this corpus"
+        )
+    return queries
 
 
 def logged_queries(request: AdaptRequest) -> list[PseudoQuery]:
     """
     Read the queries of a log.
 
-    :param request: Names the file, with one query a line; and judged queries, which are left out, as they are measured with.
+    :param request: Names the file, with one query a line; and judged queries, which are left out: they are measured with.
     :raises InputFileError: If the file cannot be read, or is empty.
     """
     file = request.queries

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from haystack import Document
 
 HEADING, QUESTION, SENTENCE, PHRASE, WRITTEN, LOGGED = "heading", "question", "sentence", "key phrase", "written", "logged"
+JUDGED = "judged"
 # Written by people for readers, unlike sentences and phrases that are torn out of their passage.
 NATURAL = (HEADING, QUESTION, WRITTEN, LOGGED)
 SECTION_SEPARATOR = " > "
@@ -30,11 +31,11 @@ FEWEST_WORDS_LEFT = 12
 @dataclass(frozen=True)
 class PseudoQuery:
     """
-    A query that was made from a passage, or logged.
+    A query that was made from a passage, or asked by people.
 
     :param text: The query.
     :param kind: How it was made.
-    :param source: Id of the passage that it was made from; `None`: it was logged.
+    :param source: Id of the passage that it was made from, or that was judged relevant; `None`: it was logged.
     :param removed: The text that the passage loses, as the shared words alone would otherwise give the answer.
     """
 

@@ -52,6 +52,7 @@ class AdaptRequest:
     :param lists: Number of training lists; `None`: as many as fit the time.
     :param teachers: Further cross-encoders whose opinion counts: bundled names, folders, Hub ids or addresses of servers.
     :param queries: File with real queries, one a line; `None`: none.
+    :param learned: Judged queries about the corpus, to learn from; `None`: none.
     :param judged: Judged queries about the corpus, for the verdict; `None`: none.
     :param language_model: Writes questions; `None`: none.
     :param seed: Seed of all samples.
@@ -67,6 +68,7 @@ class AdaptRequest:
     lists: int | None = None
     teachers: tuple[str, ...] = ()
     queries: Path | None = None
+    learned: Measured | None = None
     judged: Measured | None = None
     language_model: LanguageModel | None = None
     seed: int = 42
@@ -83,5 +85,5 @@ class AdaptRequest:
         own = asdict(self)
         return {
             name: str(own[name])
-            for name in ("sources", "pipeline", "model", "language", "queries", "language_model", "seed")
+            for name in ("sources", "pipeline", "model", "language", "queries", "learned", "language_model", "seed")
         }

@@ -10,7 +10,7 @@ from rerank_plugin.scoring.calibration import FILE_NAME
 from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.training.adapting.card import Story, write_adaptation_card
 from rerank_plugin.training.adapting.corpus import open_corpus
-from rerank_plugin.training.adapting.material import make_queries
+from rerank_plugin.training.adapting.material import make_queries, with_judgements
 from rerank_plugin.training.adapting.measuring import METHOD, measure_and_calibrate, measured_queries
 from rerank_plugin.training.adapting.opinions import Ensemble, is_server
 from rerank_plugin.training.adapting.request import AdaptRequest
@@ -71,6 +71,7 @@ def run_adaptation(request: AdaptRequest, *, on_progress: ProgressCallback | Non
     with writing_to(request.output, remedy=REMEDY):
         corpus = open_corpus(request, on_progress)
         _check_output(request.output, [corpus.model, *request.teachers])
+        request = with_judgements(request, corpus.index)
         base = fetch_base(corpus.model)
         settings = {**request.settings(), "base": fingerprint_model(corpus.model), "teachers": list(request.teachers)}
         folder = RunFolder(request.output / WORK, settings)

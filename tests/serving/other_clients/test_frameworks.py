@@ -1,4 +1,4 @@
-"""LiteLLM, Voyage, LangChain and LlamaIndex against a running server."""
+"""LiteLLM, Voyage, Pinecone, LangChain and LlamaIndex against a running server."""
 
 import json
 import os
@@ -48,11 +48,12 @@ class TestLiteLLM:
         assert not isinstance(error.value, KeyError | TypeError | AttributeError | AssertionError), error.value
 
 
-class TestVoyage:
-    @pytest.fixture(scope="class")
-    def voyageai(self):
-        return pytest.importorskip("voyageai")
+@pytest.fixture(scope="module")
+def voyageai():
+    return pytest.importorskip("voyageai")
 
+
+class TestVoyage:
     def test_ranks(self, voyageai):
         client = voyageai.Client(api_key=KEY, base_url=f"{URL}/voyage/v1", max_retries=0)
         answer = client.rerank(QUERY, TEXTS, model="rerank-2.5")
@@ -70,6 +71,39 @@ class TestVoyage:
         ):
             with pytest.raises(error):
                 voyageai.Client(api_key=key, base_url=f"{url}/voyage/v1", max_retries=0).rerank(QUERY, texts, model="m")
+
+
+@pytest.fixture(scope="module")
+def pinecone():
+    return pytest.importorskip("pinecone")
+
+
+class TestPinecone:
+    def client(self, pinecone, url=URL, key=KEY):
+        # The service is not behind Pinecone's load balancer: one try, so that an overload is an error at once.
+        retries = pinecone.RetryConfig(max_retries=0)
+        return pinecone.Pinecone(api_key=key, host=url, retry_config=retries).inference
+
+    def test_ranks(self, pinecone):
+        answer = self.client(pinecone).rerank("bge-reranker-v2-m3", QUERY, TEXTS, top_n=3)
+        assert [result.index for result in answer.data] == BEST[:3]
+        assert answer.data[0].document["text"] == TEXTS[BEST[0]]
+        assert answer.usage.rerank_units >= 1
+
+    def test_a_field_of_objects_is_ranked(self, pinecone):
+        documents = [{"id": str(position), "summary": text} for position, text in enumerate(TEXTS)]
+        answer = self.client(pinecone).rerank("m", QUERY, documents, rank_fields=["summary"], return_documents=False)
+        assert [result.index for result in answer.data] == BEST
+
+    def test_its_own_errors(self, pinecone):
+        for error, url, key, texts in (
+            (pinecone.UnauthorizedError, URL, WRONG, TEXTS),
+            (pinecone.PineconeValueError, URL, KEY, []),
+            (pinecone.ApiError, URL, KEY, TOO_LONG),
+            (pinecone.RateLimitError, FULL_URL, KEY, TEXTS),
+        ):
+            with pytest.raises(error):
+                self.client(pinecone, url, key).rerank("m", QUERY, texts)
 
 
 def test_langchain_cohere():
