@@ -30,6 +30,12 @@ STORE = "type: rerank_plugin.store.document_store.HybridDocumentStore"
 RETRIEVER = "type: rerank_plugin.components.bm25_retriever.BM25Retriever"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Databases in a file, such as Milvus Lite, make it where the program runs."""
+    monkeypatch.chdir(tmp_path)
+
+
 def load(tmp_path, text, **arguments):
     path = tmp_path / "mine.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -7,7 +7,8 @@ from rerank_plugin.pipelines import build_pipeline, pipeline_names, read_pipelin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pipeline_names())
-def test_inputs_are_the_mandatory_sockets_and_outputs_exist(name, monkeypatch):
+def test_inputs_are_the_mandatory_sockets_and_outputs_exist(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where Milvus Lite makes its file
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     data = read_pipeline(name)
     pipeline = build_pipeline(data, name=name)
