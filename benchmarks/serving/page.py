@@ -105,7 +105,9 @@ def measure(url: str, queries: list[str]) -> dict[str, str]:
             longest.append(task)
         browser.close()
     later = [one - other for one, other in zip(shown, api, strict=True)]
-    return {name: told(times) for name, times in (("API", api), ("page", shown), ("later", later), ("longest task", longest))}
+    return {
+        name: told(times) for name, times in (("API", api), ("page", shown), ("later", later), ("longest task", longest))
+    }
 
 
 def told(times: list[float]) -> str:
