@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 INDEX := .demo/index
 EXTRAS := train,eval,repair,office,ir-datasets,onnx,int8,bench,offline,serve,mcp,batch,ray,clients,stores,docs,dev
 
-# Two processes, each with its own half of the files, so that what the tests of a file share is made once; whichever is done
-# first takes over what the other has not begun.
-PARALLEL := -n 2 --dist worksteal
+# Up to four processes, each with its own part of the files, so that what the tests of a file share is made once; whichever is
+# done first takes over what another has not begun. Each needs up to 2.5 GB.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
+PARALLEL := -n $(WORKERS) --dist worksteal
 
 # What `make soak` is run with: how much of each attack, and further options, such as SOAK="0.2 --only forks".
 SOAK ?= 1
