@@ -67,7 +67,7 @@ test-lowest:
 	.venv-lowest/bin/pip freeze | grep '^torch==' > .venv-lowest/torch.txt
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct \
 		--constraint .venv-lowest/torch.txt --editable '.[$(EXTRAS)]'
-	.venv-lowest/bin/pytest -W default tests/components tests/scoring tests/store
+	.venv-lowest/bin/pytest -W default $(PARALLEL) tests/components tests/scoring tests/store
 
 # Clients whose requirements contradict ours, each group in an environment of its own.
 CLIENTS := frameworks infinity mcp
@@ -85,8 +85,11 @@ test-scale: install
 # The newest of everything but torch.
 test-newest:
 	test -x .venv-newest/bin/python || $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/pip install --quiet --upgrade "$$(grep '^torch==' constraints.txt)" --editable '.[$(EXTRAS)]'
-	.venv-newest/bin/pytest
+	.venv-newest/bin/pip install --quiet 'uv>=0.5' "$$(grep '^torch==' constraints.txt)"
+	.venv-newest/bin/pip freeze | grep '^torch==' > .venv-newest/torch.txt
+	.venv-newest/bin/uv pip install --quiet --python .venv-newest/bin/python --upgrade \
+		--constraint .venv-newest/torch.txt --editable '.[$(EXTRAS)]'
+	.venv-newest/bin/pytest $(PARALLEL)
 
 install: $(VENV)/installed
 
