@@ -25,7 +25,7 @@ class IndexReport:
     :param merged: How many of them are equal to another one, and are stored with it.
     :param repaired: Number of texts (files; in a corpus, titles and passages) whose encoding was repaired.
     :param failed: Each file or folder that could not be indexed, with the reason.
-    :param skipped: Each path that was skipped, as it is not a regular file or is a link out of the folder, with the reason.
+    :param skipped: Each path that was skipped, as it is empty, no regular file or a link out of the folder, with the reason.
     :param skipped_types: Extensions of files that cannot be indexed, with their number; "" for files without one.
     :param missing_extra: Extensions of files that the extra `office`, which is not installed, reads, with their number.
     :param assumed_encodings: Encodings that were guessed, with the texts, which are not UTF-8 and have no byte order mark.

@@ -168,6 +168,8 @@ class _Walk:
         elif kind is None and _needs_extra(path):
             self._listing.unreadable.append(path)
             logger.info("Passed over %s: it needs the extra %r", path, OFFICE_EXTRA)
+        elif kind is None and not status.st_size:
+            self._skip(path, "empty")
         elif kind is None:
             self._add(path)
 

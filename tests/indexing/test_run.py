@@ -13,6 +13,7 @@ from indexing_rounds import contents
 from rerank_plugin import HybridDocumentStore
 from rerank_plugin.errors import InputFileError, PipelineConfigError, StoreError
 from rerank_plugin.indexing import index_paths
+from rerank_plugin.indexing.run import is_up_to_date
 from rerank_plugin.pipelines import find_pipeline
 
 KEYWORD = "indexing_keyword"
@@ -173,7 +174,7 @@ def test_of_a_beir_folder_only_the_corpus_is_indexed(repository, tmp_path):
         ("no.pdf", b"not a pdf", "not a PDF file"),
         ("damaged.pdf", b"%PDF-1.4\nnothing", "is damaged, or not a PDF file"),
         ("damaged.xlsx", b"PK", "is damaged, or not an Excel workbook"),
-        ("empty.txt", b"", "has no readable text"),
+        ("blank.txt", b" \n", "has no readable text"),
         ("bad.jsonl", b'{"_id": "1", "text": "x"}\n{"_id": "2"', "bad.jsonl, line 2: not valid JSON"),
     ],
 )
@@ -186,6 +187,20 @@ def test_a_bad_file_is_reported_and_the_others_are_indexed(folder, tmp_path, nam
     assert str(folder / name) in report.failed[0]
     assert "\n" not in report.failed[0]
     assert len(texts(tmp_path / "index")) == 6
+
+
+def test_an_empty_file_of_a_folder_is_skipped_and_named(folder, tmp_path):
+    (folder / "empty.txt").touch()
+    report = index_paths([folder], tmp_path / "index", pipeline=KEYWORD)
+    assert (report.files, report.failed, report.skipped) == (5, [], [f"{folder / 'empty.txt'} is empty"])
+    assert is_up_to_date([folder], tmp_path / "index", pipeline=KEYWORD)
+    (folder / "notes.txt").write_bytes(b"")
+    assert len(index_paths([folder], tmp_path / "index", pipeline=KEYWORD).skipped) == 2
+    assert "The red fox sleeps." in texts(tmp_path / "index")  # as those of a deleted file
+    assert index_paths([folder], tmp_path / "index", pipeline=KEYWORD, prune=True).pruned == 1
+    assert "The red fox sleeps." not in texts(tmp_path / "index")
+    report = index_paths([folder / "empty.txt"], tmp_path / "index", pipeline=KEYWORD)
+    assert "has no readable text" in report.failed[0]
 
 
 def test_a_file_that_went_bad_keeps_its_old_passages(folder, tmp_path):
