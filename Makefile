@@ -26,7 +26,7 @@ demo: install
 	$(BIN)/rerank search "why does my bread smell sour" --index $(INDEX) --pipeline hybrid_rerank --top-k 3
 	@echo; echo 'First stage beside second stage, on the judged English queries'
 	$(BIN)/rerank eval sample_corpus --pipeline bm25 --pipeline dense --pipeline hybrid \
-		--pipeline bm25_rerank --pipeline hybrid_rerank --output .demo/eval
+		--pipeline bm25_rerank --pipeline hybrid_rerank --candidates 30 --output .demo/eval
 
 # Formatting, types, and the tests that are quick.
 check: install
