@@ -5,7 +5,7 @@ How long after the API's answer the search page shows its first result, in a rea
 
 Each query is asked through `/search` and typed into the page, in turn, with 100 candidates. Scores are kept in memory and every query is
 asked once before, so that what is measured is the page and not the model. In the page the time runs from Enter until the frame after the one in
-which the first result stands. Also how long the page does not react while it shows results (its longest task), and what facets take.
+which the first result stands. Also how long the page does not react while it shows results (its longest task).
 Needs the extras `serve` and `dev`, and Chromium.
 """
 
@@ -14,11 +14,10 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
-from statistics import median, quantiles
 
 import httpx
+from promises import seconds, told
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
@@ -64,7 +63,7 @@ def main() -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL)
     options = parser.parse_args()
     dataset = BeirDataset(options.collection)
-    queries = [query.text for query in dataset.queries()][: options.queries]
+    queries = [query.text for query in dataset.queries().values()][: options.queries]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         lines = dataset.corpus_file.read_text(encoding="utf-8").splitlines()[: options.documents]
@@ -89,9 +88,7 @@ def measure(url: str, queries: list[str]) -> dict[str, str]:
         page.set_default_timeout(600_000)
 
         def ask(query: str) -> float:
-            began = time.perf_counter()
-            client.post(f"{url}/search", json={"query": query, "top_k": 10}).raise_for_status()
-            return 1000 * (time.perf_counter() - began)
+            return seconds(lambda: client.post(f"{url}/search", json={"query": query, "top_k": 10}).raise_for_status())
 
         page.goto(f"{url}/")
         for query in queries:
@@ -101,19 +98,13 @@ def measure(url: str, queries: list[str]) -> dict[str, str]:
         for query in queries:
             api.append(ask(query))
             milliseconds, task = page.evaluate(ASK, query)
-            shown.append(milliseconds)
-            longest.append(task)
+            shown.append(milliseconds / 1000)
+            longest.append(task / 1000)
         browser.close()
     later = [one - other for one, other in zip(shown, api, strict=True)]
     return {
         name: told(times) for name, times in (("API", api), ("page", shown), ("later", later), ("longest task", longest))
     }
-
-
-def told(times: list[float]) -> str:
-    """Return median, best and quartiles in milliseconds."""
-    low, _, high = quantiles(times, n=4)
-    return f"median {median(times):.0f} ms, best {min(times):.0f}, quartiles {low:.0f} to {high:.0f}, worst {max(times):.0f}"
 
 
 if __name__ == "__main__":

@@ -115,10 +115,7 @@ def learned_queries(corpus: Corpus, learned: Measured, on_progress: ProgressCall
             queries.append(PseudoQuery(query.text, JUDGED, best.id))
         progress(number, len(known))
     if not queries:
-        raise InvalidValueError(
-            f"none of the candidates of {len(known)} queries of {collection.name}, {collection.split} is judged relevant: "
-            "check that the judgements belong to this corpus"
-        )
+        raise _not_of_this_corpus(collection, len(known))
     return queries
 
 
@@ -167,11 +164,15 @@ def judged_candidates(corpus: Corpus, measured: Measured, most: int, on_progress
         dev.queries[query.id], dev.candidates[query.id], dev.qrels[query.id] = query.text, candidates, qrels[query.id]
         progress(number, len(chosen))
     if not any(dev.qrels[id_].get(document, 0) > 0 for id_, found in dev.candidates.items() for document in found):
-        raise InvalidValueError(
-            f"none of the candidates of {len(chosen)} queries of {dev.name} is judged relevant: check that the "
-            "judgements belong to this corpus"
-        )
+        raise _not_of_this_corpus(collection, len(chosen))
     return dev
+
+
+def _not_of_this_corpus(collection: Collection, queries: int) -> InvalidValueError:
+    return InvalidValueError(
+        f"none of the candidates of {queries} queries of {collection.name}, {collection.split} is judged relevant: check "
+        "that the judgements belong to this corpus"
+    )
 
 
 def _collection(measured: Measured) -> Collection:
