@@ -1,4 +1,5 @@
 import json
+import shutil
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,10 @@ from rerank_plugin.evaluation.comparison import Difference
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.dataset import IndexDataset
 from rerank_plugin.judgements.judgements import Judgement, Judgements
+from rerank_plugin.training.adapting.corpus import open_corpus
 from rerank_plugin.training.adapting.language_model import written_queries
 from rerank_plugin.training.adapting.lists import CandidateList
-from rerank_plugin.training.adapting.material import with_judgements
+from rerank_plugin.training.adapting.material import learned_queries, measured_texts, with_judgements
 from rerank_plugin.training.adapting.opinions import Ensemble
 from rerank_plugin.training.adapting.pseudo_queries import HEADING, QUESTION, generate
 from rerank_plugin.training.adapting.request import AdaptRequest, LanguageModel
@@ -119,6 +121,26 @@ def test_the_judgements_of_an_index_are_learned_from_and_decide(rerank, base, do
     assert all(row["passages"][0].count(row["query"].rpartition(" ")[2]) for row in rows), (
         "the relevant passage is the first"
     )
+
+
+def test_a_query_that_is_measured_with_is_not_learned_from(base, collection, tmp_path):
+    index_paths([collection], tmp_path / "index", pipeline="indexing_keyword")
+    one_measured = shutil.copytree(collection, tmp_path / "copy")
+    lines = (collection / "qrels" / "test.tsv").read_text().splitlines(keepends=True)
+    (one_measured / "qrels" / "test.tsv").write_text("".join(lines[:2]))
+    request = AdaptRequest(
+        (tmp_path / "index",), tmp_path / "adapted", model=str(base), judged=Measured(str(one_measured), "test")
+    )
+    corpus = open_corpus(request, None)
+    measured = measured_texts(request)
+    learned = learned_queries(corpus, Measured(str(collection), "dev"), measured, None)
+    assert len(measured) == 1
+    assert {query.text.casefold() for query in learned} == measured_texts(
+        replace(request, judged=Measured(str(collection), "test"))
+    ) - measured
+    everything = measured_texts(replace(request, judged=Measured(str(collection), "test")))
+    with pytest.raises(InvalidValueError, match=rf"all {len(everything)} queries of tiny, dev are also those"):
+        learned_queries(corpus, Measured(str(collection), "dev"), everything, None)
 
 
 def test_few_judgements_are_left_alone(collection, tmp_path):

@@ -58,8 +58,9 @@ def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_pr
     held = {passage.id for passage in passages[: max(1, round(len(passages) * HELD_OUT_SHARE))]}
     training = [query for query in queries if query.source not in held]
     held_out = [query for query in queries if query.source in held]
+    measured = measured_texts(request)
     if request.queries is not None:
-        training += logged_queries(request)
+        training += logged_queries(request.queries, measured)
     if not training or not held_out:
         raise InvalidValueError(
             f"{len(corpus.passages)} passages make {len(queries)} queries, which is too few: the texts need "
@@ -67,7 +68,7 @@ def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_pr
         )
     rng.shuffle(training)
     if request.learned is not None:
-        training = learned_queries(corpus, request.learned, on_progress) + training
+        training = learned_queries(corpus, request.learned, measured, on_progress) + training
     held_out.sort(key=lambda query: query.kind not in NATURAL)
     return Queries(training, held_out)
 
@@ -94,17 +95,37 @@ def with_judgements(request: AdaptRequest, index: Path | None) -> AdaptRequest:
     return replace(request, learned=learned, judged=judged)
 
 
-def learned_queries(corpus: Corpus, learned: Measured, on_progress: ProgressCallback | None) -> list[PseudoQuery]:
+def measured_texts(request: AdaptRequest) -> set[str]:
+    """
+    Return the texts, without case, of the judged queries that the run is measured with: nothing may be learned from them.
+
+    :param request: The run.
+    """
+    if request.judged is None:
+        return set()
+    return {query.text.casefold() for query in _collection(request.judged).judged(lang=ALL)[0].values()}
+
+
+def learned_queries(
+    corpus: Corpus, learned: Measured, measured: set[str], on_progress: ProgressCallback | None
+) -> list[PseudoQuery]:
     """
     Return judged queries with their best relevant passage among the candidates; without one there is nothing to rank.
 
     :param corpus: The corpus.
     :param learned: The judged queries.
+    :param measured: What `measured_texts` returns; these queries are left out.
     :param on_progress: Called while searching.
-    :raises InvalidValueError: If none of their relevant documents is found.
+    :raises InvalidValueError: If none of their relevant documents is found, or all of them are measured with.
     """
     collection = _collection(learned)
-    known, qrels = collection.judged(lang=ALL)
+    judged, qrels = collection.judged(lang=ALL)
+    known = {id_: query for id_, query in judged.items() if query.text.casefold() not in measured}
+    if judged and not known:
+        raise InvalidValueError(
+            f"all {len(judged)} queries of {collection.name}, {collection.split} are also those that the result is measured "
+            "with, so none is left to learn from: name another split to learn from, or to measure with"
+        )
     progress = counts_of(on_progress, "Searching for the judged queries to learn from")
     queries = []
     for number, query in enumerate(known.values(), start=1):
@@ -119,23 +140,18 @@ def learned_queries(corpus: Corpus, learned: Measured, on_progress: ProgressCall
     return queries
 
 
-def logged_queries(request: AdaptRequest) -> list[PseudoQuery]:
+def logged_queries(file: Path, measured: set[str]) -> list[PseudoQuery]:
     """
     Read the queries of a log.
 
-    :param request: Names the file, with one query a line; and judged queries, which are left out: they are measured with.
-    :raises InputFileError: If the file cannot be read, or is empty.
+    :param file: The file, with one query a line.
+    :param measured: What `measured_texts` returns; these queries are left out.
+    :raises InputFileError: If the file cannot be read, or has no other queries.
     """
-    file = request.queries
-    if file is None:
-        return []
-    judged = set()
-    if request.judged is not None:
-        judged = {query.text.casefold() for query in _collection(request.judged).judged(lang=ALL)[0].values()}
     lines = (line.strip() for _, line in read_lines(file))
-    texts = dict.fromkeys(line for line in lines if line and line.casefold() not in judged)
+    texts = dict.fromkeys(line for line in lines if line and line.casefold() not in measured)
     if not texts:
-        raise InputFileError(f"{file} has no queries: it must have one a line")
+        raise InputFileError(f"{file} has no queries: it must have one a line, others than those it is measured with")
     return [PseudoQuery(text, LOGGED) for text in texts]
 
 
