@@ -3,8 +3,8 @@ Continue the training of a bundled model on a CPU, with the lists of `judged_lis
 
     python benchmarks/bundled_model/continue_training.py WORK RUN --start me5-l12-enru [--teacher me5-l12-enru] [--passages 5] [--frozen-layers 4]
 
-The run has no end: it keeps a constant learning rate and a running average of the weights, which takes the place of a decay, so
-that every checkpoint can be used. RUN/state.pt is written every few minutes, and the same command resumes from it; RUN/average
+Without `--steps` the run has no end: it keeps a constant learning rate and a running average of the weights, which takes the place of a
+decay, so that every checkpoint can be used. With it, the learning rate falls to zero over that many steps. RUN/state.pt is written every few minutes, and the same command resumes from it; RUN/average
 has the averaged model, RUN/average-STEP older ones. `--pause-file` stops it for as long as that file exists.
 
 With teachers a target is their mean opinion as a logit, and the judged passage is lifted above the others: where the teachers prefer another
@@ -35,25 +35,26 @@ from rerank_plugin.training.output.save import save_half
 LISTS_AT_ONCE, BATCHES_PER_STEP = 6, 2
 WARM_UP_STEPS = 30
 AVERAGE_STEPS = 60
-KEPT_EVERY = 60  # steps between the averages that are kept
+KEPT_EVERY = 600  # steps between the averages that are kept
 CHECKPOINT_SECONDS = 240
 LENGTHS, SHORT_SHARE = (112, 224), 0.8
 BONUS, LEAST_LEAD = 4.0, 1.5
+LEAD = 5.0  # of the judged passage, without teachers: what is not judged may be relevant all the same
 # Share of the batches. Documentation and claims get most: the start model is weakest there.
 SHARES = {
-    "techfaq_en": 28.0,
-    "techfaq_ru": 11.0,
+    "techfaq_en": 24.0,
+    "nq_qed_clapnq": 13.0,
+    "techfaq_ru": 10.0,
+    "tydiqa_en_train": 9.0,
     "fm2_claims_en": 8.0,
-    "tydiqa_en_train": 8.0,
-    "nq_qed_clapnq": 8.0,
+    "perspectrum": 7.0,
     "scitldr_en": 6.0,
-    "perspectrum": 6.0,
     "muserc_ru": 5.0,
     "danetqa_ru": 5.0,
     "rumeddanet_ru": 4.0,
-    "covidqa_en": 3.0,
-    "squad11_train": 3.0,
-    "medquad": 2.0,
+    "covidqa_en": 4.0,
+    "squad11_train": 4.0,
+    "medquad": 3.0,
     "ms_alchemy_ru": 2.0,
     "covid_faq_en": 0.5,
     "pubmedqa_en": 0.5,
@@ -139,7 +140,7 @@ def targets_of(relevant: torch.Tensor, opinions: torch.Tensor | None) -> torch.T
     :param opinions: The teachers' mean logits, same shape; `None`: there are none.
     """
     if opinions is None:
-        return 2 * BONUS * relevant.float()
+        return LEAD * relevant.float()
     others = opinions.masked_fill(relevant, -torch.inf).amax(1, keepdim=True)
     return torch.where(relevant, torch.maximum(opinions + BONUS, others + LEAST_LEAD), opinions)
 
@@ -156,6 +157,7 @@ class Run:
     :param rate: The learning rate.
     :param passages: Passages of a list that are read: the first, which is relevant, and others at random.
     :param frozen_layers: Layers, from the first, that are not trained.
+    :param steps: Steps after which the run ends; `None`: it has no end.
     """
 
     folder: Path
@@ -165,6 +167,7 @@ class Run:
     rate: float
     passages: int
     frozen_layers: int
+    steps: int | None = None
     step: int = 0
     pairs: int = 0
 
@@ -263,7 +266,8 @@ class Run:
         for half in self._halves:
             half.grad = None
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * min(1.0, (self.step + 1) / WARM_UP_STEPS)
+            decay = 1.0 if self.steps is None else max(0.0, 1 - self.step / self.steps)
+            group["lr"] = self.rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * decay
         torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
         self._optimizer.step()
         with torch.no_grad():
@@ -274,9 +278,9 @@ class Run:
 
 
 def train(run: Run, pause: Path | None) -> None:
-    """Train without end."""
+    """Train, and keep what comes of it."""
     saved, began, seen, logged = time.monotonic(), time.monotonic(), 0, []
-    while True:
+    while run.steps is None or run.step < run.steps:
         while pause is not None and pause.exists():
             time.sleep(5)
         before = run.pairs
@@ -294,6 +298,8 @@ def train(run: Run, pause: Path | None) -> None:
             run.save()
             run.export(run.folder / "average")
             saved = time.monotonic()
+    run.save()
+    run.export(run.folder / "average")
 
 
 def main() -> None:
@@ -305,6 +311,9 @@ def main() -> None:
     parser.add_argument("--teacher", action="append", default=[], help="a cross-encoder; repeatable")
     parser.add_argument("--passages", type=int, default=LIST_SIZE, help="passages of a list that are read")
     parser.add_argument("--frozen-layers", type=int, default=0, help="layers, from the first, that are not trained")
+    parser.add_argument(
+        "--steps", type=int, help="steps over which the learning rate falls to zero; without them the run has no end"
+    )
     parser.add_argument("--rate", type=float, default=5e-5, help="learning rate")
     parser.add_argument("--pause-file", type=Path, help="the run waits while this file exists")
     options = parser.parse_args()
@@ -312,7 +321,16 @@ def main() -> None:
     if not material.load():
         parser.error(f"{options.work / 'lists'} has no lists: write some with judged_lists.py")
     teachers = [Reader(name) for name in options.teacher]
-    run = Run(options.run, Reader(options.start), teachers, material, options.rate, options.passages, options.frozen_layers)
+    run = Run(
+        options.run,
+        Reader(options.start),
+        teachers,
+        material,
+        options.rate,
+        options.passages,
+        options.frozen_layers,
+        options.steps,
+    )
     train(run, options.pause_file)
 
 

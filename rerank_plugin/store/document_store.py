@@ -19,7 +19,7 @@ from rerank_plugin.store.handles import Handle
 from rerank_plugin.store.in_thread import in_thread
 from rerank_plugin.store.index_state import IndexState
 from rerank_plugin.store.keywords.fields import SearchFields
-from rerank_plugin.store.keywords.highlights import Span, find_spans
+from rerank_plugin.store.keywords.highlights import Span, span_finder
 from rerank_plugin.store.keywords.query import KeywordQuery, check_query, parse_operators
 from rerank_plugin.store.keywords.types import BM25Parameters
 from rerank_plugin.store.retrieval import retrieve
@@ -276,10 +276,8 @@ class HybridDocumentStore(IndexState, MetadataQueries):
                 documents = scaled(documents, BM25)
             if not highlights:
                 return documents
-            terms = wanted.analyzed(keywords.analyze).scored
-            return [
-                _highlighted(document, find_spans(document.content or "", terms, keywords.analyze)) for document in documents
-            ]
+            find_spans = span_finder(wanted.analyzed(keywords.analyze).scored, keywords.analyze)
+            return [_highlighted(document, find_spans(document.content or "")) for document in documents]
 
     def embedding_retrieval(
         self,

@@ -133,8 +133,9 @@ def command(*arguments: object) -> Ended:
     return Ended(0 if status is None else int(status), stdout.getvalue(), stderr.getvalue())
 
 
-def run_command(file: str, *arguments: str) -> None:
+def run_command(file: str, variables: dict[str, str], *arguments: str) -> None:
     """Run a command line in its own process; the result is written to a file."""
+    os.environ.update(variables)
     ended = command(*arguments)
     temporary = Path(file).with_suffix(".part")
     temporary.write_text(json.dumps(vars(ended)), encoding="utf-8")
@@ -151,7 +152,8 @@ class Running:
 
     def __init__(self, file: Path, *arguments: object) -> None:
         self._file = file
-        self.process = PROCESSES.Process(target=run_command, args=(str(file), *map(str, arguments)))
+        # The process that it forks from has the variables of the moment at which the first of them was started.
+        self.process = PROCESSES.Process(target=run_command, args=(str(file), dict(os.environ), *map(str, arguments)))
         self.process.start()
 
     def kill(self) -> bool:

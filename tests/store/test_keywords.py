@@ -13,7 +13,7 @@ from rerank_plugin.collections.beir import BeirDataset
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 from rerank_plugin.store.keywords.analysis import make_analyzer
-from rerank_plugin.store.keywords.highlights import find_spans
+from rerank_plugin.store.keywords.highlights import span_finder
 
 ENGINES = ["tantivy", "rank_bm25"]
 
@@ -345,7 +345,8 @@ def test_highlights(engine, language, text, query, expected):
 @settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60), st.text(min_size=1, max_size=10))
 def test_highlights_of_any_text_are_in_it(text, query):
-    spans = find_spans(text, make_analyzer("en", stop_words=False)(query), make_analyzer("en", stop_words=False))
+    analyze = make_analyzer("en", stop_words=False)
+    spans = span_finder(analyze(query), analyze)(text)
     flat = [position for span in spans for position in span]
     assert flat == sorted(flat)
     assert all(0 <= start < end <= len(text) for start, end in spans)

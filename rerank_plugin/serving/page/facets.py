@@ -13,6 +13,8 @@ MOST_VALUES = 60
 # A field that tells nearly every document apart from the others groups nothing.
 LEAST_DOCUMENTS_PER_VALUE = 2.0
 FILE = "source"
+# Told by the file already: the splitter's id of the whole document.
+NO_FACETS = SHOWN_APART | {"source_id"}
 
 
 class FacetsBody(BaseModel):
@@ -57,7 +59,7 @@ def chosen_fields(counts: dict[str, list[tuple[Any, int]]]) -> dict[str, Any]:
     groups = {
         name: values
         for name, values in counts.items()
-        if (name == FILE or name not in SHOWN_APART)
+        if (name == FILE or name not in NO_FACETS)
         and len(values) > 1
         and sum(count for _, count in values) >= LEAST_DOCUMENTS_PER_VALUE * len(values)
     }

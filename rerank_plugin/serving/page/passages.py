@@ -8,7 +8,7 @@ from typing import Any
 from rerank_plugin.serving.page.variants import Prepared
 from rerank_plugin.serving.spans import sentence_places
 from rerank_plugin.store.keywords.analysis import STEMMERS, STOP_WORDS, Analyzer, make_analyzer
-from rerank_plugin.store.keywords.highlights import Span, find_spans
+from rerank_plugin.store.keywords.highlights import Span, span_finder
 
 # What is sent of a passage; the whole one is a click away.
 MOST_CHARACTERS = 20_000
@@ -26,8 +26,7 @@ def word_finder(query: str, store: Any) -> Callable[[str], list[Span]]:
     if _CYRILLIC.search(query) and language in (None, "en"):
         language = "ru"  # an index of several languages is stemmed as one of them
     analyze = _analyzer(language if language in STEMMERS else "en")
-    terms = analyze(query)
-    return lambda text: find_spans(text, terms, analyze)
+    return span_finder(analyze(query), analyze)
 
 
 @cache

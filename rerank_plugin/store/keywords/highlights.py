@@ -1,7 +1,8 @@
 """The positions of a query's words in a text."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 
 from rerank_plugin.store.keywords.analysis import CJK, HYPHENS, SEPARATORS, THOUSANDS, Analyzer
 
@@ -11,38 +12,42 @@ _PART = re.compile(f"[^{HYPHENS.pattern[1:-1]}]+")
 Span = tuple[int, int]
 
 
-def find_spans(text: str, terms: Iterable[str], analyze: Analyzer) -> list[Span]:
+def span_finder(terms: Iterable[str], analyze: Analyzer) -> Callable[[str], list[Span]]:
     """
-    Return the spans of a text that match terms, as (start, end) with the end exclusive, in text order.
+    Return a function that finds the spans of a text that match terms, as (start, end) with the end exclusive, in text order.
 
-    A compound matches as a whole or by its parts. Spans that touch are merged.
+    A compound matches as a whole or by its parts. Spans that touch are merged. The function remembers the words it has seen:
+    use one for all the texts of a query.
 
-    :param text: The text.
     :param terms: The terms of a query.
     :param analyze: The analyzer that produced them.
     """
-    wanted = set(terms)
-    # Replaced by one character each, to keep positions: a comma between thousands and a soft hyphen do not split words.
-    joined = THOUSANDS.sub("0", text).replace("\u00ad", "-")
-    spans: list[Span] = []
-    for match in _WORD.finditer(joined.translate(SEPARATORS)):
-        spans += _in_word(text, match.span(), wanted, analyze)
-    return spans
+    wanted = frozenset(terms)
+    within = cache(lambda word: _in_word(word, wanted, analyze))
+
+    def find(text: str) -> list[Span]:
+        # Replaced by one character each, to keep positions: a comma between thousands and a soft hyphen do not split words.
+        joined = THOUSANDS.sub("0", text).replace("\u00ad", "-")
+        return [
+            (first + start, first + end)
+            for first, last in (match.span() for match in _WORD.finditer(joined.translate(SEPARATORS)))
+            for start, end in within(text[first:last])
+        ]
+
+    return find
 
 
-def _in_word(text: str, span: Span, wanted: set[str], analyze: Analyzer) -> list[Span]:
-    first, last = span
-    word = text[first:last]
+def _in_word(word: str, wanted: frozenset[str], analyze: Analyzer) -> list[Span]:
     if wanted.isdisjoint(analyze(word)):
         return []
     if CJK.search(word):
-        pairs = [(i, i + 2) for i in range(len(word)) if not wanted.isdisjoint(analyze(word[i : i + 2]))]
-        return [(first + start, min(first + end, last)) for start, end in _merged(pairs)]
+        pairs = [(i, min(i + 2, len(word))) for i in range(len(word)) if not wanted.isdisjoint(analyze(word[i : i + 2]))]
+        return _merged(pairs)
     parts = [part.span() for part in _PART.finditer(word)]
     matches = [part for part in parts if not wanted.isdisjoint(analyze(word[slice(*part)]))]
     if not matches or len(matches) == len(parts):
-        return [span]
-    return [(first + start, first + end) for start, end in matches]
+        return [(0, len(word))]
+    return matches
 
 
 def _merged(spans: list[Span]) -> list[Span]:

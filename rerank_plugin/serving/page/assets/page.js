@@ -451,6 +451,8 @@ async function search(push = true) {
     grades = new Map();
     show();
     announceResult();
+    leaveQuery();
+    await painted();
     await Promise.all([sentences(own.signal), facets(own.signal), loadGrades(own.signal)]);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -459,6 +461,19 @@ async function search(push = true) {
   } finally {
     if (running === own) document.body.classList.remove("is-busy");
   }
+}
+
+/** Let the keys for hits work at once, unless somebody is already writing another query. */
+function leaveQuery() {
+  if (document.activeElement === $("q") && $("q").value.trim() === state.q.trim()) $("results").focus({ preventScroll: true });
+}
+
+/** Wait until what was changed can be seen: what is asked of the server next competes with drawing for this machine's cores. */
+function painted() {
+  return new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 250); // a hidden page draws no frames
+  });
 }
 
 function problem(text) {
@@ -1267,6 +1282,11 @@ function moveFocus(step) {
 }
 
 function onKey(event) {
+  if (event.target.id === "q" && event.key === "ArrowDown") {
+    event.preventDefault();
+    moveFocus(1);
+    return;
+  }
   const isTyping = event.target.matches("input, textarea, select") && event.target.type !== "checkbox";
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping || document.querySelector("dialog[open]")) return;
   const element = event.target.closest?.(".hit");
