@@ -16,7 +16,7 @@ from haystack.dataclasses import SparseEmbedding
 
 from rerank_plugin.checks import check_choice, check_number, check_text, shown
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.keywords.analysis import SIMPLE, STEMMERS, Analyzer, make_analyzer
+from rerank_plugin.store.keywords.analysis import SIMPLE, STEMMERS, Analyzer, make_analysis, make_analyzer
 from rerank_plugin.store.keywords.fields import SearchFields
 from rerank_plugin.store.keywords.types import BM25Parameters
 
@@ -93,6 +93,8 @@ class BM25SparseTextEmbedder:
     """
     Turns a query into a sparse embedding that matches those of `BM25SparseDocumentEmbedder`.
 
+    English and Russian function words are left out, unless the query has no other words.
+
     :param language: Language of the texts; the same as when they were indexed.
     :raises InvalidValueError: If there is no stemmer for the language.
     """
@@ -116,7 +118,7 @@ class BM25SparseTextEmbedder:
         """
         check_text("text", text)
         if self._analyze is None:
-            self._analyze = make_analyzer(self.language, stop_words=False)
+            self._analyze = make_analysis(self.language, stop_words=False).query
         return {"sparse_embedding": _sparse(Counter(self._analyze(text)))}
 
 

@@ -63,7 +63,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
         `{"title": 1, "content": 1}`.
     :param bm25_parameters: `{"k1": 1.2, "b": 0.75}` or other values; other values need the engine `rank_bm25`.
     :param stop_words: Leave function words out of the keyword index; available for `en` and `ru` only. `None`: as in the
-        existing index, `False` for a new one.
+        existing index, `False` for a new one: they can be searched for, but do not count beside other words of a query.
     :raises InvalidValueError: If a value is not one of these. If an existing index was built with another `embedding_dim`,
         `similarity`, `language`, `stop_words` or `search_fields` than requested, its first use raises StoreError.
     """
@@ -276,7 +276,7 @@ class HybridDocumentStore(IndexState, MetadataQueries):
                 documents = scaled(documents, BM25)
             if not highlights:
                 return documents
-            find_spans = span_finder(wanted.analyzed(keywords.analyze).scored, keywords.analyze)
+            find_spans = span_finder(wanted.analyzed(keywords.analysis).scored, keywords.analysis.text)
             return [_highlighted(document, find_spans(document.content or "")) for document in documents]
 
     def embedding_retrieval(

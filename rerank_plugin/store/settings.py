@@ -25,7 +25,7 @@ class Settings:
     :param similarity: How two vectors are compared.
     :param keyword_engine: The engine of keyword search.
     :param language: Language of the texts, which selects stemmer and stop words; `simple` for neither.
-    :param stop_words: Whether frequent function words are left out of the keyword index.
+    :param stop_words: Whether frequent function words are left out of the keyword index, and not of queries only.
     :param embedding_dim: Length of the vectors; `None` until the first vector is written.
     :param search_fields: The fields that keyword search covers, with their weights.
     """

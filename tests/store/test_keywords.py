@@ -90,8 +90,27 @@ def test_stop_words_are_left_out_only_on_demand(engine, language, text, function
     kept = make_store({"a": text}, keyword_engine=engine, language=language)
     dropped = make_store({"a": text}, keyword_engine=engine, language=language, stop_words=True)
     assert ranking(kept, function_word) == ["a"]
+    assert ranking(kept, f"{function_word} {function_word} fox") == []
     assert ranking(dropped, function_word) == []
     assert ranking(dropped, word) == ["a"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_function_words_of_a_question_do_not_outweigh_what_it_asks(engine, language):
+    texts = {
+        "asks": "How do I do this? How can I do that? I do not know how I do it.",
+        "answers": "Descaling a kettle takes vinegar.",
+        "спрашивает": "Как мне это сделать? Как же мне быть? Я не знаю, как.",
+        "отвечает": "Накипь в чайнике растворяет уксус.",
+        **{f"other {number}": f"passage number {number}" for number in range(9)},
+    }
+    store = make_store(texts, keyword_engine=engine, language=language)
+    assert ranking(store, "how do I descale a kettle") == ["answers"]
+    assert ranking(store, "как мне удалить накипь") == ["отвечает"]
+    assert ranking(store, "how do I") == ["asks"]
+    operators = store.bm25_retrieval('"how do I" kettle', operators=True)
+    assert [document.id for document in operators] == ["asks"], "a phrase is searched for as it is"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import dataclass
 
 SIMPLE = "simple"
 # The languages with a Snowball stemmer, by ISO 639-1.
@@ -130,12 +131,46 @@ def make_analyzer(language: str, *, stop_words: bool) -> Analyzer:
     :param language: A key of `STEMMERS`, or `simple` for no stemming.
     :param stop_words: Whether to remove stop words; only for the languages of `STOP_WORDS`.
     """
-    terms = _Terms(language, STOP_WORDS[language] if stop_words else frozenset[str]())
+    return _analyzer(language, STOP_WORDS[language] if stop_words else frozenset())
+
+
+def _analyzer(language: str, ignored: frozenset[str]) -> Analyzer:
+    terms = _Terms(language, ignored)
 
     def analyze(text: str) -> list[str]:
         return " ".join(map(terms.__getitem__, _words(text, language))).split()
 
     return analyze
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """
+    How an index gets its terms.
+
+    :param text: From the text of a document.
+    :param query: From a query.
+    """
+
+    text: Analyzer
+    query: Analyzer
+
+
+def make_analysis(language: str, *, stop_words: bool) -> Analysis:
+    """
+    Return the analysis of an index.
+
+    English and Russian function words of a query do not count in an index of either language, unless it has no other words:
+    in a question put in a whole sentence they would outweigh what is asked about, because answers seldom say "how do I".
+
+    :param language: As in `make_analyzer`.
+    :param stop_words: Whether the index leaves function words out, too.
+    """
+    analyze = make_analyzer(language, stop_words=stop_words)
+    if stop_words or language not in STOP_WORDS:
+        return Analysis(analyze, analyze)
+    without = _analyzer(language, frozenset().union(*STOP_WORDS.values()))
+    return Analysis(analyze, lambda text: without(text) or analyze(text))
 
 
 def _stemmer(language: str) -> Callable[[list[str]], list[str]]:

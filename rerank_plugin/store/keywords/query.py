@@ -7,7 +7,7 @@ from typing import Any
 
 from rerank_plugin.checks import check_text
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.store.keywords.analysis import Analyzer
+from rerank_plugin.store.keywords.analysis import Analysis
 
 # Every distinct word of a query is looked up in the index: a million characters take about a second.
 MAX_QUERY_LENGTH = 1_000_000
@@ -44,16 +44,16 @@ class KeywordQuery:
     required: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
 
-    def analyzed(self, analyze: Analyzer) -> TermQuery:
+    def analyzed(self, analysis: Analysis) -> TermQuery:
         """
         Return the query in terms; a phrase without terms is left out.
 
-        :param analyze: The analyzer of the index.
+        :param analysis: The analysis of the index.
         """
         required, excluded = (
-            [terms for terms in map(analyze, phrases) if terms] for phrases in (self.required, self.excluded)
+            [terms for terms in map(analysis.text, phrases) if terms] for phrases in (self.required, self.excluded)
         )
-        scored = Counter(analyze(self.text) + [term for terms in required for term in terms])
+        scored = Counter(analysis.query(self.text) + [term for terms in required for term in terms])
         return TermQuery(scored, _distinct(required), _distinct(excluded))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rerank_plugin.store.derived import Hit, Rows
-from rerank_plugin.store.keywords.analysis import make_analyzer
+from rerank_plugin.store.keywords.analysis import make_analysis
 from rerank_plugin.store.keywords.query import KeywordQuery, TermQuery
 from rerank_plugin.store.keywords.types import BM25Parameters, KeywordSettings
 from rerank_plugin.store.sqlite.database import Database
@@ -24,7 +24,7 @@ class RankBM25Index:
         :param settings: Analysis and BM25 parameters.
         """
         self._bm25_parameters = settings.bm25
-        self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
+        self.analysis = make_analysis(settings.language, stop_words=settings.stop_words)
         self.reset()
 
     def reset(self) -> None:
@@ -45,7 +45,7 @@ class RankBM25Index:
         with database.snapshot():
             counter, texts = database.changes.counter, list(database.documents.texts(0))
         self._rows = np.array([row for row, _ in texts], dtype=np.int64)
-        self._corpus = corpus = [self.analyze(text) for _, text in texts]
+        self._corpus = corpus = [self.analysis.text(text) for _, text in texts]
         # rank-bm25 divides by the mean document length, which must not be 0.
         self._bm25 = _okapi(corpus, self._bm25_parameters) if any(corpus) else None
         self._counter = counter
@@ -59,7 +59,7 @@ class RankBM25Index:
         :param allowed: The rows that may be returned; None for all.
         :returns: Hits, best first.
         """
-        terms = query.analyzed(self.analyze)
+        terms = query.analyzed(self.analysis)
         if self._bm25 is None or not terms.scored:
             return []
         positions = np.arange(self._rows.size) if allowed is None else np.flatnonzero(np.isin(self._rows, allowed))

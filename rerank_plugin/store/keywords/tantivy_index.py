@@ -22,7 +22,7 @@ from rerank_plugin.store.derived import DamagedIndexError, Hit, Rows
 from rerank_plugin.store.derived_files import DerivedFiles
 from rerank_plugin.store.failures import environment_failure
 from rerank_plugin.store.keywords import tantivy_files
-from rerank_plugin.store.keywords.analysis import VERSION, make_analyzer
+from rerank_plugin.store.keywords.analysis import VERSION, make_analysis
 from rerank_plugin.store.keywords.frequent import MIN_DOCUMENTS, FrequentTerms, rounded_length
 from rerank_plugin.store.keywords.query import KeywordQuery
 from rerank_plugin.store.keywords.tantivy_search import LENGTH, ROW, TEXT, TantivySearch, column_name, rows_query
@@ -58,13 +58,13 @@ class TantivyIndex:
         :param folder: Folder for the files; None for an index in memory.
         """
         self._files = None if folder is None else DerivedFiles(folder, "the keyword index", FORMAT)
-        self._analysis = {
+        self._described = {
             "language": settings.language,
             "stop_words": settings.stop_words,
             "search_fields": dict(settings.search_fields.weights),
             "version": VERSION,
         }
-        self.analyze = make_analyzer(settings.language, stop_words=settings.stop_words)
+        self.analysis = make_analysis(settings.language, stop_words=settings.stop_words)
         # A generation that failed in a search although its checksums are correct.
         self._distrusted: str | None = None
         self._forget()
@@ -184,7 +184,7 @@ class TantivyIndex:
         :raises DamagedIndexError: If tantivy fails on its files.
         :raises StoreError: If it cannot currently read them.
         """
-        terms = query.analyzed(self.analyze)
+        terms = query.analyzed(self.analysis)
         if not terms.scored or self._search is None:
             return []
         with self._explained("read"):
@@ -199,7 +199,7 @@ class TantivyIndex:
         """
         self._counter = 0
         state = files.usable_state(database)
-        if state is None or state["analysis"] != self._analysis or state["generation"] == self._distrusted:
+        if state is None or state["analysis"] != self._described or state["generation"] == self._distrusted:
             return False
         counter, folder = int(state["counter"]), files.folder / state["generation"]
         is_published = tantivy_files.check(files, folder, tantivy_files.Commit(*state["commit"]))
@@ -275,7 +275,7 @@ class TantivyIndex:
     def _documents(self, database: Database, since: int) -> Iterator[tantivy.Document]:
         names = [column_name(column) for column in range(len(self._frequent.columns))]
         for row, text in reporting("keyword entries", database.documents.texts(since)):
-            terms = self.analyze(text)
+            terms = self.analysis.text(text)
             document = tantivy.Document()
             document.add_unsigned(ROW, row)
             document.add_text(TEXT, " ".join(terms))
@@ -288,7 +288,7 @@ class TantivyIndex:
         count = database.documents.count(searchable=True)
         if count < MIN_DOCUMENTS:
             return FrequentTerms()
-        return FrequentTerms.choose(map(self.analyze, database.documents.sample_texts(_SAMPLE)), count)
+        return FrequentTerms.choose(map(self.analysis.text, database.documents.sample_texts(_SAMPLE)), count)
 
     def _open(self, folder: Path | None, frequent: FrequentTerms) -> None:
         """Open the index in a folder, creating it if there is none; without a folder, create one in memory."""
@@ -313,7 +313,7 @@ class TantivyIndex:
         with self._explained("written"):
             tantivy_files.let_others_read(files.folder / self._generation)
             state = {
-                "analysis": self._analysis,
+                "analysis": self._described,
                 "commit": tantivy_files.read_commit(files, files.folder / self._generation),
                 "columns": self._frequent.columns,
                 "chosen_at": self._frequent.chosen_at,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store.derived import DerivedIndex
-from rerank_plugin.store.keywords.analysis import Analyzer
+from rerank_plugin.store.keywords.analysis import Analysis
 from rerank_plugin.store.keywords.fields import SearchFields
 
 
@@ -16,8 +16,8 @@ class KeywordIndex(DerivedIndex, Protocol):
 
     # Whether the index is kept on disk, and therefore brought up to date before a store is closed.
     persistent: bool
-    # Returns the search terms of a text.
-    analyze: Analyzer
+    # Returns the terms of texts and of queries.
+    analysis: Analysis
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class KeywordSettings:
 
     :param engine: `tantivy` or `rank_bm25`.
     :param language: A key of `analysis.STEMMERS`, or `simple`.
-    :param stop_words: Whether to remove stop words.
+    :param stop_words: Whether function words are left out of the index.
     :param search_fields: The indexed fields. The database reads them; here they distinguish one index from another.
     :param bm25: The parameters of BM25.
     """
