@@ -13,7 +13,6 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +115,7 @@ def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[st
             for key, documents in found.items()
         }
         cut = {key: documents[: options.candidates] for key, documents in reference.items()}
-        same = equal_candidates(ranker, queries, cut, name, engines)
+        same = equal_candidates(ranker, queries, cut, {} if name == OURS else texts_of(retriever))
         dense, second = (evaluate(run_of(run), qrels, ["nDCG@10", "R@100"]).means for run in (found, ranked))
         agree = [len({d.id for d in found[key][:10]} & {d.id for d in reference[key][:10]}) / 10 for key in found]
         rows[name] = {
@@ -131,19 +130,18 @@ def measure(folder: Path, options: argparse.Namespace, postgres: str) -> dict[st
     return rows
 
 
-def equal_candidates(ranker: object, queries: dict, reference: dict, name: str, engines: dict[str, Database]) -> dict:
-    """Rank the candidates that our index found, with the texts that this database holds for them."""
-    from rerank_plugin.indexing.places import open_place
+def texts_of(retriever: object) -> dict[str, object]:
+    """Return all documents that the database of a retriever holds, by id; a second client could not open Qdrant's folder."""
+    store = getattr(retriever, "document_store", None) or retriever._document_store
+    return {document.id: document for document in store.filter_documents()}
 
-    wanted = sorted({document.id for documents in reference.values() for document in documents})
-    if name == OURS:
-        texts = {d.id: d for documents in reference.values() for d in documents}
-    else:
-        with closing(open_place(engines[name].pipeline(engines[name].indexing))) as place:
-            texts = {document.id: document for _, part in place.parts(0, 1000) for document in part}
-    assert set(wanted) <= texts.keys()
+
+def equal_candidates(ranker: object, queries: dict, reference: dict, texts: dict[str, object]) -> dict:
+    """Rank the candidates that our index found, with the documents of another database; of our own where there are none."""
     return {
-        key: ranker.run(query=queries[key].text, documents=[texts[d.id] for d in documents])["documents"]
+        key: ranker.run(query=queries[key].text, documents=[texts[d.id] for d in documents] if texts else documents)[
+            "documents"
+        ]
         for key, documents in reference.items()
     }
 
