@@ -48,6 +48,8 @@ class LogitsNetwork(torch.nn.Module):
         self._input_names = input_names
         self.eval()
         network = cast("Any", cross_encoder[0]).model
+        # Nothing is generated; and the cache of transformers before 5.23 cannot be converted.
+        network.config.use_cache = False
         _mask_for_export(network)
         _keep_scored_tokens(cross_encoder)
         shorten_last_layer(network, lambda: self(*self.example()))
