@@ -115,7 +115,7 @@ def test_rag_sends_the_best_passages_to_the_server_of_the_environment(index, mon
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
     pipeline = load_pipeline("rag_rerank", index=index)
-    query = "What is the capital of France?"
+    query = "What is the capital of France, and what about books, coffee and the sea?"
     result = pipeline.run({name: {"query": query} for name in ("bm25_retriever", "ranker", "prompt_builder")})
     pipeline.close()
     server.shutdown()

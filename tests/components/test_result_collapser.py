@@ -187,7 +187,7 @@ def test_behind_a_first_stage_in_a_pipeline_that_goes_through_yaml():
     pipeline.add_component("bm25_retriever", BM25Retriever(store, top_k=16))
     pipeline.add_component("collapser", ResultCollapser(max_per_source=2, top_k=3, threshold=0.9, shingle_size=2))
     pipeline.connect("bm25_retriever.documents", "collapser.documents")
-    result = pipeline.run({"bm25_retriever": {"query": "the red fox and the blue sky"}})["collapser"]
+    result = pipeline.run({"bm25_retriever": {"query": "the red fox, the blue sky and the capital"}})["collapser"]
     assert len({document.content for document in result["documents"]}) == 3
     assert all(len(document.meta["also_in"]) == 1 for document in result["documents"])
     again = Pipeline.loads(pipeline.dumps()).get_component("collapser")
