@@ -4,8 +4,8 @@ Continue the training of a bundled model on a CPU, with the lists of `judged_lis
     python benchmarks/bundled_model/continue_training.py WORK RUN --start me5-l12-enru [--teacher me5-l12-enru] [--passages 5] [--frozen-layers 4]
 
 Without `--steps` the run has no end: it keeps a constant learning rate and a running average of the weights, which takes the place of a
-decay, so that every checkpoint can be used. With it, the learning rate falls to zero over that many steps. RUN/state.pt is written every few minutes, and the same command resumes from it; RUN/average
-has the averaged model, RUN/average-STEP older ones. `--pause-file` stops it for as long as that file exists.
+decay, so that every checkpoint can be used. With it, the learning rate falls to zero over that many steps. RUN/state.pt is written
+every few minutes, and the same command resumes from it; RUN/average has the averaged model, RUN/average-STEP older ones. `--pause-file` stops it for as long as that file exists.
 
 With teachers a target is their mean opinion as a logit, and the judged passage is lifted above the others: where the teachers prefer another
 one, the start model has something to learn. Without teachers, which cost a third to a half of the time, the judgements alone are the target.

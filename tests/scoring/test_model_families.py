@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import SENTENCES, WORDS
 from haystack import Document, Pipeline
-from model_families import FAMILIES, ettin, write_family
+from model_families import FAMILIES, deberta_v3, ettin, write_family
 from sentence_transformers import CrossEncoder
 
 from rerank_plugin import CrossEncoderRanker
@@ -121,15 +121,17 @@ def test_orders_lists_as_sentence_transformers_does(folders, family, pytestconfi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_half_precision_stays_near(folders, family):
+def test_half_precision_stays_near(folders, family, tmp_path):
     query, passages = make_lists(random.Random(5), 1, 40)[0]
-    exact = scorer(folders(family), "torch").logits(query, passages)
+    folder = folders(family)
+    if family == "deberta-v3":
+        # Its sum of three attention scores, as large as in the small network, is rounded too much by OpenVINO.
+        usual = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "initializer_range": 0.03}
+        folder = deberta_v3(tmp_path / "wide", **usual)
+    exact = scorer(folder, "torch").logits(query, passages)
     for backend, precision in (("torch", "bf16"), ("openvino", "auto")):
-        logits = scorer(folders(family), backend, precision=precision).logits(query, passages)
-        # OpenVINO rounds DeBERTa's sum of three attention scores, which is large in a network of 32 random units with weights as
-        # large as these; at a width of 256, with usual weights, its correlation is 0.995, as torch's.
-        bound = 0.8 if (family, backend) == ("deberta-v3", "openvino") else 0.99
-        assert np.corrcoef(logits, exact)[0, 1] > bound, backend
+        logits = scorer(folder, backend, precision=precision).logits(query, passages)
+        assert np.corrcoef(logits, exact)[0, 1] > 0.99, backend
 
 
 @pytest.mark.slow
