@@ -137,7 +137,7 @@ def xlm_roberta(folder: Path) -> Path:
     return save(folder, transformers.XLMRobertaForSequenceClassification(config), tokenizer)
 
 
-def deberta_v3(folder: Path, **others: Any) -> Path:
+def deberta_v3(folder: Path) -> Path:
     pieces = unigram_pieces(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"])
     tokenizer = transformers.DebertaV2Tokenizer(vocab=pieces, unk_id=3, model_max_length=64)
     config = transformers.DebertaV2Config(
@@ -151,7 +151,8 @@ def deberta_v3(folder: Path, **others: Any) -> Path:
         position_biased_input=False,
         type_vocab_size=0,
         num_labels=1,
-        **{**SIZES, **SPREAD, **others},
+        **SIZES,
+        **SPREAD,
     )
     return save(folder, transformers.DebertaV2ForSequenceClassification(config), tokenizer)
 

@@ -9,6 +9,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from rerank_plugin.scoring.backends.networks import shorten_last_layer
+from rerank_plugin.scoring.backends.relative_positions import look_up_positions
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -50,6 +51,7 @@ class LogitsNetwork(torch.nn.Module):
         network = cast("Any", cross_encoder[0]).model
         # Nothing is generated; and the cache of transformers before 5.23 cannot be converted.
         network.config.use_cache = False
+        look_up_positions(network)
         _mask_for_export(network)
         _keep_scored_tokens(cross_encoder)
         shorten_last_layer(network, lambda: self(*self.example()))

@@ -19,7 +19,7 @@ from rerank_plugin.locks import LocksUnavailableError, acquire_lock
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 # Written last, so a folder that has it is complete. It lists the other files with their sizes and checksums.
 RECORD = "conversion.json"
 PARTIAL = ".partial"
