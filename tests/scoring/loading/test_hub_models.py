@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from conftest import SENTENCES, write_cross_encoder
 
 from rerank_plugin.errors import InvalidValueError, ModelError
+from rerank_plugin.files import CACHE_VARIABLE
 from rerank_plugin.scoring.loading.location import fetch, locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
@@ -18,7 +20,7 @@ COMMITS = {"main": "a" * 40, "second": "b" * 40}
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory) -> Path:
+def hub(tmp_path_factory) -> Iterator[Path]:
     """A Hub cache. The second commit has different weights, tokenizer and length."""
     cache = tmp_path_factory.mktemp("hub")
     repository = cache / "models--owner--reranker"
@@ -31,7 +33,10 @@ def hub(tmp_path_factory) -> Path:
         shutil.copytree(folder, folder / "inner")
         (repository / "refs").mkdir(exist_ok=True)
         (repository / "refs" / branch).write_text(commit)
-    return cache
+    with pytest.MonkeyPatch.context() as patch:
+        # These commits are made up: with other versions of the packages the same ones have other weights.
+        patch.setenv(CACHE_VARIABLE, str(cache / "converted"))
+        yield cache
 
 
 def swap_moon_and_sun(file: Path) -> None:
