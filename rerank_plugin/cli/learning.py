@@ -73,7 +73,7 @@ def train(
     save_steps: options.SaveSteps = None,
     eval_steps: options.EvalSteps = None,
     patience: options.Patience = None,
-    early_exit_layer: options.EarlyExitLayer = None,
+    early_exit_layers: options.EarlyExitLayers = None,
     report_to: options.ReportTo = None,
     fast: options.Fast = False,
     split: SplitOption = "train",
@@ -154,7 +154,7 @@ def train(
         save_steps=save_steps,
         eval_steps=eval_steps,
         patience=patience,
-        early_exit_layer=early_exit_layer,
+        early_exit_layers=early_exit_layers,
         report_to=report_to,
     )
     recipe = make_config(preset, file=config, overrides=given.overrides(fast=fast))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 # Options for which 0 switches off a feature that a preset has switched on.
-ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layer", "pos_weight")
+ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layers", "pos_weight")
 PANEL = "Recipe (default: the preset, or else the recipe of the published models)"
 
 Model = Annotated[
@@ -75,9 +75,11 @@ Patience = Annotated[
         help="Stop after this many evaluations without improvement; 0: never.", rich_help_panel=PANEL, show_default=False
     ),
 ]
-EarlyExitLayer = Annotated[
+EarlyExitLayers = Annotated[
     int | None,
-    typer.Option(help="Train an early-exit head after this layer; 0: none.", rich_help_panel=PANEL, show_default=False),
+    typer.Option(
+        help="Train an early-exit network with this many layers, too; 0: none.", rich_help_panel=PANEL, show_default=False
+    ),
 ]
 ReportTo = Annotated[
     str | None, typer.Option(help="Also log to tensorboard or trackio.", rich_help_panel=PANEL, show_default=False)
@@ -116,7 +118,7 @@ class RecipeOptions:
     save_steps: int | None
     eval_steps: int | None
     patience: int | None
-    early_exit_layer: int | None
+    early_exit_layers: int | None
     report_to: str | None
 
     def overrides(self, *, fast: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.backends.registry import BACKENDS, PRECISIONS, check_precision
 from rerank_plugin.scoring.cache import MEMORY
 from rerank_plugin.scoring.depth import check_confidence
+from rerank_plugin.scoring.effort import EFFORTS
 from rerank_plugin.scoring.fusion import FUSIONS
 from rerank_plugin.scoring.loading.device import CPU, has_only_cpu
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec
@@ -81,6 +82,7 @@ class RankerConfig:
     fusion_weight: float | None = None
     adaptive_depth: float | None = None
     early_exit: int | None = None
+    effort: str = "exact"
 
     def __post_init__(self) -> None:
         normalised = {
@@ -113,6 +115,7 @@ class RankerConfig:
                 check(name, getattr(self, name))
         check_choice("on_error", self.on_error, ON_ERROR)
         check_choice("fusion", self.fusion, FUSIONS)
+        check_choice("effort", self.effort, EFFORTS)
         check_choice("backend", self.backend, ["auto", *sorted(BACKENDS)])
         check_choice("precision", self.precision, sorted({p for choices in PRECISIONS.values() for p in choices}))
         _ = self.windows
@@ -129,6 +132,9 @@ class RankerConfig:
             )
         if self.adaptive_depth is not None and self.early_exit is not None:
             raise InvalidValueError("adaptive_depth and early_exit exclude each other: leave one of them out")
+        for name in ("adaptive_depth", "early_exit"):
+            if self.effort != "exact" and getattr(self, name) is not None:
+                raise InvalidValueError(f"effort {self.effort!r} and {name} exclude each other: leave one of them out")
 
     @property
     def windows(self) -> WindowSettings:

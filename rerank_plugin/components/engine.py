@@ -3,17 +3,19 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.effort import EFFORTS
 from rerank_plugin.scoring.forking import keep_forever, renew_after_fork
 from rerank_plugin.scoring.limits import CallLimits
 
 if TYPE_CHECKING:
     from rerank_plugin.scoring.calibration import Calibration
     from rerank_plugin.scoring.depth import DepthRule
+    from rerank_plugin.scoring.exit_rule import ExitRule
     from rerank_plugin.scoring.second_stage import SecondStage
 
 
@@ -24,12 +26,14 @@ class Engine:
 
     :param stage: The second stage.
     :param calibration: The model's calibration.
-    :param depth: When to stop early; `None`: never.
+    :param depth: When to stop early, in first-stage order; `None`: never.
+    :param early_exit: What to score after a first look, and when to stop; `None`: there is none, or it has no rule.
     """
 
     stage: "SecondStage"
     calibration: "Calibration"
     depth: "DepthRule | None"
+    early_exit: "ExitRule | None"
 
 
 class EngineHolder:
@@ -101,31 +105,41 @@ def load_engine(config: RankerConfig) -> Engine:
 
     :param config: The ranker's configuration.
     :returns: The engine.
-    :raises ModelError: If the model cannot be loaded, or lacks the early-exit head that the configuration needs.
+    :raises ModelError: If the model cannot be loaded, or lacks the early-exit network that the configuration needs.
     :raises InvalidValueError: If a value does not fit the model.
     :raises InputFileError: If the calibration cannot be read.
     :raises ScoreCacheError: If the cache file cannot be used.
     """
     from rerank_plugin.scoring.cache import ScoreCache
     from rerank_plugin.scoring.calibration import load_calibration
-    from rerank_plugin.scoring.scorer import load_scorer
+    from rerank_plugin.scoring.scorer import load_first_look, load_scorer
     from rerank_plugin.scoring.second_stage import SecondStage
 
     calibration = load_calibration(config.calibration, config.model)
-    depth = None
-    if config.adaptive_depth is not None:
-        if calibration.depth is None:
-            raise InvalidValueError(
-                "adaptive_depth needs a fitted stopping rule: run `rerank calibrate DATASET` and pass its file as "
-                "calibration, or leave adaptive_depth out"
-            )
-        depth = calibration.depth.at(config.adaptive_depth)
+    depth, early_exit = _rules(config, calibration)
     spec, settings = config.model_spec(), config.scorer_settings()
     scorer = load_scorer(spec, settings)
     first_look = None
-    if config.early_exit is not None:
-        first_look = load_scorer(replace(spec, early_exit=True), settings, scheduler=scorer.scheduler)
+    if config.early_exit is not None or early_exit is not None:
+        first_look = load_first_look(spec, settings, scorer)
     cache = None
     if config.score_cache is not None:
         cache = ScoreCache(config.score_cache, size=config.score_cache_size)
-    return Engine(SecondStage(scorer, cache, first_look), calibration, depth)
+    return Engine(SecondStage(scorer, cache, first_look), calibration, depth, early_exit)
+
+
+def _rules(config: RankerConfig, calibration: "Calibration") -> "tuple[DepthRule | None, ExitRule | None]":
+    """Return when to stop: in first-stage order, or after a first look."""
+    confidence = EFFORTS[config.effort]
+    if confidence is not None and calibration.early_exit is not None:
+        return None, calibration.early_exit.at(confidence)
+    name = "adaptive_depth" if confidence is None else "effort"
+    confidence = config.adaptive_depth if confidence is None else confidence
+    if confidence is None:
+        return None, None
+    if calibration.depth is None:
+        raise InvalidValueError(
+            f"{name} needs a fitted stopping rule: run `rerank calibrate DATASET` and pass its file as calibration, or "
+            f"leave {name} out"
+        )
+    return calibration.depth.at(confidence), None

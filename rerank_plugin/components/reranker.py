@@ -182,6 +182,9 @@ class Reranker:
         survivors = self._config.early_exit
         if survivors is not None:
             return [engine.stage.score_survivors(request, survivors, limits) for request in requests]
+        if engine.early_exit is not None:
+            likeliest = engine.early_exit
+            return [engine.stage.score_likeliest(request, likeliest, top_k, limits) for request in requests]
         if engine.depth is not None:
             rule = engine.depth
             return [

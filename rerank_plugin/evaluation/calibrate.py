@@ -1,4 +1,4 @@
-"""Fit probabilities, fusion weights and the depth rule on judged queries, and report the effect of each."""
+"""Fit probabilities, fusion weights and stopping rules on judged queries, and report the effect of each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,13 @@ import numpy as np
 from rerank_plugin.checks import check_choice
 from rerank_plugin.errors import InputFileError, InvalidValueError, MissingDependencyError
 from rerank_plugin.evaluation.candidates import FusionSetting
+from rerank_plugin.evaluation.effort_effects import EffortEffect, effort_effects, fit_early_exit_rule
 from rerank_plugin.evaluation.fusion_advice import FusionAdvice, advise_fusion
 from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.stages import StagedPipeline
 from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities, sigmoid
-from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
+from rerank_plugin.scoring.depth import DepthModel, fit_depth, shares_of_best, stopping_point
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
@@ -56,6 +57,7 @@ class CalibrationReport:
     :param second_stage: nDCG@10 of the second stage.
     :param fusions: nDCG@10 of each fusion with its best weight.
     :param depths: Adaptive depth at several confidences; empty if no rule could be fitted.
+    :param efforts: The efforts that save work; empty if no rule could be fitted.
     :param advice: Whether the second stage pays behind this first stage, and with which fusion.
     """
 
@@ -68,6 +70,7 @@ class CalibrationReport:
     second_stage: float
     fusions: dict[str, float]
     depths: list[DepthEffect]
+    efforts: list[EffortEffect]
     advice: FusionAdvice
 
     def lines(self) -> dict[str, int | float | str]:
@@ -86,6 +89,10 @@ class CalibrationReport:
             f"{NDCG} of the first stage": round(self.first_stage, 4),
             f"{NDCG} of the second stage": round(self.second_stage, 4),
             **{f"{NDCG} of fusion {name}, weight {weights[name]}": round(value, 4) for name, value in self.fusions.items()},
+            **{
+                f"effort {effect.effort}": f"{effect.candidates:.0f} candidates with all layers, {NDCG} {effect.quality:.4f}"
+                for effect in self.efforts
+            },
             **(depths or {"adaptive depth": "not fitted: no candidate beyond the first ones ever enters the result"}),
             "verdict": self.advice.text,
         }
@@ -136,12 +143,15 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
     counts = {"queries": len(judged), "pairs": len(logits), "relevant": int(relevant.sum())}
     fusions, qualities = _best_fusions(judged)
     advice = advise_fusion(judged)
-    depth = fit_depth([q.scored.logits for q in judged], [q.scored.first_scores for q in judged], top_k=TOP_K)
+    depth = fit_depth(
+        [q.scored.logits for q in judged], [shares_of_best(q.scored.first_scores) for q in judged], top_k=TOP_K
+    )
     calibration = Calibration(
         scale=scale,
         bias=bias,
         fusion_weights={fusion.method: fusion.weight for fusion in fusions},
         depth=depth,
+        early_exit=fit_early_exit_rule(judged, top_k=TOP_K),
         fitted_on={**source, **counts, "method": method, **advice.as_json()},
     )
     errors = (calibration_error(p, relevant) for p in (sigmoid(logits), calibration.probabilities(logits)))
@@ -153,6 +163,7 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
         second_stage=ndcg(judged, lambda query: query.scored.ranking(len(query.scored))),
         fusions=qualities,
         depths=_depth_effects(judged, depth),
+        efforts=effort_effects(judged, calibration, top_k=TOP_K),
         advice=advice,
     )
 
@@ -193,7 +204,10 @@ def _depth_effects(judged: Sequence[JudgedCandidates], depth: DepthModel | None)
     effects = []
     for confidence in CONFIDENCES:
         rule = depth.at(confidence)
-        stops = {q.query_id: stopping_point(rule, q.scored.logits, q.scored.first_scores, top_k=TOP_K) for q in judged}
+        stops = {
+            q.query_id: stopping_point(rule, q.scored.logits, shares_of_best(q.scored.first_scores), top_k=TOP_K)
+            for q in judged
+        }
         effects.append(DepthEffect(confidence, mean(stops.values()), ndcg(judged, partial(_stopped, stops))))
     return effects
 

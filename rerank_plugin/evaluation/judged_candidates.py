@@ -11,6 +11,7 @@ from rerank_plugin.collections.runs import document_key
 from rerank_plugin.collections.trec import Qrels
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.candidates import ScoredCandidates, scored_candidates
+from rerank_plugin.evaluation.first_looks import FirstLooks
 from rerank_plugin.evaluation.stage_runners import FirstStage, SecondStage
 from rerank_plugin.evaluation.stages import DEPENDENT, StagedPipeline, our_ranker_missing
 from rerank_plugin.progress import CountCallback
@@ -24,11 +25,13 @@ class JudgedCandidates:
     :param query_id: Id of the query.
     :param scored: The candidates with their scores.
     :param judgements: Relevance by document, including documents that are not candidates.
+    :param looks: Logits of the model's early-exit network, shape (candidates,); `None` if it has none.
     """
 
     query_id: str
     scored: ScoredCandidates
     judgements: dict[str, int]
+    looks: NDArray[np.float32] | None = None
 
     @property
     def grades(self) -> NDArray[np.int64]:
@@ -47,8 +50,8 @@ def score_candidates(
     """
     Score the candidates of judged queries with both stages.
 
-    The ranker's limits (time budget, adaptive depth, early exit), fusion, threshold and calibration are switched off, as
-    they are what is fitted. Before the model is loaded, the first stage checks that the judgements fit the index.
+    The ranker's limits (time budget, adaptive depth, early exit, effort), fusion, threshold and calibration are switched
+    off, as they are what is fitted. Before the model is loaded, the first stage checks that the judgements fit the index.
 
     :param staged: A pipeline with a `CrossEncoderRanker`.
     :param queries: The queries by id.
@@ -66,12 +69,14 @@ def score_candidates(
     parameters = {**staged.ranker_parameters, **DEPENDENT, "calibration": "none", "on_error": "raise"}
     parameters.pop("fusion_weight", None)
     second_stage = SecondStage(replace(staged, ranker={**staged.ranker, "init_parameters": parameters}))
+    first_looks = FirstLooks.of(parameters)
     judged = []
     for count, query in enumerate(queries.values(), start=1):
         documents = first_stage.retrieve(query.text, depth).documents
         scored = scored_candidates(documents, second_stage.rank(query.text, documents).documents) if documents else None
         if scored is not None:
-            judged.append(JudgedCandidates(query.id, scored, dict(qrels[query.id])))
+            looks = None if first_looks is None else first_looks.logits(query.text, documents)
+            judged.append(JudgedCandidates(query.id, scored, dict(qrels[query.id]), looks))
         if on_progress:
             on_progress(count, len(queries))
     return judged

@@ -19,7 +19,14 @@ OUR_RANKER = "rerank_plugin.components.ranker.CrossEncoderRanker"
 TWO_STAGES = "rerank_plugin.components.two_stage.TwoStageRetriever"
 OUR_EMBEDDING_RETRIEVER = "rerank_plugin.components.embedding_retriever.EmbeddingRetriever"
 # Parameters of our ranker that make a candidate's rank depend on the other candidates, and their defaults.
-DEPENDENT = {"fusion": "none", "time_budget_ms": None, "adaptive_depth": None, "early_exit": None, "score_threshold": None}
+DEPENDENT = {
+    "fusion": "none",
+    "time_budget_ms": None,
+    "adaptive_depth": None,
+    "early_exit": None,
+    "effort": "exact",
+    "score_threshold": None,
+}
 
 
 @dataclass(frozen=True)

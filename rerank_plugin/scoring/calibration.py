@@ -1,4 +1,4 @@
-"""What is fitted on judged queries: calibrated probabilities, fusion weights, and the depth rule."""
+"""What is fitted on judged queries: calibrated probabilities, fusion weights, and when scoring may stop."""
 
 import json
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from rerank_plugin.checks import check_number
 from rerank_plugin.errors import InputFileError
 from rerank_plugin.files import replace_file
 from rerank_plugin.scoring.depth import DepthModel
+from rerank_plugin.scoring.exit_rule import ExitModel
 from rerank_plugin.scoring.loading.spec import resolve_model
 
 FORMAT = 1
@@ -43,7 +44,8 @@ class Calibration:
     :param scale: Probability = sigmoid(scale * logit + bias): Platt's method, or with no bias a temperature of 1 / scale.
     :param bias: See `scale`.
     :param fusion_weights: For `rrf` and `linear`, the weight of the second stage that was best.
-    :param depth: When to stop scoring; `None` where it could not be fitted.
+    :param depth: When to stop scoring in first-stage order; `None` where it could not be fitted.
+    :param early_exit: What to score after a first look, and when to stop; `None` for a model without an early-exit network.
     :param fitted_on: Data, model, first stage and results of the fit; for information only.
     :raises InvalidValueError: If a number is not finite, or a weight is not between 0 and 1.
     """
@@ -52,6 +54,7 @@ class Calibration:
     bias: float = 0.0
     fusion_weights: dict[str, float] = field(default_factory=dict)
     depth: DepthModel | None = None
+    early_exit: ExitModel | None = None
     fitted_on: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,7 +85,9 @@ class Calibration:
             if data.pop("format") > FORMAT:
                 raise InputFileError(f"{file} was written by a newer version of rerank-plugin: upgrade it")
             if data["depth"] is not None:
-                data["depth"] = DepthModel(**{name: tuple(value) for name, value in data["depth"].items()})
+                data["depth"] = _depth(data["depth"])
+            if data.get("early_exit") is not None:
+                data["early_exit"] = ExitModel(data["early_exit"]["rank_weight"], _depth(data["early_exit"]["depth"]))
             return cls(**data)
         except OSError as error:
             raise InputFileError(f"calibration {file} cannot be read: {error.strerror}") from error
@@ -92,6 +97,10 @@ class Calibration:
             raise InputFileError(
                 f"{file} is not a calibration ({error}): make one with `rerank calibrate DATASET --output {file}`"
             ) from error
+
+
+def _depth(data: dict[str, Any]) -> DepthModel:
+    return DepthModel(**{name: tuple(value) for name, value in data.items()})
 
 
 def load_calibration(chosen: str, model: str) -> Calibration:

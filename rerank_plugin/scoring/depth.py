@@ -32,8 +32,9 @@ class DepthModel:
     """
     The probability that an unscored candidate would enter the result.
 
-    A logistic regression on three features: the logit to beat, the logarithm of the candidate's rank in the first stage, and
-    its first-stage score as a share of the best one. The probabilities of all remaining candidates add up to the expected
+    A logistic regression on three features: the logit to beat, the logarithm of the candidate's place in the order of
+    scoring, and the signal that this order is made of: the first stage's score as a share of the best one, or what early
+    exit expects (see `exit_rule`). The probabilities of all remaining candidates add up to the expected
     number of newcomers; `confidences` says at which number to stop.
 
     :param weights: Of the intercept and the three features.
@@ -71,18 +72,17 @@ class DepthRule:
     weights: tuple[float, ...]
     threshold: float
 
-    def is_enough(self, to_beat: float, scored: int, first_scores: NDArray[np.float64] | None, total: int) -> bool:
+    def is_enough(self, to_beat: float, scored: int, signals: NDArray[np.float64]) -> bool:
         """
         Return whether to stop.
 
         :param to_beat: The lowest logit in the result so far.
         :param scored: Number of candidates scored so far, from the first.
-        :param first_scores: Scores of the first stage, shape (total,); `None` or `nan` where there is none.
-        :param total: Number of candidates.
+        :param signals: The signal of each candidate in the order of scoring, shape (candidates,).
         :returns: Whether the rest can be left unscored.
         """
-        ranks = np.arange(scored, total)
-        features = _features(np.full(len(ranks), to_beat), ranks, first_scores)
+        ranks = np.arange(scored, len(signals))
+        features = _features(np.full(len(ranks), to_beat), ranks, signals)
         return expected(self.weights, features) < self.threshold
 
 
@@ -91,67 +91,70 @@ def expected(weights: Sequence[float], features: NDArray[np.float64]) -> float:
     return float((1.0 / (1.0 + np.exp(-np.clip(features @ np.array(weights[1:]) + weights[0], -50, 50)))).sum())
 
 
-def _features(
-    to_beat: NDArray[np.float64], ranks: NDArray[np.int64], first_scores: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    share = np.zeros(len(ranks))
-    if first_scores is not None and len(first_scores) and first_scores[0] > 0:
-        share = np.nan_to_num(first_scores[ranks] / first_scores[0])
-    return np.stack([to_beat, np.log1p(ranks), share], axis=1)
+def shares_of_best(first_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Divide the first stage's scores, best first, by the best one; 0 where there is none."""
+    if len(first_scores) == 0 or not first_scores[0] > 0:
+        return np.zeros(len(first_scores))
+    shares: NDArray[np.float64] = np.nan_to_num(first_scores / first_scores[0])
+    return shares
+
+
+def _features(to_beat: NDArray[np.float64], ranks: NDArray[np.int64], signals: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([to_beat, np.log1p(ranks), signals[ranks]], axis=1)
 
 
 def fit_depth(
-    logits: Sequence[NDArray[np.float32]], first_scores: Sequence[NDArray[np.float64]], *, top_k: int
+    logits: Sequence[NDArray[np.float32]], signals: Sequence[NDArray[np.float64]], *, top_k: int
 ) -> DepthModel | None:
     """
     Fit a depth model on queries whose candidates are all scored.
 
-    :param logits: For each query the logits of its candidates, in first-stage order.
-    :param first_scores: For each query the first stage's scores.
+    :param logits: For each query the logits of its candidates, in the order of scoring.
+    :param signals: For each query the signals of its candidates; see `DepthModel`.
     :param top_k: Length of the result.
     :returns: The model; `None` if no candidate after the first chunk ever enters a result, or there are too few candidates.
     """
     from sklearn.linear_model import LogisticRegression
 
     rows, labels = [], []
-    for values, firsts in zip(logits, first_scores, strict=True):
+    for values, own in zip(logits, signals, strict=True):
         for scored in range(max(STEP, top_k), len(values), STEP):
             to_beat = np.sort(values[:scored])[-top_k]
             ranks = np.arange(scored, len(values))
-            rows.append(_features(np.full(len(ranks), float(to_beat)), ranks, firsts))
+            rows.append(_features(np.full(len(ranks), float(to_beat)), ranks, own))
             labels.append(values[scored:] > to_beat)
     if not rows or len(set(np.concatenate(labels).tolist())) < 2:
         return None
     model = LogisticRegression(C=1e3, max_iter=1000).fit(np.concatenate(rows), np.concatenate(labels))
     weights = (float(model.intercept_[0]), *(float(w) for w in model.coef_[0]))
-    kept = [_share_kept(DepthRule(weights, t), logits, first_scores, top_k) for t in THRESHOLDS]
+    kept = [_share_kept(DepthRule(weights, t), logits, signals, top_k) for t in THRESHOLDS]
     # By chance a higher threshold can keep more results; the confidence must not rise with the threshold.
     falling = np.minimum.accumulate(kept)
     return DepthModel(weights, THRESHOLDS, tuple(float(x) for x in falling))
 
 
-def stopping_point(rule: DepthRule, logits: NDArray[np.float32], first_scores: NDArray[np.float64], *, top_k: int) -> int:
+def stopping_point(rule: DepthRule, logits: NDArray[np.float32], signals: NDArray[np.float64], *, top_k: int) -> int:
     """
     Return how many candidates a rule would have scored.
 
     :param rule: The rule.
-    :param logits: Logits of all candidates of a query, in first-stage order.
-    :param first_scores: The first stage's scores.
+    :param logits: Logits of all candidates of a query, in the order of scoring.
+    :param signals: Their signals.
     :param top_k: Length of the result.
     :returns: The number scored.
     """
     for scored in range(STEP, len(logits), STEP):
-        if scored >= top_k and rule.is_enough(float(np.sort(logits[:scored])[-top_k]), scored, first_scores, len(logits)):
+        if scored >= top_k and rule.is_enough(float(np.sort(logits[:scored])[-top_k]), scored, signals):
             return scored
     return len(logits)
 
 
 def _share_kept(
-    rule: DepthRule, logits: Sequence[NDArray[np.float32]], first_scores: Sequence[NDArray[np.float64]], top_k: int
+    rule: DepthRule, logits: Sequence[NDArray[np.float32]], signals: Sequence[NDArray[np.float64]], top_k: int
 ) -> float:
     kept = 0.0
-    for values, firsts in zip(logits, first_scores, strict=True):
-        scored = stopping_point(rule, values, firsts, top_k=top_k)
+    for values, own in zip(logits, signals, strict=True):
+        scored = stopping_point(rule, values, own, top_k=top_k)
         full, early = (np.argsort(-scores, kind="stable")[:top_k] for scores in (values, values[:scored]))
         kept += len(np.intersect1d(full, early)) / len(full)
     return kept / len(logits)

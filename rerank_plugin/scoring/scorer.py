@@ -16,6 +16,7 @@ from rerank_plugin.scoring.backends import (
     conversion_recipe,
     resolve_backend,
 )
+from rerank_plugin.scoring.exit_rule import FIRST_LOOK_TOKENS
 from rerank_plugin.scoring.forking import check_same_process
 from rerank_plugin.scoring.limits import CallLimits, CostModel
 from rerank_plugin.scoring.loading.converted import open_converted
@@ -253,3 +254,19 @@ def load_scorer(spec: ModelSpec, settings: ScorerSettings, *, scheduler: Schedul
     if scheduler is None and settings.num_threads is None:
         scheduler = shared_scheduler(spec.device)
     return PairScorer(tokenizer, backend, replace(settings, backend=chosen), identity=repr(facts), scheduler=scheduler)
+
+
+def load_first_look(spec: ModelSpec, settings: ScorerSettings, whole: PairScorer) -> PairScorer:
+    """
+    Load a model's early-exit network, which reads a long passage in shorter windows: as it was trained.
+
+    :param spec: The model.
+    :param settings: How the whole model is run.
+    :param whole: The whole model.
+    :returns: A scorer that shares the processors with the whole model.
+    :raises ModelError: If the model has no early-exit network.
+    """
+    longest = min(FIRST_LOOK_TOKENS, whole.tokenizer.input_spec.max_length)
+    windows = replace(settings.windows, overlap=min(settings.windows.overlap, longest // 2))
+    shorter = replace(settings, windows=windows, max_length=longest)
+    return load_scorer(replace(spec, early_exit=True), shorter, scheduler=whole.scheduler)

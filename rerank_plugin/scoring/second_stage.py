@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.scoring.cache import ScoreCache, score_key
-from rerank_plugin.scoring.depth import STEP, DepthRule
+from rerank_plugin.scoring.depth import STEP, DepthRule, shares_of_best
+from rerank_plugin.scoring.exit_rule import ExitRule, expected_logits
 from rerank_plugin.scoring.limits import CallLimits
 from rerank_plugin.scoring.score_stores import CachedScore
 from rerank_plugin.scoring.scorer import PairScorer
@@ -33,13 +34,6 @@ class DepthLimit:
     rule: DepthRule
     first_scores: NDArray[np.float64]
     top_k: int
-
-    def is_enough(self, logits: NDArray[np.float32], scored: int) -> bool:
-        """Return whether to stop after the first `scored` candidates."""
-        if scored < self.top_k:
-            return False
-        worst_kept = float(np.sort(logits[:scored])[-self.top_k])
-        return self.rule.is_enough(worst_kept, scored, self.first_scores, len(logits))
 
 
 @dataclass(frozen=True)
@@ -105,16 +99,38 @@ class SecondStage:
         :param limits: When the call has to end.
         :returns: The scores, and why scoring stopped.
         """
-        total = len(request.passages)
-        result = _unscored(total)
-        for start in range(0, total, STEP):
-            if start and depth.is_enough(result.logits, start):
-                return replace(result, stopped_by="depth")
-            positions = list(range(start, min(start + STEP, total)))
-            result = self._score_positions(request, positions, result, limits)
-            if result.stopped_by:
-                return result
-        return result
+        order = list(range(len(request.passages)))
+        result, has_all = self._score_in_order(
+            request, order, shares_of_best(depth.first_scores), depth.rule, depth.top_k, limits
+        )
+        return result if has_all or result.stopped_by else replace(result, stopped_by="depth")
+
+    def score_likeliest(self, request: ScoringRequest, rule: ExitRule, top_k: int, limits: CallLimits) -> Scored:
+        """
+        Score all passages with the early-exit network, and the likeliest with the whole model until the rest cannot matter.
+
+        How many that are depends on the query: where the first look leaves doubt, more are scored. If the deadline ends the
+        first look, the passages that it did not reach are left out.
+
+        :param request: A query with its passages.
+        :param rule: The order, and when to stop.
+        :param top_k: Length of the result.
+        :param limits: When the call has to end.
+        :returns: The scores, and why scoring stopped.
+        """
+        if self.first_look is None or len(request.passages) <= STEP:
+            return self.score([request], limits)[0]
+        (look,) = self.first_look.score([request], limits.share(FIRST_LOOK_SHARE))
+        signals = expected_logits(look.logits, rule.rank_weight)
+        seen = np.flatnonzero(~np.isnan(signals))
+        order = seen[np.argsort(-signals[seen], kind="stable")]
+        result, has_all = self._score_in_order(request, order.tolist(), signals[order], rule.depth, top_k, limits)
+        if result.stopped_by:
+            return result
+        was_cut_short = len(seen) < len(request.passages) or look.partly_read.any()
+        if was_cut_short:
+            return replace(result, stopped_by="deadline")
+        return result if has_all else replace(result, stopped_by="early_exit")
 
     def score_survivors(self, request: ScoringRequest, survivors: int, limits: CallLimits) -> Scored:
         """
@@ -138,6 +154,27 @@ class SecondStage:
             was_cut_short = len(seen) < total or look.partly_read.any()
             return replace(result, stopped_by="deadline" if was_cut_short else "early_exit")
         return result
+
+    def _score_in_order(
+        self,
+        request: ScoringRequest,
+        order: Sequence[int],
+        signals: NDArray[np.float64],
+        rule: DepthRule,
+        top_k: int,
+        limits: CallLimits,
+    ) -> tuple[Scored, bool]:
+        """Score a few passages at a time until the rest cannot matter; return whether all were scored, too."""
+        result = _unscored(len(request.passages))
+        for start in range(0, len(order), STEP):
+            if start >= max(top_k, STEP):
+                worst_kept = float(np.sort(result.logits[order[:start]])[-top_k])
+                if rule.is_enough(worst_kept, start, signals):
+                    return result, False
+            result = self._score_positions(request, order[start : start + STEP], result, limits)
+            if result.stopped_by:
+                return result, False
+        return result, True
 
     def close(self) -> None:
         """Close the cache."""

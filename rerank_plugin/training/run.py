@@ -90,7 +90,7 @@ def run_training(
     result = _train(pairs, request, on_progress)
     if not result.is_main:
         return None
-    replaced = _save(result, pairs, request, base)
+    replaced = _save(result, pairs, request, base, on_progress)
     figures = measure(request, on_progress)
     kept = write_card(request=request, report=report, samples=pairs, result=result, figures=figures)
     return TrainingSummary(
@@ -146,11 +146,23 @@ def _train(pairs: list[LabelledPair], request: TrainingRequest, on_progress: Pro
     )
 
 
-def _save(result: TrainingResult, pairs: list[LabelledPair], request: TrainingRequest, base: str) -> list[str]:
+def _save(
+    result: TrainingResult,
+    pairs: list[LabelledPair],
+    request: TrainingRequest,
+    base: str,
+    on_progress: ProgressCallback | None,
+) -> list[str]:
     config = request.config
     removed = save_half(result.model, request.output, base=base)
-    if config.early_exit_layer is not None:
-        head = fit_early_exit(result.model, pairs, layer=config.early_exit_layer, seed=config.seed)
-        saved = head.save(request.output)
+    if config.early_exit_layers is not None:
+        exit_network = fit_early_exit(
+            request.output,
+            pairs,
+            layers=config.early_exit_layers,
+            seed=config.seed,
+            on_progress=counts_of(on_progress, "Training the early exit"),
+        )
+        saved = exit_network.save(request.output)
         removed = [name for name in removed if name != saved.name]
     return removed

@@ -1,6 +1,7 @@
 """A ranker that must not, cannot or need not score everything, and its status."""
 
 import asyncio
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import SENTENCES, WORDS
+from early_exits import early_exit_of
 from haystack import Document, Pipeline
 from haystack.utils import ComponentDevice
 
@@ -20,7 +22,8 @@ from rerank_plugin.scoring.backends import BACKENDS
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.depth import DepthModel
-from rerank_plugin.scoring.early_exit import EarlyExitHead
+from rerank_plugin.scoring.early_exit import EarlyExitNetwork
+from rerank_plugin.scoring.exit_rule import ExitModel
 
 CPU = ComponentDevice.from_str("cpu")
 DOCUMENTS = [Document(id=f"{i:02}", content=f"{WORDS[i]} {WORDS[i + 1]}", score=10.0 - i / 10) for i in range(60)]
@@ -335,7 +338,6 @@ def test_a_calibration_makes_probabilities(make, calibration):
 
 
 def test_a_calibration_in_the_models_folder_is_found(make, calibration, tmp_path, cross_encoder):
-    import shutil
 
     folder = tmp_path / "model"
     shutil.copytree(cross_encoder, folder)
@@ -376,43 +378,87 @@ def test_adaptive_depth_without_a_fit_says_what_to_do(make):
         make(adaptive_depth=0.9).warm_up()
 
 
+@pytest.fixture
+def with_exit(tmp_path, cross_encoder):
+    """A model with an early-exit network."""
+    shutil.copytree(cross_encoder, tmp_path / "with-exit")
+    early_exit_of(cross_encoder).save(tmp_path / "with-exit")
+    return tmp_path / "with-exit"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "openvino", "onnx"])
-def test_early_exit_leaves_the_best_of_the_first_look(tmp_path, cross_encoder, backend):
-    import shutil
-
-    folder = tmp_path / "model"
-    shutil.copytree(cross_encoder, folder)
-    parameters = {"model": folder, "backend": backend, "precision": "fp32", "device": CPU, "top_k": 8}
+def test_early_exit_leaves_the_best_of_the_first_look(with_exit, cross_encoder, backend):
+    parameters = {"backend": backend, "precision": "fp32", "device": CPU, "top_k": 8}
     documents = [Document(content=text) for text in SENTENCES]
-    with pytest.raises(ModelError, match="no early-exit head"):
-        CrossEncoderRanker(**parameters, early_exit=3).warm_up()
-    weight = np.random.default_rng(3).normal(size=32).astype(np.float32)
-    EarlyExitHead(1, weight, 0.5).save(folder)
-    answer = CrossEncoderRanker(**parameters, early_exit=3).run(query="moon", documents=documents)
+    with pytest.raises(ModelError, match="no early-exit network"):
+        CrossEncoderRanker(model=cross_encoder, **parameters, early_exit=3).warm_up()
+    answer = CrossEncoderRanker(model=with_exit, **parameters, early_exit=3).run(query="moon", documents=documents)
     assert (answer["status"]["state"], answer["status"]["stopped_by"], answer["status"]["scored"]) == (
         "complete",
         "early_exit",
         3,
     )
-    full = CrossEncoderRanker(**parameters).run(query="moon", documents=documents)["documents"]
+    full = CrossEncoderRanker(model=with_exit, **parameters).run(query="moon", documents=documents)["documents"]
     kept = [document.id for document in full if document.id in ids(answer)]
     assert ids(answer) == kept
-    assert set(ids(answer)) == set(best_of_first_look(folder, "moon", documents, weight))
+    looks = first_looks(with_exit, "moon", [document.content for document in documents])
+    assert set(ids(answer)) == {documents[i].id for i in np.argsort(-looks)[:3]}
 
 
-def best_of_first_look(folder, query, documents, weight):
-    """The head on the first token after the first layer, directly in transformers."""
+def first_looks(folder, query, texts):
+    """The logits of the early-exit network, directly in transformers."""
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    texts = [document.content for document in documents]
-    inputs = tokenizer([query] * len(texts), texts, return_tensors="pt", padding=True)
+    exit_network = EarlyExitNetwork.load(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, num_hidden_layers=exit_network.layers).eval()
+    model.load_state_dict({name: torch.from_numpy(weight) for name, weight in exit_network.weights.items()}, strict=False)
+    inputs = AutoTokenizer.from_pretrained(folder)([query] * len(texts), texts, return_tensors="pt", padding=True)
     with torch.inference_mode():
-        hidden = model(**inputs, output_hidden_states=True).hidden_states[1][:, 0]
-    order = np.argsort(-(hidden.numpy() @ weight))
-    return [documents[i].id for i in order[:3]]
+        return model(**inputs).logits[:, 0].numpy()
+
+
+MANY = [Document(content=f"{first} {second}") for first in SENTENCES[:8] for second in SENTENCES[:8]]
+
+
+def stopping(threshold):
+    """A rule that expects so many newcomers, whatever the logits are."""
+    return DepthModel((0.0, 0.0, 0.0, 0.0), (threshold,), (0.999,))
+
+
+@pytest.mark.parametrize("effort", ["balanced", "fast"])
+def test_an_effort_scores_the_likeliest_of_a_first_look(with_exit, calibration, effort):
+    file = calibration(early_exit=ExitModel(0.0, stopping(1e9)))
+    parameters = {"model": with_exit, "backend": "torch", "device": CPU, "calibration": file, "top_k": 10}
+    answer = CrossEncoderRanker(**parameters, effort=effort).run(query="moon", documents=MANY)
+    assert (answer["status"]["state"], answer["status"]["stopped_by"], answer["status"]["scored"]) == (
+        "complete",
+        "early_exit",
+        16,
+    )
+    likeliest = np.argsort(-first_looks(with_exit, "moon", [document.content for document in MANY]), kind="stable")[:16]
+    full = CrossEncoderRanker(**{**parameters, "top_k": 64}).run(query="moon", documents=MANY)
+    best = [id_ for id_ in ids(full) if id_ in {MANY[i].id for i in likeliest}]
+    assert ids(answer) == best[:10]
+
+
+def test_where_a_first_look_leaves_doubt_an_effort_scores_everything(with_exit, calibration):
+    file = calibration(early_exit=ExitModel(0.5, stopping(0.0)))
+    parameters = {"model": with_exit, "backend": "torch", "device": CPU, "calibration": file}
+    answer = CrossEncoderRanker(**parameters, effort="fast").run(query="moon", documents=MANY)
+    assert (answer["status"]["scored"], answer["status"]["stopped_by"]) == (64, None)
+    assert ids(answer) == ids(CrossEncoderRanker(**parameters).run(query="moon", documents=MANY))
+
+
+def test_an_effort_without_an_early_exit_network_goes_by_the_first_stage(make, calibration):
+    answer = make(calibration=calibration(depth=stopping(1e9)), effort="balanced").run(query="moon", documents=MANY)
+    assert (answer["status"]["scored"], answer["status"]["stopped_by"]) == (16, "depth")
+
+
+def test_an_effort_without_a_fitted_rule_says_what_to_do(make):
+    with pytest.raises(InvalidValueError, match=r"effort needs a fitted stopping rule: run `rerank calibrate"):
+        make(effort="fast").warm_up()
 
 
 def test_the_window_of_a_long_document_is_in_its_meta(cross_encoder):
@@ -439,6 +485,7 @@ def test_the_window_of_a_long_document_is_in_its_meta(cross_encoder):
         ("time_budget_ms", float("nan"), "time_budget_ms"),
         ("adaptive_depth", 1.0, "adaptive_depth"),
         ("early_exit", 0, "early_exit"),
+        ("effort", "slow", "balanced"),
         ("num_threads", 0, "num_threads"),
         ("score_cache_size", 0, "score_cache_size"),
         ("window_aggregation", "sum", "mean_top_k"),
@@ -454,6 +501,12 @@ def test_an_invalid_parameter_is_an_error(parameter, value, named):
 def test_depth_and_early_exit_exclude_each_other():
     with pytest.raises(InvalidValueError, match="exclude each other"):
         CrossEncoderRanker(adaptive_depth=0.9, early_exit=20)
+
+
+@pytest.mark.parametrize("single", [{"adaptive_depth": 0.9}, {"early_exit": 20}])
+def test_an_effort_excludes_the_single_parameters(single):
+    with pytest.raises(InvalidValueError, match=r"effort .fast. and .* exclude each other"):
+        CrossEncoderRanker(effort="fast", **single)
 
 
 @pytest.mark.slow

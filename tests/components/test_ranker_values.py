@@ -295,6 +295,7 @@ EVERY = {
     "fusion_weight": 0.25,
     "adaptive_depth": 0.9,
     "early_exit": None,
+    "effort": "exact",
 }
 
 

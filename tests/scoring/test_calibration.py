@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.scoring.calibration import Calibration, calibration_error, fit_probabilities, sigmoid
-from rerank_plugin.scoring.depth import DepthModel, fit_depth, stopping_point
+from rerank_plugin.scoring.depth import DepthModel, fit_depth, shares_of_best, stopping_point
+from rerank_plugin.scoring.exit_rule import ExitModel, expected_logits, fit_exit
 from rerank_plugin.scoring.fusion import fuse
 
 RNG = np.random.default_rng(5)
@@ -47,7 +48,7 @@ def test_calibration_error_of_a_known_case():
 
 def test_survives_saving(tmp_path):
     depth = DepthModel((0.1, 0.2, 0.3, 0.4), (0.1, 1.0), (0.99, 0.5))
-    calibration = Calibration(0.5, -1.0, {"rrf": 0.7}, depth, {"dataset": "x"})
+    calibration = Calibration(0.5, -1.0, {"rrf": 0.7}, depth, ExitModel(0.3, depth), {"dataset": "x"})
     calibration.save(tmp_path / "new" / "calibration.json")
     assert Calibration.load(tmp_path / "new" / "calibration.json") == calibration
 
@@ -107,6 +108,52 @@ def test_depth_is_not_fitted_if_no_deep_candidate_ever_enters():
     falling = [np.arange(64, 0, -1).astype(np.float32)] * 5
     assert fit_depth(falling, [np.ones(64)] * 5, top_k=10) is None
     assert fit_depth([np.ones(5, dtype=np.float32)], [np.ones(5)], top_k=10) is None
+
+
+@pytest.mark.parametrize(("first_scores", "shares"), [([8.0, 4.0, np.nan], [1, 0.5, 0]), ([np.nan, 1], [0, 0]), ([], [])])
+def test_a_first_stage_without_scores_has_no_shares(first_scores, shares):
+    assert shares_of_best(np.array(first_scores)).tolist() == shares
+
+
+def looked_at(count=200, candidates=96, noise=1.0):
+    """Queries with a first look: the logits with noise, and a first stage that is right more often at the top."""
+    logits, _ = queries(count, candidates)
+    return logits, [(values + RNG.normal(0, noise, candidates)).astype(np.float32) for values in logits]
+
+
+def kept_and_scored(model, confidence, logits, looks):
+    rule, kept, scored = model.at(confidence), [], []
+    for values, own in zip(logits, looks, strict=True):
+        signals = expected_logits(own, rule.rank_weight)
+        order = np.argsort(-signals, kind="stable")
+        stop = stopping_point(rule.depth, values[order], signals[order], top_k=10)
+        kept.append(len({*np.argsort(-values)[:10]} & {*order[:stop]}) / 10)
+        scored.append(stop)
+    return np.mean(kept), np.mean(scored)
+
+
+@pytest.mark.slow
+def test_early_exit_keeps_the_promised_share_of_the_results_on_other_queries():
+    model = fit_exit(*looked_at(), top_k=10)
+    for confidence in (0.98, 0.95, 0.85):
+        kept, scored = kept_and_scored(model, confidence, *looked_at())
+        assert kept >= confidence - 0.04
+        assert scored < 96
+
+
+@pytest.mark.slow
+def test_a_worse_first_look_makes_more_work():
+    sharp, vague = (
+        kept_and_scored(fit_exit(*looked_at(noise=noise), top_k=10), 0.95, *looked_at(noise=noise))[1]
+        for noise in (0.5, 3.0)
+    )
+    assert sharp < vague
+
+
+def test_a_first_look_that_tells_nothing_is_not_used():
+    logits, _ = queries(20)
+    assert fit_exit(logits, [-values for values in logits], top_k=10) is None
+    assert fit_exit([], [], top_k=10) is None
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 2])

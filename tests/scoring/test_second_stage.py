@@ -7,6 +7,7 @@ from conftest import WORDS
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.cache import ScoreCache
 from rerank_plugin.scoring.depth import DepthRule
+from rerank_plugin.scoring.exit_rule import ExitRule
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings
 from rerank_plugin.scoring.second_stage import DepthLimit, SecondStage
@@ -265,6 +266,18 @@ def test_t10_the_first_look_leaves_time_to_score(stage):
     result = both.score_survivors(ScoringRequest("moon", PASSAGES), 12, limits)
     assert result.stopped_by == "deadline"
     assert 0 < (~np.isnan(result.logits)).sum() <= 12
+    assert backend.now - limits.began <= 0.4 + backend.longest
+
+
+def test_an_exit_rule_leaves_time_to_score(stage):
+    backend = Counting(1e-3, batch_tokens=64)
+    look = warm(stage(backend=backend)).scorer
+    both = warm(stage(first_look=look, backend=backend))
+    limits = call(both, 0.4)
+    rule = ExitRule(0.0, DepthRule((0.0, 0.0, 0.0, 0.0), 0.0))
+    result = both.score_likeliest(ScoringRequest("moon", PASSAGES), rule, 10, limits)
+    assert result.stopped_by == "deadline"
+    assert (~np.isnan(result.logits)).sum() > 0
     assert backend.now - limits.began <= 0.4 + backend.longest
 
 

@@ -190,7 +190,7 @@ def _load(model: str) -> None:
 
 
 def header_bombs(folder: Path, rounds: int) -> str:
-    """Files whose header claims 2^60 bytes: weights, an early-exit head, a JSON file, vectors."""
+    """Files whose header claims 2^60 bytes: weights, an early-exit network, a JSON file, vectors."""
     model, tried, fell = ranker_model(folder), 0, []
 
     def judge(outcome: Outcome, what: str) -> None:

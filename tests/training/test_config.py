@@ -28,7 +28,7 @@ PUBLISHED = {
     "save_steps": 500,
     "eval_steps": None,
     "patience": None,
-    "early_exit_layer": None,
+    "early_exit_layers": None,
     "report_to": "none",
 }
 
@@ -165,7 +165,7 @@ def test_an_option_of_another_name_or_type_is_an_error(overrides):
     "name",
     (
         "epochs batch_size learning_rate max_length save_steps logging_steps max_grad_norm pos_weight eval_steps "
-        "early_exit_layer"
+        "early_exit_layers"
     ).split(),
 )
 @pytest.mark.parametrize("value", [0, -1])

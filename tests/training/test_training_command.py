@@ -42,7 +42,7 @@ def write_rows(path: Path, rows: list[dict]) -> Path:
 @pytest.mark.slow
 def test_a_collection_becomes_a_model_with_figures_in_its_card(rerank, base, judged, tmp_path):
     output = tmp_path / "my-model"
-    options = ["--model", base, "--epochs", 2, "--batch-size", 4, "--logging-steps", 1, "--fast", "--early-exit-layer", 1]
+    options = ["--model", base, "--epochs", 2, "--batch-size", 4, "--logging-steps", 1, "--fast", "--early-exit-layers", 1]
     measured = ["--dev", judged, "--eval-steps", 2, "--test", f"{judged}:test", "--licence", "mit"]
     done = rerank("train", judged, "-o", output, *options, *measured, "--json")
     assert done.returncode == 0, done.stderr
@@ -153,7 +153,7 @@ def test_a_teacher_scores_once(rerank, base, cross_encoder, judged, tmp_path):
         (["--eval-steps", "5"], "eval_steps needs a dev collection"),
         (["--learning-rate", "0"], "learning_rate must be a finite number above 0, got 0"),
         (["--stop-after", "0"], "stop_after must be a whole number of at least 1, got 0"),
-        (["--early-exit-layer", "2", "--epochs", "1"], "early_exit_layer must be from 1 to 1 for this model, got 2"),
+        (["--early-exit-layers", "2", "--epochs", "1"], "early_exit_layers must be from 1 to 1 for this model, got 2"),
         (["--teacher", "none.jsonl"], "none.jsonl does not exist"),
         (["--ranks", "10-1:2"], "must be FIRST-LAST:COUNT"),
     ],

@@ -1,11 +1,9 @@
-"""Changes to a transformers network before it runs: fewer layers, a shorter last layer."""
+"""The layers of a transformers network, and a shorter last one."""
 
 from collections.abc import Callable
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 
 # Layers with plain attention: no relative positions, no causal mask.
@@ -75,48 +73,3 @@ def shorten_last_layer(network: Any, score: Callable[[], torch.Tensor]) -> bool:
     if not same:
         layers[-1] = last
     return same
-
-
-class FirstTokenPooling(torch.nn.Module):
-    """The pooler under an early-exit head: it returns the first token unchanged."""
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return shape (pairs, hidden), for shape (pairs, tokens, hidden)."""
-        return hidden[:, 0]
-
-
-class FirstTokenHead(torch.nn.Module):
-    """
-    A linear classifier on the first token.
-
-    :param weight: Shape (hidden,).
-    :param bias: Added to the product.
-    """
-
-    def __init__(self, weight: NDArray[np.float32], bias: float) -> None:
-        super().__init__()
-        self._linear = torch.nn.Linear(len(weight), 1)
-        with torch.no_grad():
-            self._linear.weight.copy_(torch.from_numpy(weight)[None])
-            self._linear.bias.fill_(bias)
-
-    def forward(self, hidden: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Return logits of shape (pairs, 1), for a pooled vector or the hidden states of all tokens."""
-        is_pooled = hidden.dim() == 2
-        logits: torch.Tensor = self._linear(hidden if is_pooled else hidden[:, 0])
-        return logits
-
-
-def cut_after_layer(network: Any, layer: int, weight: NDArray[np.float32], bias: float) -> None:
-    """
-    Cut a network to its first layers, with a linear head on top; its interface stays the same.
-
-    :param network: A transformers model with the structure of BERT; changed in place.
-    :param layer: Number of layers to keep.
-    :param weight: See `FirstTokenHead`.
-    :param bias: See `FirstTokenHead`.
-    """
-    network.base_model.encoder.layer = network.base_model.encoder.layer[:layer]
-    network.classifier = FirstTokenHead(weight, bias).to(network.device)
-    if getattr(network.base_model, "pooler", None) is not None:
-        network.base_model.pooler = FirstTokenPooling()

@@ -16,7 +16,7 @@ def look_up_positions(network: Any) -> None:
 
     :param network: A transformers model, changed in place.
     """
-    encoder = getattr(network.base_model, "encoder", None)
+    encoder: Any = getattr(network.base_model, "encoder", None)
     buckets, farthest = (getattr(encoder, name, 0) for name in ("position_buckets", "max_relative_positions"))
     if hasattr(encoder, "get_rel_pos") and buckets > 0 and farthest > 0:
         encoder.get_rel_pos = bucket_table(buckets, farthest)
@@ -42,6 +42,7 @@ def bucket_table(buckets: int, farthest: int) -> Callable[..., torch.Tensor]:
             return relative_pos
         queries = (hidden_states if query_states is None else query_states).shape[-2]
         distances = torch.arange(queries)[:, None] - torch.arange(hidden_states.shape[-2])[None, :]
-        return (table[distances.abs().clamp(max=farthest)] * distances.sign())[None]
+        positions: torch.Tensor = table[distances.abs().clamp(max=farthest)] * distances.sign()
+        return positions[None]
 
     return look_up

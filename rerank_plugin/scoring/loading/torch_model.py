@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.quiet import quiet_libraries
-from rerank_plugin.scoring.early_exit import EarlyExitHead, cut_to_exit
+from rerank_plugin.scoring.early_exit import EarlyExitNetwork, cut_to_exit
 from rerank_plugin.scoring.loading.damage import find_damaged_file
 from rerank_plugin.scoring.loading.kinds import architectures, check_one_score, check_saved_kind, no_head
 from rerank_plugin.scoring.loading.location import LocatedModel, fetch
@@ -69,7 +69,7 @@ def _load(located: LocatedModel) -> TorchModel:
         check_one_score(spec, model)
         _check_weights(spec, folder, network)
         if spec.early_exit:
-            cut_to_exit(model, EarlyExitHead.load(folder))
+            cut_to_exit(model, EarlyExitNetwork.load(folder))
         _check_vocabulary(folder, model.tokenizer, network)
         tokenizer = _tokenizer(spec, model)
     except (ModelError, MemoryError):

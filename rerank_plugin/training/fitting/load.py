@@ -34,7 +34,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
     :param config: The hyperparameters.
     :returns: The model, on a GPU if there is one.
     :raises ModelError: If it cannot be found or read.
-    :raises InvalidValueError: If it has no layer for the requested early-exit head.
+    :raises InvalidValueError: If it has not more layers than the requested early-exit network.
     """
     import torch
     from sentence_transformers import CrossEncoder
@@ -72,9 +72,9 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
 
 
 def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
-    if config.early_exit_layer is not None and config.early_exit_layer >= layers:
+    if config.early_exit_layers is not None and config.early_exit_layers >= layers:
         raise InvalidValueError(
-            f"early_exit_layer must be from 1 to {layers - 1} for this model, got {config.early_exit_layer}"
+            f"early_exit_layers must be from 1 to {layers - 1} for this model, got {config.early_exit_layers}"
         )
 
 

@@ -1,64 +1,177 @@
-"""Fit an early-exit head: a linear layer that predicts the trained model's own logits from its first layers."""
+"""Fit an early-exit network: a shorter network that learns to give the trained model's own logits."""
 
+import copy
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
-from rerank_plugin.scoring.early_exit import EarlyExitHead
+from rerank_plugin.progress import CountCallback
+from rerank_plugin.scoring.backends.networks import encoder_layers
+from rerank_plugin.scoring.early_exit import EarlyExitNetwork, own_weights, shorten
+from rerank_plugin.scoring.exit_rule import FIRST_LOOK_TOKENS
+from rerank_plugin.scoring.loading.location import locate
+from rerank_plugin.scoring.loading.spec import ModelSpec
+from rerank_plugin.scoring.loading.torch_model import load_in_torch
+from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
+from rerank_plugin.scoring.tokens import Pair, PairTokenizer
+from rerank_plugin.scoring.types import ScoringRequest
+from rerank_plugin.scoring.windows import WindowSettings
+from rerank_plugin.training.cpu.packed_encoder import can_speed_up, speed_up
 from rerank_plugin.training.data.pairs import LabelledPair
+from rerank_plugin.training.fitting.load import dropout_names
+from rerank_plugin.training.fitting.processes import computes_in_bf16, on_cpu
 
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
+MOST_PAIRS = 100_000
+EPOCHS = 2
+LIST_SIZE = 8
+LISTS_AT_ONCE = 6
+RATE, WARM_UP_STEPS = 3e-4, 60
+DISTANCE = 0.1  # weight of the squared distance beside the KL divergence
 
-MOST_PAIRS = 4000
-RIDGE = 10.0
-FORWARD_BATCH = 32
 
-
-def fit_early_exit(model: "CrossEncoder", pairs: Sequence[LabelledPair], *, layer: int, seed: int) -> EarlyExitHead:
+@dataclass(frozen=True)
+class Lesson:
     """
-    Fit a linear head on the first token's state after a layer to the logits of the whole model.
+    Some passages of a query.
 
-    The fit is ridge regression (closed form) on up to 4,000 of the training pairs; their labels are not used.
+    :param pairs: Query and passage as token ids.
+    :param logits: What the whole model says, shape (pairs,).
+    """
 
-    :param model: The trained model.
+    pairs: list[Pair]
+    logits: NDArray[np.float32]
+
+    @property
+    def tokens(self) -> int:
+        """The length of its longest passage."""
+        return max(len(pair.passage) for pair in self.pairs)
+
+
+def fit_early_exit(
+    folder: Path, pairs: Sequence[LabelledPair], *, layers: int, seed: int, on_progress: CountCallback | None = None
+) -> EarlyExitNetwork:
+    """
+    Train a shorter network to give the logits of a model.
+
+    It starts from layers of the model, evenly spaced from the first to the last, and keeps the model's embeddings. Its loss
+    is the KL divergence of the softmax over a query's passages (Hinton et al., "Distilling the knowledge in a neural
+    network", 2015) and a tenth of the squared distance of the logits, for two epochs of up to 100,000 of the training pairs.
+    Their labels are not used.
+
+    :param folder: The trained model, as it was saved.
     :param pairs: The training pairs.
-    :param layer: Number of layers before the head.
-    :param seed: Seed of the sample of pairs.
-    :returns: The head.
+    :param layers: Number of layers.
+    :param seed: Seed of the sample of pairs, and of their order.
+    :param on_progress: Receives the steps done, and all steps.
+    :returns: The early-exit network.
+    :raises ModelError: If the model has not the structure of BERT, or no more layers than that.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    sample = rng.sample(list(pairs), min(MOST_PAIRS, len(pairs)))
-    sample.sort(key=lambda pair: len(pair.query) + len(pair.passage))
-    states, logits = _states_and_logits(model.eval(), sample, layer)
-    x = np.hstack([states, np.ones((len(states), 1))]).astype(np.float64)
-    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ logits)
-    return EarlyExitHead(layer, weights[:-1].astype(np.float32), float(weights[-1]))
+    model = load_in_torch(locate(ModelSpec(str(folder))))
+    network = _shorter(model.cross_encoder, layers)
+    tokenizer, lessons = _lessons(folder, _lists(pairs, rng))
+    # Lessons of about the same length share a batch.
+    lessons.sort(key=lambda lesson: lesson.tokens)
+    batches = [lessons[start : start + LISTS_AT_ONCE] for start in range(0, len(lessons), LISTS_AT_ONCE)]
+    order = [batch for _ in range(EPOCHS) for batch in rng.sample(batches, len(batches))]
+    _train(network, tokenizer, order, on_progress)
+    weights = {name: weight.float().cpu().numpy() for name, weight in own_weights(network).items()}
+    return EarlyExitNetwork(layers, weights)
 
 
-def _states_and_logits(
-    model: "CrossEncoder", pairs: Sequence[LabelledPair], layer: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the first tokens' states after the layer, shape (pairs, hidden), and the logits, shape (pairs,)."""
-    import torch
+def _shorter(model: Any, layers: int) -> Any:
+    """Return a network of evenly spaced layers of the model, without dropout."""
+    all_layers = list(encoder_layers(model[0].model) or [])
+    network = shorten(model, layers)
+    places = np.linspace(0, len(all_layers) - 1, layers).round().astype(int) if layers > 1 else [len(all_layers) - 1]
+    network.base_model.encoder.layer = torch.nn.ModuleList([copy.deepcopy(all_layers[place]) for place in places])
+    for name in dropout_names(network.config.to_dict()):
+        setattr(network.config, name, 0.0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = ".embeddings." not in name
+    return network
 
-    network, tokenizer = cast("Any", model[0]).model, cast("Any", model).tokenizer
-    states, logits = [], []
-    for start in range(0, len(pairs), FORWARD_BATCH):
-        batch = pairs[start : start + FORWARD_BATCH]
-        inputs = tokenizer(
-            [pair.query for pair in batch],
-            [pair.passage for pair in batch],
-            truncation=True,
-            max_length=model.max_seq_length,
-            padding=True,
-            return_tensors="pt",
-        ).to(model.device)
-        with torch.inference_mode():
-            output = network(**inputs, output_hidden_states=True)
-        states.append(output.hidden_states[layer][:, 0].float().cpu().numpy())
-        logits.append(output.logits[:, 0].float().cpu().numpy())
-    return np.concatenate(states), np.concatenate(logits)
+
+def _lists(pairs: Sequence[LabelledPair], rng: random.Random) -> list[tuple[str, list[str]]]:
+    """Return a sample of the pairs as lists of up to eight passages of a query."""
+    by_query: dict[str, list[str]] = {}
+    for pair in pairs:
+        by_query.setdefault(pair.query, []).append(pair.passage)
+    lists = [
+        (query, passages[start : start + LIST_SIZE])
+        for query, passages in by_query.items()
+        for start in range(0, len(passages), LIST_SIZE)
+    ]
+    rng.shuffle(lists)
+    sample, total = [], 0
+    for query, passages in lists:
+        if total >= MOST_PAIRS:
+            break
+        sample.append((query, passages))
+        total += len(passages)
+    return sample
+
+
+def _lessons(folder: Path, lists: Sequence[tuple[str, list[str]]]) -> tuple[PairTokenizer, list[Lesson]]:
+    """Ask the model for its logits."""
+    spec, windows = ModelSpec(str(folder)), WindowSettings("truncate")
+    most = load_scorer(spec, ScorerSettings(windows=windows)).tokenizer.input_spec.max_length
+    scorer = load_scorer(spec, ScorerSettings(windows=windows, max_length=min(FIRST_LOOK_TOKENS, most)))
+    tokenizer = scorer.tokenizer
+    lessons = []
+    for start in range(0, len(lists), 100):
+        part = lists[start : start + 100]
+        for (query, passages), scores in zip(part, scorer.score([ScoringRequest(*row) for row in part]), strict=True):
+            ids = tokenizer.encode_query(query)
+            pairs = [tokenizer.truncated(Pair(ids, passage)) for passage in tokenizer.encode(passages)]
+            lessons.append(Lesson(pairs, scores.logits))
+    return tokenizer, lessons
+
+
+def _train(
+    network: Any, tokenizer: PairTokenizer, batches: Sequence[Sequence[Lesson]], on_progress: CountCallback | None
+) -> None:
+    if on_cpu() and can_speed_up(network.config):
+        speed_up(network)
+    network.train()
+    device, half = network.device, computes_in_bf16()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    for step, batch in enumerate(batches):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            logits = network(**_features(tokenizer, batch, device)).logits.float().view(-1)
+        loss = torch.stack(list(_losses(logits, batch))).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / len(batches))
+        optimizer.step()
+        optimizer.zero_grad()
+        if on_progress is not None:
+            on_progress(step + 1, len(batches))
+
+
+def _features(tokenizer: PairTokenizer, batch: Sequence[Lesson], device: torch.device) -> dict[str, torch.Tensor]:
+    pairs = [pair for lesson in batch for pair in lesson.pairs]
+    features = tokenizer.features(pairs, width=max(map(tokenizer.length, pairs)))
+    return {name: torch.from_numpy(values).to(device) for name, values in features.items()}
+
+
+def _losses(logits: torch.Tensor, batch: Sequence[Lesson]) -> Iterator[torch.Tensor]:
+    start = 0
+    for lesson in batch:
+        own = logits[start : start + len(lesson.pairs)]
+        wanted = torch.from_numpy(lesson.logits).to(own.device)
+        start += len(lesson.pairs)
+        order = functional.kl_div(own.log_softmax(0), wanted.softmax(0), reduction="sum")
+        yield order + DISTANCE * functional.mse_loss(own, wanted)

@@ -78,7 +78,7 @@ class TrainingConfig:
     :param save_steps: Steps between checkpoints.
     :param eval_steps: Steps between evaluations on the dev collection; `None`: only at the end.
     :param patience: Stop after this many evaluations without a better nDCG@10, keeping the best model; `None`: never.
-    :param early_exit_layer: Fit an early-exit head on the output of this layer; `None`: none.
+    :param early_exit_layers: Train an early-exit network with this many layers after the model; `None`: none.
     :param report_to: Logger of losses in addition to the card: `none`, `tensorboard` or `trackio`.
     """
 
@@ -102,7 +102,7 @@ class TrainingConfig:
     save_steps: Count = 500
     eval_steps: Count | None = None
     patience: Count | None = None
-    early_exit_layer: Count | None = None
+    early_exit_layers: Count | None = None
     report_to: Reporter = "none"
 
     def __post_init__(self) -> None:

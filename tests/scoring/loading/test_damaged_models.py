@@ -8,10 +8,11 @@ import shutil
 import pytest
 import torch
 from conftest import write_tokenizer
+from early_exits import early_exit_of
 from safetensors.torch import load_file, save_file
 
 from rerank_plugin.errors import ModelError
-from rerank_plugin.scoring.early_exit import EarlyExitHead
+from rerank_plugin.scoring.early_exit import EarlyExitNetwork
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 
@@ -133,18 +134,18 @@ def test_s2_no_weights_and_no_tokenizer_are_named(model, tmp_path):
     refused(tmp_path / "other", "has no weights")
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "shape", "layer", "metadata"])
-def test_s2_a_damaged_early_exit_head_is_one_line(model, damage):
-    import numpy as np
-
-    file = EarlyExitHead(9 if damage == "layer" else 1, np.zeros(8 if damage == "shape" else 32, np.float32), 0.0).save(
-        model
-    )
+@pytest.mark.parametrize("damage", ["empty", "cut", "shape", "layers", "missing", "metadata"])
+def test_s2_a_damaged_early_exit_network_is_one_line(model, damage):
+    good = early_exit_of(model)
+    weights = {**good.weights, "classifier.weight": good.weights["classifier.weight"][:, : 8 if damage == "shape" else None]}
+    if damage == "missing":
+        del weights["classifier.bias"]
+    file = EarlyExitNetwork(9 if damage == "layers" else 1, weights).save(model)
     if damage == "metadata":
         save_file({"weight": torch.zeros(32)}, file)
     elif damage in CUTS:
         file.write_bytes(CUTS[damage](file.read_bytes()))
-    refused(model, "early-exit head", early_exit=True)
+    refused(model, "early-exit network", early_exit=True)
 
 
 @pytest.mark.parametrize("name", ["", "\0", "x" * 5000, "~nobody-here/x/y", 5, None, b"m"])

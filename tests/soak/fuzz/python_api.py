@@ -74,6 +74,7 @@ ALLOWED: dict[str, Callable[[Any], bool]] = {
     "fusion_weight": _optional(lambda v: _number(v, 0, 1)),
     "adaptive_depth": _optional(lambda v: _number(v, 0, 1)),
     "early_exit": _optional(_count),
+    "effort": lambda v: v in ("exact", "balanced", "fast"),
 }  # fmt: skip
 
 
