@@ -54,6 +54,9 @@ def serve(
     ] = False,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, openvino, onnx or torch.")] = "auto",
+    effort: Annotated[
+        str, typer.Option(help="exact; balanced or fast leave out candidates that cannot be among the best.")
+    ] = "exact",
     threads: Annotated[int | None, typer.Option(help="Threads of the model; default: one for each processor.")] = None,
     score_cache: Annotated[str | None, typer.Option(help="'memory', or an SQLite file, that keeps scores.")] = None,
     time_budget_ms: Annotated[
@@ -153,6 +156,7 @@ def serve(
             num_threads=threads,
             score_cache=score_cache,
             time_budget_ms=time_budget_ms,
+            effort=effort,
             on_error="keep_order" if keep_order else "raise",
         )
         models = _models(model or [DEFAULT_MODEL], config, settings)

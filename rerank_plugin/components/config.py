@@ -137,6 +137,11 @@ class RankerConfig:
                 raise InvalidValueError(f"effort {self.effort!r} and {name} exclude each other: leave one of them out")
 
     @property
+    def saves_work(self) -> bool:
+        """Whether candidates that cannot matter are left unscored."""
+        return self.adaptive_depth is not None or self.early_exit is not None or self.effort != "exact"
+
+    @property
     def windows(self) -> WindowSettings:
         """How long passages are read."""
         return WindowSettings(self.window_aggregation, overlap=self.window_overlap, best=self.window_top_k)

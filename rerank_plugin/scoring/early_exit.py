@@ -51,7 +51,7 @@ class EarlyExitNetwork:
 
         file = folder / FILE_NAME
         if not file.is_file():
-            raise ModelError(f"model {folder} has no early-exit network ({FILE_NAME}): leave early_exit out")
+            raise ModelError(f"model {folder} has no early-exit network ({FILE_NAME}): leave early_exit and effort out")
         try:
             with safe_open(file, framework="numpy") as tensors:
                 layers = int(tensors.metadata()["layers"])

@@ -31,7 +31,7 @@ def model(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # Random networks of 32 units are harder to learn from than trained ones.
         patch.setattr("rerank_plugin.training.output.fit_early_exit.RATE", 3e-3)
-        fit_early_exit(folder, make_pairs(16_000, seed=1), layers=1, seed=1).save(folder)
+        fit_early_exit(folder, make_pairs(4000, seed=1), layers=1, seed=1).save(folder)
     return folder
 
 

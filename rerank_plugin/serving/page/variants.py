@@ -70,8 +70,7 @@ class Prepared:
     @property
     def hides_candidates(self) -> bool:
         """Whether the number of hits decides how many candidates are scored."""
-        config = None if self.ranker is None else self.ranker.config
-        return config is not None and (config.adaptive_depth is not None or config.early_exit is not None)
+        return self.ranker is not None and self.ranker.config.saves_work
 
     def probabilities(self, query: str, texts: Sequence[str]) -> list[float] | None:
         """
