@@ -5,6 +5,10 @@ Every message names the wrong value, its place and the remedy, in one line, whic
 class also derives from the built-in exception that a caller would expect (`ValueError`, `ImportError`).
 """
 
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class RerankError(Exception):
     """Base class of all errors that rerank_plugin raises deliberately."""
@@ -69,6 +73,20 @@ class ServerError(RerankError):
 
 # Characters of another library's message that are shown; the cut is marked.
 LONGEST_REASON = 500
+
+
+def caused_by(error: BaseException, kind: type[E]) -> E | None:
+    """
+    Find the error of a kind that an error was raised from; Haystack wraps those of components.
+
+    :param error: The error.
+    :param kind: The kind.
+    :returns: The error itself or the nearest of its causes; `None` if none is of that kind.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, kind):
+        cause = cause.__cause__
+    return cause
 
 
 def reason_of(error: BaseException, *, named: bool = False) -> str:

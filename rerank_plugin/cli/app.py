@@ -12,7 +12,7 @@ from rerank_plugin import __version__
 from rerank_plugin.checks import shown
 from rerank_plugin.cli.printing import echo, printable
 from rerank_plugin.cli.progress import show_all_warnings
-from rerank_plugin.errors import RerankError
+from rerank_plugin.errors import RerankError, caused_by
 
 app = typer.Typer(
     name="rerank",
@@ -103,11 +103,9 @@ def _message(error: Exception) -> tuple[str, int]:
     ):  # Click's own errors, wherever Typer keeps their class
         command = usage.ctx.command_path if getattr(error, "ctx", None) is not None else "rerank"
         return f"{usage.format_message()}  (see `{command} --help`)", usage.exit_code
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, RerankError):  # Haystack wraps component errors
-        cause = cause.__cause__
-    if cause is not None:
-        return str(cause), 1
+    ours = caused_by(error, RerankError)
+    if ours is not None:
+        return str(ours), 1
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return "too many open files: raise the limit with `ulimit -n 4096` and run the command again", 1
     if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str | bytes | Path):

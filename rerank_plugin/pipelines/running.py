@@ -8,7 +8,7 @@ from typing import Any
 from haystack import Document, Pipeline
 from haystack.core.errors import PipelineRuntimeError
 
-from rerank_plugin.errors import RerankError
+from rerank_plugin.errors import RerankError, caused_by
 from rerank_plugin.pipelines.feeding import Feeder, Inputs
 from rerank_plugin.pipelines.parts import part_of
 from rerank_plugin.pipelines.shape import PipelineShape
@@ -54,9 +54,10 @@ class PipelinePart:
         try:
             return self.pipeline.run(inputs, include_outputs_from={socket.component for socket in self.until} | also)
         except PipelineRuntimeError as error:
-            if isinstance(error.__cause__, RerankError):
-                raise error.__cause__ from None  # Haystack wraps component errors; the inner error names the remedy
-            raise
+            ours = caused_by(error, RerankError)
+            if ours is None:
+                raise
+            raise ours from None  # it names the remedy
 
 
 def joined_documents(outputs: Mapping[str, Any], sockets: Sequence[Socket]) -> list[Document]:

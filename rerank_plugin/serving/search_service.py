@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rerank_plugin.checks import shown
 from rerank_plugin.components.ranker import CrossEncoderRanker
-from rerank_plugin.errors import InvalidValueError, StoreError
+from rerank_plugin.errors import InvalidValueError, StoreError, caused_by
 from rerank_plugin.judgements.pooling import search_both_stages
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
 from rerank_plugin.pipelines.timing import stopwatch
@@ -249,12 +249,10 @@ def search_with(searcher: Searcher, body: SearchBody, *, top_k: int | None = Non
             rerank=body.rerank,
         )
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, FilterError):
-            cause = cause.__cause__
-        if cause is None:
+        refused = caused_by(error, FilterError)
+        if refused is None:
             raise
-        raise InvalidValueError(f"filters: {cause}") from None
+        raise InvalidValueError(f"filters: {refused}") from None
 
 
 def _name(source: str) -> str:

@@ -21,7 +21,9 @@ from rerank_plugin.training.output.fit_early_exit import fit_early_exit
 def make_pairs(count, seed):
     rng = random.Random(seed)
     queries = [" ".join(rng.choices(WORDS, k=3)) for _ in range(count // 8)]
-    return [LabelledPair(query, " ".join(rng.choices(WORDS, k=rng.randint(3, 20))), 0.0) for query in queries for _ in range(8)]
+    return [
+        LabelledPair(query, " ".join(rng.choices(WORDS, k=rng.randint(3, 20))), 0.0) for query in queries for _ in range(8)
+    ]
 
 
 @pytest.fixture(scope="module")
