@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from haystack.components.rankers import SentenceTransformersSimilarityRanker
 from haystack.utils import ComponentDevice
+from haystack_integrations.components.rankers.sentence_transformers import SentenceTransformersSimilarityRanker
 
 from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.collections.beir import BeirDataset
