@@ -1,7 +1,7 @@
 """
 Train the early-exit network of a bundled model, and write it beside the model's weights.
 
-    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 3 [--pairs 115000]
+    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 4 [--pairs 115000]
 
 WORK holds the lists of `judged_lists.py`; only their texts are used. As many are taken of each collection as in `continue_training.py`; a model whose name ends
 in `-en` gets no Russian ones. Afterwards `rerank calibrate` fits the rule that the ranker's `effort` needs.
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder of judged_lists.py")
     parser.add_argument("--model", default="me5-l12-enru", help="a bundled name or a folder")
-    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=115_000)
     options = parser.parse_args()
     pairs = sample(options.work / "lists", options.pairs, english_only=options.model.endswith("-en"), rng=random.Random(1))
@@ -47,7 +47,9 @@ def main() -> None:
         if done % 100 == 0:
             print(f"step {done} of {total}", flush=True)
 
-    print(fit_early_exit(folder, pairs, layers=options.layers, seed=1, on_progress=report).save(folder))
+    network = fit_early_exit(folder, pairs, layers=options.layers, seed=1, on_progress=report)
+    if network is not None:
+        print(network.save(folder))
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ def _save(
             seed=config.seed,
             on_progress=counts_of(on_progress, "Training the early exit"),
         )
-        saved = exit_network.save(request.output)
-        removed = [name for name in removed if name != saved.name]
+        if exit_network is not None:
+            saved = exit_network.save(request.output)
+            removed = [name for name in removed if name != saved.name]
     return removed

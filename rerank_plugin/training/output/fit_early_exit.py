@@ -1,6 +1,7 @@
 """Fit an early-exit network: a shorter network that learns to give the trained model's own logits."""
 
 import copy
+import logging
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,15 @@ from rerank_plugin.training.data.pairs import LabelledPair
 from rerank_plugin.training.fitting.load import dropout_names
 from rerank_plugin.training.fitting.processes import computes_in_bf16, on_cpu
 
+logger = logging.getLogger(__name__)
+
 # Pairs to learn from: a sample of many, or a few up to five times.
 PAIRS_SEEN, MOST_EPOCHS = 120_000, 5
 LIST_SIZE = 8
 LISTS_AT_ONCE = 6
 RATE, WARM_UP_STEPS = 3e-4, 60
+# Lists that are not learned from, but tell whether it has learned: what a first look needs at least.
+HELD_OUT, LEAST_CORRELATION = 60, 0.3
 DISTANCE = 0.1  # weight of the squared distance beside the KL divergence
 
 
@@ -56,7 +61,7 @@ class Lesson:
 
 def fit_early_exit(
     folder: Path, pairs: Sequence[LabelledPair], *, layers: int, seed: int, on_progress: CountCallback | None = None
-) -> EarlyExitNetwork:
+) -> EarlyExitNetwork | None:
     """
     Train a shorter network to give the logits of a model.
 
@@ -70,19 +75,32 @@ def fit_early_exit(
     :param layers: Number of layers.
     :param seed: Seed of the sample of pairs, and of their order.
     :param on_progress: Receives the steps done, and all steps.
-    :returns: The early-exit network.
+    :returns: The early-exit network; `None`, and a warning, if it has not learned. Few layers of a deep model may not: three of
+        twelve stayed at a correlation of 0.2 with the model, four came to 0.5 after a tenth of the pairs.
     :raises ModelError: If the model has not the structure of BERT, or no more layers than that.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     model = load_in_torch(locate(ModelSpec(str(folder))))
     network = _shorter(model.cross_encoder, layers)
     tokenizer, lessons = _lessons(folder, _lists(pairs, rng))
+    count = min(HELD_OUT, len(lessons) // 10)
+    held_out, lessons = lessons[:count], lessons[count:]
     # Lessons of about the same length share a batch.
     lessons.sort(key=lambda lesson: lesson.tokens)
     batches = [lessons[start : start + LISTS_AT_ONCE] for start in range(0, len(lessons), LISTS_AT_ONCE)]
     epochs = min(MOST_EPOCHS, max(1, round(PAIRS_SEEN / max(1, len(pairs)))))
     order = [batch for _ in range(epochs) for batch in rng.sample(batches, len(batches))]
     _train(network, tokenizer, order, on_progress)
+    correlation = _correlation(network, tokenizer, held_out)
+    logger.info("The early-exit network's logits correlate by %.2f with the model's on lists held out", correlation)
+    if correlation < LEAST_CORRELATION:
+        logger.warning(
+            "The early-exit network of %d layers has not learned (its logits correlate by %.2f with the model's) and is not "
+            "kept: choose more layers, or give more pairs",
+            layers,
+            correlation,
+        )
+        return None
     weights = {name: weight.float().cpu().numpy() for name, weight in own_weights(network).items()}
     return EarlyExitNetwork(layers, weights)
 
@@ -160,6 +178,18 @@ def _train(
         optimizer.zero_grad()
         if on_progress is not None:
             on_progress(step + 1, len(batches))
+
+
+def _correlation(network: Any, tokenizer: PairTokenizer, lessons: Sequence[Lesson]) -> float:
+    """Return the mean correlation of its logits with the model's over the passages of a query; 1 if there is none."""
+    network.eval()
+    values = []
+    for lesson in lessons:
+        with torch.inference_mode():
+            logits = network(**_features(tokenizer, [lesson], network.device)).logits.float().view(-1).cpu().numpy()
+        if len(logits) > 2 and np.ptp(logits) > 0 and np.ptp(lesson.logits) > 0:
+            values.append(float(np.corrcoef(logits, lesson.logits)[0, 1]))
+    return float(np.mean(values)) if values else 1.0
 
 
 def _features(tokenizer: PairTokenizer, batch: Sequence[Lesson], device: torch.device) -> dict[str, torch.Tensor]:
