@@ -130,11 +130,11 @@ def load_engine(config: RankerConfig) -> Engine:
 
 def _rules(config: RankerConfig, calibration: "Calibration") -> "tuple[DepthRule | None, ExitRule | None]":
     """Return when to stop: in first-stage order, or after a first look."""
-    confidence = EFFORTS[config.effort]
-    if confidence is not None and calibration.early_exit is not None:
-        return None, calibration.early_exit.at(confidence)
-    name = "adaptive_depth" if confidence is None else "effort"
-    confidence = config.adaptive_depth if confidence is None else confidence
+    effort = EFFORTS[config.effort]
+    if effort is not None and calibration.early_exit is not None:
+        return None, calibration.early_exit.at(effort.gain)
+    name = "adaptive_depth" if effort is None else "effort"
+    confidence = config.adaptive_depth if effort is None else effort.documents
     if confidence is None:
         return None, None
     if calibration.depth is None:

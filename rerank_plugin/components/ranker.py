@@ -96,8 +96,8 @@ class CrossEncoderRanker:
     :param effort: `exact`: score all candidates with all layers. `balanced` and `fast`: take a first look at all with the
         model's early-exit network, and score the likeliest with all layers, a few at a time, until the rest can no longer
         enter the result; where the first look leaves doubt, more are scored. A model without such a network goes through the
-        candidates in first-stage order instead. `balanced` keeps 95 % of the full result, `fast` 85 % (mean of the queries
-        that the calibration was fitted on). Needs a calibration. Candidates left unscored are not in the result.
+        candidates in first-stage order instead. What is kept of the full result, mean of the queries that the calibration
+        was fitted on, says `scoring.effort`. Needs a calibration. Candidates left unscored are not in the result.
     :ivar config: The configuration, immutable. Its fields can also be read as attributes of the component; to change one,
         make a new ranker.
     :raises InvalidValueError: If a value is out of range, or contradicts another one.

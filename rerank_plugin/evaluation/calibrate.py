@@ -1,7 +1,7 @@
 """Fit probabilities, fusion weights and stopping rules on judged queries, and report the effect of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,9 +151,9 @@ def calibrate(judged: Sequence[JudgedCandidates], *, method: str, source: dict[s
         bias=bias,
         fusion_weights={fusion.method: fusion.weight for fusion in fusions},
         depth=depth,
-        early_exit=fit_early_exit_rule(judged, top_k=TOP_K),
         fitted_on={**source, **counts, "method": method, **advice.as_json()},
     )
+    calibration = replace(calibration, early_exit=fit_early_exit_rule(judged, calibration, top_k=TOP_K))
     errors = (calibration_error(p, relevant) for p in (sigmoid(logits), calibration.probabilities(logits)))
     return CalibrationReport(
         calibration=calibration,

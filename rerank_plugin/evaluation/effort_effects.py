@@ -11,7 +11,7 @@ from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.scoring.depth import DepthRule, shares_of_best, stopping_point
-from rerank_plugin.scoring.effort import EFFORTS
+from rerank_plugin.scoring.effort import EFFORTS, Effort
 from rerank_plugin.scoring.exit_rule import ExitModel, expected_logits, fit_exit
 
 
@@ -30,18 +30,20 @@ class EffortEffect:
     quality: float
 
 
-def fit_early_exit_rule(judged: Sequence[JudgedCandidates], *, top_k: int) -> ExitModel | None:
+def fit_early_exit_rule(judged: Sequence[JudgedCandidates], calibration: Calibration, *, top_k: int) -> ExitModel | None:
     """
     Fit when scoring may stop after a first look.
 
     :param judged: The queries.
+    :param calibration: Their calibration, for the probabilities.
     :param top_k: Length of the result.
     :returns: The rule; `None` if the model has no early-exit network, or it tells nothing.
     """
     looks = [query.looks for query in judged if query.looks is not None]
     if len(looks) < len(judged):
         return None
-    return fit_exit([query.scored.logits for query in judged], looks, top_k=top_k)
+    logits = [query.scored.logits for query in judged]
+    return fit_exit(logits, looks, [calibration.probabilities(values) for values in logits], top_k=top_k)
 
 
 def effort_effects(judged: Sequence[JudgedCandidates], calibration: Calibration, *, top_k: int) -> list[EffortEffect]:
@@ -54,26 +56,26 @@ def effort_effects(judged: Sequence[JudgedCandidates], calibration: Calibration,
     :returns: The effect of each effort that saves work; none if no rule could be fitted.
     """
     effects = []
-    for effort, confidence in EFFORTS.items():
-        if confidence is None or (calibration.depth is None and calibration.early_exit is None):
+    for name, effort in EFFORTS.items():
+        if effort is None or (calibration.depth is None and calibration.early_exit is None):
             continue
-        scored = {query.query_id: _scored(query, calibration, confidence, top_k) for query in judged}
+        scored = {query.query_id: _scored(query, calibration, effort, top_k) for query in judged}
         rankings = {
             query.query_id: query.scored.ordered_by(_only(query.scored.logits, scored[query.query_id])) for query in judged
         }
         quality = evaluate(rankings, {query.query_id: query.judgements for query in judged}, [NDCG]).means[NDCG]
-        effects.append(EffortEffect(effort, mean(map(len, scored.values())), quality))
+        effects.append(EffortEffect(name, mean(map(len, scored.values())), quality))
     return effects
 
 
-def _scored(query: JudgedCandidates, calibration: Calibration, confidence: float, top_k: int) -> NDArray[np.int64]:
+def _scored(query: JudgedCandidates, calibration: Calibration, effort: Effort, top_k: int) -> NDArray[np.int64]:
     """Return the positions of the candidates that an effort scores with all layers."""
     if calibration.early_exit is not None and query.looks is not None:
-        rule = calibration.early_exit.at(confidence)
+        rule = calibration.early_exit.at(effort.gain)
         return _until_enough(query, expected_logits(query.looks, rule.rank_weight), rule.depth, top_k)
     if calibration.depth is not None:
         signals = shares_of_best(query.scored.first_scores)
-        count = stopping_point(calibration.depth.at(confidence), query.scored.logits, signals, top_k=top_k)
+        count = stopping_point(calibration.depth.at(effort.documents), query.scored.logits, signals, top_k=top_k)
         return np.arange(count)
     return np.arange(len(query.scored))
 

@@ -39,7 +39,8 @@ class DepthModel:
 
     :param weights: Of the intercept and the three features.
     :param thresholds: Expected newcomers, ascending.
-    :param confidences: For each threshold, the share of the full results kept, mean of the dev queries; descending.
+    :param confidences: For each threshold, the share of the full results kept, mean of the dev queries; descending. What the
+        share is of, `fit_depth` was told.
     """
 
     weights: tuple[float, ...]
@@ -104,7 +105,11 @@ def _features(to_beat: NDArray[np.float64], ranks: NDArray[np.int64], signals: N
 
 
 def fit_depth(
-    logits: Sequence[NDArray[np.float32]], signals: Sequence[NDArray[np.float64]], *, top_k: int
+    logits: Sequence[NDArray[np.float32]],
+    signals: Sequence[NDArray[np.float64]],
+    *,
+    top_k: int,
+    gains: Sequence[NDArray[np.float64]] | None = None,
 ) -> DepthModel | None:
     """
     Fit a depth model on queries whose candidates are all scored.
@@ -112,6 +117,8 @@ def fit_depth(
     :param logits: For each query the logits of its candidates, in the order of scoring.
     :param signals: For each query the signals of its candidates; see `DepthModel`.
     :param top_k: Length of the result.
+    :param gains: For each query what its candidates are worth; the confidences are then shares of the discounted cumulative
+        gain (Järvelin and Kekäläinen, 2002) of the full result. `None`: shares of its documents, which all count the same.
     :returns: The model; `None` if no candidate after the first chunk ever enters a result, or there are too few candidates.
     """
     from sklearn.linear_model import LogisticRegression
@@ -127,7 +134,11 @@ def fit_depth(
         return None
     model = LogisticRegression(C=1e3, max_iter=1000).fit(np.concatenate(rows), np.concatenate(labels))
     weights = (float(model.intercept_[0]), *(float(w) for w in model.coef_[0]))
-    kept = [_share_kept(DepthRule(weights, t), logits, signals, top_k) for t in THRESHOLDS]
+    worth = [None] * len(logits) if gains is None else gains
+    kept = [
+        float(np.mean([_kept(DepthRule(weights, t), *row, top_k) for row in zip(logits, signals, worth, strict=True)]))
+        for t in THRESHOLDS
+    ]
     # By chance a higher threshold can keep more results; the confidence must not rise with the threshold.
     falling = np.minimum.accumulate(kept)
     return DepthModel(weights, THRESHOLDS, tuple(float(x) for x in falling))
@@ -149,12 +160,18 @@ def stopping_point(rule: DepthRule, logits: NDArray[np.float32], signals: NDArra
     return len(logits)
 
 
-def _share_kept(
-    rule: DepthRule, logits: Sequence[NDArray[np.float32]], signals: Sequence[NDArray[np.float64]], top_k: int
+def _kept(
+    rule: DepthRule,
+    logits: NDArray[np.float32],
+    signals: NDArray[np.float64],
+    gains: NDArray[np.float64] | None,
+    top_k: int,
 ) -> float:
-    kept = 0.0
-    for values, own in zip(logits, signals, strict=True):
-        scored = stopping_point(rule, values, own, top_k=top_k)
-        full, early = (np.argsort(-scores, kind="stable")[:top_k] for scores in (values, values[:scored]))
-        kept += len(np.intersect1d(full, early)) / len(full)
-    return kept / len(logits)
+    """Return the share of a query's full result that a rule keeps."""
+    scored = stopping_point(rule, logits, signals, top_k=top_k)
+    full, early = (np.argsort(-values, kind="stable")[:top_k] for values in (logits, logits[:scored]))
+    if gains is None:
+        return len(np.intersect1d(full, early)) / len(full)
+    discounts = 1 / np.log2(np.arange(2, len(full) + 2))
+    best = float(gains[full] @ discounts)
+    return float(gains[early] @ discounts[: len(early)]) / best if best > 0 else 1.0

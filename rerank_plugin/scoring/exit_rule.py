@@ -21,7 +21,8 @@ class ExitModel:
     in the first stage. Candidates are scored in this order, the highest first.
 
     :param rank_weight: Weight of the first stage's rank.
-    :param depth: When the rest can no longer enter the result; its signal is the expected logit.
+    :param depth: When the rest can no longer enter the result; its signal is the expected logit, and its confidences are
+        shares of the discounted cumulative gain of the full result, with probabilities as gains.
     """
 
     rank_weight: float
@@ -59,12 +60,19 @@ def expected_logits(looks: NDArray[np.float32], rank_weight: float) -> NDArray[n
     return looks.astype(np.float64) - rank_weight * np.log1p(np.arange(len(looks)))
 
 
-def fit_exit(logits: Sequence[NDArray[np.float32]], looks: Sequence[NDArray[np.float32]], *, top_k: int) -> ExitModel | None:
+def fit_exit(
+    logits: Sequence[NDArray[np.float32]],
+    looks: Sequence[NDArray[np.float32]],
+    probabilities: Sequence[NDArray[np.float64]],
+    *,
+    top_k: int,
+) -> ExitModel | None:
     """
     Fit the order and the stopping rule on queries whose candidates are all scored by both networks.
 
     :param logits: For each query the whole model's logits of its candidates, in first-stage order.
     :param looks: For each query the early-exit network's logits.
+    :param probabilities: For each query the calibrated probabilities of its candidates: what each is worth.
     :param top_k: Length of the result.
     :returns: The model; `None` if the early-exit network does not tell relevant candidates, or there are too few.
     """
@@ -80,11 +88,12 @@ def fit_exit(logits: Sequence[NDArray[np.float32]], looks: Sequence[NDArray[np.f
     if slope <= 0:
         return None
     rank_weight = max(0.0, float(-by_rank / slope))
-    ordered_logits, ordered_signals = [], []
-    for values, own in zip(logits, looks, strict=True):
+    ordered_logits, ordered_signals, gains = [], [], []
+    for values, own, worth in zip(logits, looks, probabilities, strict=True):
         signals = expected_logits(own, rank_weight)
         order = np.argsort(-signals, kind="stable")
         ordered_logits.append(values[order])
         ordered_signals.append(signals[order])
-    depth = fit_depth(ordered_logits, ordered_signals, top_k=top_k)
+        gains.append(worth[order])
+    depth = fit_depth(ordered_logits, ordered_signals, top_k=top_k, gains=gains)
     return None if depth is None else ExitModel(rank_weight, depth)
