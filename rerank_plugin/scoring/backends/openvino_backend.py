@@ -142,7 +142,7 @@ class OpenVINOBackend:
         """Compile the model for batches that get so many threads each."""
         model = self._core.read_model(self._file)
         if threads_per_batch == 1:
-            keep_apart(model)
+            keep_apart(model, openvino.opset13.clamp)
         return self._core.compile_model(model, "CPU", {**self._options, **options})
 
 
