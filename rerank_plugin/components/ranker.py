@@ -91,7 +91,7 @@ class CrossEncoderRanker:
     :param adaptive_depth: Stop scoring once the remaining candidates are too deep to enter the result: a document of the
         full result is kept with this confidence (0 to 1). Needs a calibration. It decides after every few candidates; a list
         shorter than that is scored in full. `None`: score all.
-    :param early_exit: Score all candidates with the first layers only, and this many of them with all layers. Needs a model
+    :param early_exit: Score all candidates with the early-exit network, and this many of them with all layers. Needs a model
         with an early-exit network. `None`: score all with all layers.
     :param effort: `exact`: score all candidates with all layers. `balanced` and `fast`: take a first look at all with the
         model's early-exit network, and score the likeliest with all layers, a few at a time, until the rest can no longer

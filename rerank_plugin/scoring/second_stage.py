@@ -46,7 +46,7 @@ class Scored:
     :param partly_read: Shape (passages,): see `PassageScores`.
     :param cached: Number of scores from the cache.
     :param stopped_by: Why not all passages were scored: the `deadline` passed, the rest were too deep to matter (`depth`),
-        or the first layers ruled them out (`early_exit`); `None` if all were scored.
+        or a first look ruled them out (`early_exit`); `None` if all were scored.
     """
 
     logits: NDArray[np.float32]
@@ -68,7 +68,7 @@ class SecondStage:
 
     :param scorer: Computes scores.
     :param cache: Caches them; `None`: every score is computed.
-    :param first_look: Scores with the first layers only, for early exit.
+    :param first_look: Scores with the early-exit network.
     """
 
     scorer: PairScorer
@@ -134,7 +134,7 @@ class SecondStage:
 
     def score_survivors(self, request: ScoringRequest, survivors: int, limits: CallLimits) -> Scored:
         """
-        Score all passages with the first layers, and the best of them with all layers.
+        Score all passages with the early-exit network, and the best of them with all layers.
 
         If the deadline ends the first look, the passages that it did not reach are left out.
 

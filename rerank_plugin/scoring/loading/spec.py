@@ -53,7 +53,7 @@ class ModelSpec:
     :param model_kwargs: For `from_pretrained` of the network, as in sentence-transformers.
     :param tokenizer_kwargs: For `AutoTokenizer.from_pretrained`.
     :param config_kwargs: For `AutoConfig.from_pretrained`.
-    :param early_exit: Load the first layers under the model's early-exit head instead of the whole model.
+    :param early_exit: Load the model's early-exit network instead of the whole model.
     """
 
     model: str

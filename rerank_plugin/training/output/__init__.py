@@ -1,1 +1,1 @@
-"""From trained weights to a model folder: `save`, `fit_early_exit` (an optional head), `measure` (its gain), `card`."""
+"""From trained weights to a model folder: `save`, `fit_early_exit` (for a first look), `measure` (its gain), `card`."""

@@ -25,8 +25,8 @@ def save_half(model: "CrossEncoder", folder: Path, *, base: str) -> list[str]:
     Settings changed only for training (dropout, truncation of long pairs) are reset to those of the base model.
 
     The new model is written completely before anything in the folder changes. Then files of an earlier model (its
-    calibration, early-exit head, converted copies, other weights) are removed, unless the weights are the same; files that
-    do not belong to a model are kept.
+    calibration, early-exit network, converted copies, other weights) are removed, unless the weights are the same; files
+    that do not belong to a model are kept.
 
     :param model: The trained model.
     :param folder: Target folder.
