@@ -82,7 +82,7 @@ def fit_early_exit(
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     model = load_in_torch(locate(ModelSpec(str(folder))))
     network = _shorter(model.cross_encoder, layers)
-    tokenizer, lessons = _lessons(folder, _lists(pairs, rng))
+    tokenizer, lessons = _lessons(folder, _lists(pairs, rng), model.tokenizer.input_spec.max_length)
     count = min(HELD_OUT, len(lessons) // 10)
     held_out, lessons = lessons[:count], lessons[count:]
     # Lessons of about the same length share a batch.
@@ -141,11 +141,10 @@ def _lists(pairs: Sequence[LabelledPair], rng: random.Random) -> list[tuple[str,
     return sample
 
 
-def _lessons(folder: Path, lists: Sequence[tuple[str, list[str]]]) -> tuple[PairTokenizer, list[Lesson]]:
-    """Ask the model for its logits."""
-    spec, windows = ModelSpec(str(folder)), WindowSettings("truncate")
-    most = load_scorer(spec, ScorerSettings(windows=windows)).tokenizer.input_spec.max_length
-    scorer = load_scorer(spec, ScorerSettings(windows=windows, max_length=min(FIRST_LOOK_TOKENS, most)))
+def _lessons(folder: Path, lists: Sequence[tuple[str, list[str]]], most: int) -> tuple[PairTokenizer, list[Lesson]]:
+    """Ask the model, which reads that many tokens at most, for its logits."""
+    settings = ScorerSettings(windows=WindowSettings("truncate"), max_length=min(FIRST_LOOK_TOKENS, most))
+    scorer = load_scorer(ModelSpec(str(folder)), settings)
     tokenizer = scorer.tokenizer
     lessons = []
     for start in range(0, len(lists), 100):
