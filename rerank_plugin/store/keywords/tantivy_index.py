@@ -300,6 +300,7 @@ class TantivyIndex:
         self._schema = _make_schema(len(frequent.columns))
         self._index = tantivy.Index(self._schema, path=None if path is None else str(path))
         # By default a thread reloads the index when its files change, and creates a lock file in a folder being deleted.
+        # The constructor has started it: it may reload once more, and never again.
         self._index.config_reader("manual", 0)
         self._generation = None if folder is None else folder.name
 
