@@ -207,6 +207,9 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--e5", default="intfloat/multilingual-e5-small", help="or a folder with a reduced vocabulary")
     parser.add_argument("--most", type=int, default=10_000, help="maximum number of queries of each collection")
+    parser.add_argument(
+        "--no-dense", action="store_true", help="candidates of BM25 alone: what early_exit.py needs, in minutes"
+    )
     parser.add_argument("--only", nargs="+", choices=list(SOURCES), help="only these collections")
     options = parser.parse_args()
     measured = measured_queries(options.collections)
@@ -218,6 +221,8 @@ def main() -> None:
         rng = random.Random(f"lists {name}")
         dataset = BeirDataset(options.collections / name)
         source = replace(SOURCES[name], queries=min(SOURCES[name].queries, options.most))
+        if options.no_dense:
+            source = replace(source, dense=0)
         rows = list(make_lists(dataset, source, encoder_of(lang, options.e5), lang, rng, measured))
         rng.shuffle(rows)
         with replace_file(file) as stream:

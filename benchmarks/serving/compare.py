@@ -3,18 +3,16 @@ Compare `rerank serve` with infinity-emb under open-loop load: same weights, sam
 
     python benchmarks/serving/compare.py BEIR_FOLDER MODEL_FOLDER [--times 0.5 1 2 10] [--seconds 60] [--output FOLDER]
 
-infinity-emb pins older packages, so it gets its own virtual environment, created here with pip (or given: --infinity-python). Both serve the
-model folder, a BERT cross-encoder as transformers saves it. First the capacity of each is measured with four callers; then both get the same
-arrivals, at multiples of the capacity of `rerank serve`, once more after each other for every multiple. Writes `results.json`, `table.md` and
-`load.png` into the output folder.
+infinity-emb pins older packages, so it runs in the virtual environment that `rerank bench --system infinity` makes in the cache folder, or in a
+given one: --infinity-python. Both serve the model folder, a BERT cross-encoder as transformers saves it. First the capacity of each is measured
+with four callers; then both get the same arrivals, at multiples of the capacity of `rerank serve`, once more after each other for every multiple.
+Writes `results.json`, `table.md` and `load.png` into the output folder.
 """
 
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
-import venv
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,27 +21,9 @@ import psutil
 from load import Load, Pool, capacity, offer
 from servers import free_port, running
 
-PEER = (
-    "infinity-emb[torch,server]==0.0.77",
-    "torch",
-    "transformers<4.49",
-    "optimum==1.23.3",
-    "numpy<2",
-    "pyarrow<20",  # newer ones need numpy 2, and do not say so
-    "typer<0.16",
-    "click<8.2",
-)
+from rerank_plugin.evaluation.bench.peers import python_of
 
 SECONDS_SHOWN = (1, 2, 5, 10, 20, 50)
-
-
-def python_of_peer(folder: Path) -> str:
-    """Create an environment with the peer, and return its interpreter."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PEER], check=True)
-    return str(python)
 
 
 def commands(options: argparse.Namespace, port: int) -> dict[str, list[str]]:
@@ -165,7 +145,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.infinity_python is None:
-        options.infinity_python = python_of_peer(options.output / "infinity")
+        options.infinity_python = str(python_of("infinity"))
     elif options.infinity_python == "none":
         options.infinity_python = None
     results = measure(options, options.output)

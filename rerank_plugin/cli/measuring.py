@@ -70,23 +70,39 @@ def bench(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the table, JSON and plot.")] = Path("bench"),
     model: Annotated[
-        str | None, typer.Option(help="Cross-encoder: bundled name, folder or Hub id; default: the bundled English model.")
+        str | None,
+        typer.Option(
+            help="Cross-encoder: bundled name, folder or Hub id, or random:ettin-17m (-32m to -400m): random weights in the "
+            "shape of an Ettin reranker; default: the bundled model."
+        ),
     ] = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(help="stock, flashrank, or BACKEND:PRECISION; repeatable. The first is the baseline."),
+        typer.Option(
+            help="stock, flashrank, fastembed, infinity, or BACKEND:PRECISION; repeatable. The first is the baseline. "
+            "fastembed and infinity are installed into environments of their own, once."
+        ),
     ] = None,
     case: Annotated[list[str] | None, typer.Option(help="CANDIDATESxTOKENS or CANDIDATESxFROM-TO; repeatable.")] = None,
-    rounds: Annotated[int, typer.Option(help="Calls per case.")] = 9,
-    queries: Annotated[int, typer.Option(help="Number of judged queries for measuring quality; 0: none.")] = 50,
+    rounds: Annotated[int, typer.Option(help="Rounds per case.")] = 9,
+    concurrency: Annotated[
+        int, typer.Option(help="Calls at a time; with more than one they are also measured one after the other.")
+    ] = 1,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="Number of judged queries for measuring quality; 0: none; default: 50, or 0 for random weights."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Judgements to use: qrels/SPLIT.tsv.")] = "test",
     memory: Annotated[str | None, typer.Option(help="Also measure the peak memory of this case, such as 1000x512.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """
-    Benchmark rerankers: Haystack's stock ranker, this one in several precisions, FlashRank; same model, same pairs.
+    Benchmark rerankers: Haystack's stock ranker, this one in several precisions, FlashRank, fastembed, infinity.
 
-    The systems are called in turn. Speed is the ratio of the median time of the first system to that of each.
+    All have the same model and the same pairs, and are called in turn. Speed is the ratio of the median time of the first
+    system to that of each; spread is the distance between the quartiles of the time for a token, as a share of its median;
+    model and tokenizing are shares of the time of a call; "in turn" is the time of the calls one after the other over their
+    time together.
     """
     with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as on_progress:
         from rerank_plugin.evaluation.bench.command import BenchRequest, measure_and_report
@@ -99,6 +115,7 @@ def bench(
             systems=system or (),
             cases=case or (),
             rounds=rounds,
+            callers=concurrency,
             queries=queries,
             split=split,
             memory=memory,
@@ -106,11 +123,13 @@ def bench(
         result, files = measure_and_report(request, output, on_progress=on_progress)
     shown = {**tables(result), "written": [{"file": str(file)} for file in files]}
     if as_json:
-        echo(to_json(shown))
+        echo(to_json({**shown, "noise": result.noise}))
         return
     from rerank_plugin.cli.tables import show_rows
 
     show_rows(shown)
+    if result.noise:
+        echo(result.noise)
 
 
 @app.command()

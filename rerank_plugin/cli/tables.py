@@ -120,7 +120,7 @@ def _plain(value: Any) -> str:
 
 
 def show_rows(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Print one table per title; numbers are right-aligned."""
+    """Print one table per title; numbers are right-aligned, and what is unknown is a dash."""
     console = Console()
     for title, rows in tables.items():
         if not rows:
@@ -131,6 +131,6 @@ def show_rows(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         for name, value in rows[0].items():
             table.add_column(cell(name), justify="left" if isinstance(value, str) else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(cell(value) for value in row.values()))
+            table.add_row(*(cell("-" if value is None else value) for value in row.values()))
         console.print(table)
         console.print()

@@ -32,9 +32,11 @@ class Usage:
     What a call has taken so far.
 
     :ivar seconds: Of the model: the call's share of the batches with its pieces. Waiting for other calls is not counted.
+    :ivar tokenizing: Seconds of turning texts into token ids.
     """
 
     seconds: float = 0.0
+    tokenizing: float = 0.0
 
 
 @contextmanager

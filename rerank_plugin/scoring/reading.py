@@ -123,7 +123,9 @@ class PairReader:
             limits.check_cancelled()
             if limits.is_over:
                 return
+            began = limits.clock()
             encoded = self._tokenizer.encode([section.text[section.start : section.stop] for section in portion])
+            limits.usage.tokenizing += limits.clock() - began
             for section, tokens in zip(portion, encoded, strict=True):
                 if section.request not in queries:
                     queries[section.request] = self._query(requests[section.request].query, limits)

@@ -117,6 +117,15 @@ def test_bench_measures_all_systems_on_the_same_pairs(rerank, collection, model,
     ]
     assert all(row["median ms"] > 0 for row in found["speed"])
     assert {row["speed"] for row in found["speed"] if row["system"] == "stock"} == {1.0}
+    assert all(row["best ms"] <= row["median ms"] <= row["p95 ms"] for row in found["speed"])
+    assert [(row["case"], row["system"]) for row in found["work"]] == [
+        (row["case"], row["system"]) for row in found["speed"]
+    ]
+    assert all(row["us/token"] > 0 for row in found["work"])
+    for row in found["work"]:
+        assert 0 < row["model"] < 1
+        assert row["tokenizing"] is None if row["system"] == "stock" else 0 < row["tokenizing"] < 1 - row["model"]
+    assert "in turn" not in found["work"][0]
     stock, torch, openvino = found["quality"]
     assert stock["nDCG@10"] == torch["nDCG@10"] == openvino["nDCG@10"]
     assert torch["Spearman"] == pytest.approx(1.0)
@@ -135,6 +144,40 @@ def test_bench_measures_the_memory_of_each_system(rerank, collection, model, tmp
     memory = json.loads(done.stdout)["memory"]
     assert [row["system"] for row in memory] == ["auto:auto", "openvino:fp32"]
     assert all(row["peak MB"] >= 0 for row in memory)
+
+
+@pytest.mark.slow
+def test_bench_measures_several_calls_at_a_time(rerank, collection, model, tmp_path):
+    systems = ["--system", "stock", "--system", "openvino:fp32", "--concurrency", 3]
+    done = rerank("bench", collection, "--model", model, *systems, "--case", "4x8", "--rounds", 2, "--queries", 0,
+                  "--output", tmp_path, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [row["in turn"] > 0 for row in json.loads(done.stdout)["work"]] == [True, True]
+    kept = json.loads((tmp_path / "bench.json").read_text())
+    assert kept["facts"]["callers"] == 3
+    rounds = kept["rounds"]["4 x 8"]["stock"]
+    assert [len(one["calls"]) for one in rounds] == [3, 3]
+    assert all(max(one["calls"]) <= one["total"] for one in rounds)
+
+
+@pytest.mark.slow
+def test_bench_counts_the_tokens_that_the_model_reads(rerank, collection, model, tmp_path):
+    """The small model reads 64 tokens: what is cut off is nobody's work."""
+    done = rerank("bench", collection, "--model", model, "--system", "stock", "--system", "openvino:fp32", "--case", "5x300",
+                  "--rounds", 2, "--queries", 0, "--output", tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for one in json.loads((tmp_path / "bench.json").read_text())["rounds"]["5 x 300"]["stock"]:
+        assert one["tokens"] == 5 * 64
+
+
+@pytest.mark.slow
+def test_bench_measures_a_shape_of_random_weights(rerank, collection, tmp_path):
+    done = rerank("bench", collection, "--model", "random:ettin-17m", "--system", "stock", "--system", "openvino:fp32",
+                  "--case", "2x8", "--rounds", 2, "--output", tmp_path, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["system"] for row in found["speed"]] == ["stock", "openvino:fp32"]
+    assert "quality" not in found
 
 
 @pytest.mark.slow
@@ -165,6 +208,9 @@ def test_cases_are_read():
         (["--system", "stock", "--system", "fast"], "BACKEND:PRECISION"),
         (["--rounds", "1"], "two rounds"),
         (["--case", "many"], "not a case"),
+        (["--concurrency", "0"], "concurrency"),
+        (["--model", "random:ettin-17m", "--queries", "3"], "random weights, which rank nothing: give --queries 0"),
+        (["--model", "random:bert"], "choose one of ettin-17m"),
     ],
 )
 def test_what_cannot_be_measured_is_an_error(rerank, collection, model, extra, named, tmp_path):

@@ -12,10 +12,12 @@ from rerank_plugin.errors import InputFileError
 from rerank_plugin.evaluation.bench.material import parse_case
 from rerank_plugin.evaluation.bench.report import write_report
 from rerank_plugin.evaluation.bench.run import BenchResult, BenchSettings, run_bench
+from rerank_plugin.evaluation.bench.shapes import shape_of
 from rerank_plugin.evaluation.bench.systems import default_systems
 from rerank_plugin.progress import CountCallback
 from rerank_plugin.scoring.loading.spec import resolve_model
 
+JUDGED_QUERIES = 50
 DEFAULT_CASES = ("1x90", "10x90", "100x90", "100x20-512")
 
 
@@ -28,8 +30,9 @@ class BenchRequest:
     :param model: The cross-encoder.
     :param systems: See `load_system`; empty: those that the installed packages allow.
     :param cases: See `parse_case`; empty: the default cases.
-    :param rounds: Calls of each case.
-    :param queries: Number of judged queries for the quality; 0: none.
+    :param rounds: Rounds of each case.
+    :param callers: Calls at a time.
+    :param queries: Number of judged queries for the quality; 0: none; `None`: 50, or none for random weights.
     :param split: Split of the judgements.
     :param memory: Case whose memory is measured; `None`: none.
     """
@@ -39,7 +42,8 @@ class BenchRequest:
     systems: Sequence[str] = ()
     cases: Sequence[str] = ()
     rounds: int = 9
-    queries: int = 50
+    callers: int = 1
+    queries: int | None = None
     split: str = "test"
     memory: str | None = None
 
@@ -50,7 +54,12 @@ class BenchRequest:
         :raises InvalidValueError: If a case cannot be read.
         :raises ModelError: If there is no such model.
         """
-        resolve_model(self.model)
+        is_random = shape_of(self.model) is not None
+        if not is_random:
+            resolve_model(self.model)
+        queries = self.queries
+        if queries is None:
+            queries = 0 if is_random else JUDGED_QUERIES
         return BenchSettings(
             dataset=self.dataset or sample_corpus(),
             split=self.split,
@@ -58,7 +67,8 @@ class BenchRequest:
             systems=tuple(self.systems or default_systems()),
             cases=tuple(map(parse_case, self.cases or DEFAULT_CASES)),
             rounds=self.rounds,
-            queries=self.queries,
+            callers=self.callers,
+            queries=queries,
             memory=None if self.memory is None else parse_case(self.memory),
         )
 
@@ -85,6 +95,7 @@ def measure_and_report(request: BenchRequest, output: Path, *, on_progress: Coun
         "processors": os.cpu_count(),
         "machine": platform.machine(),
         "rounds": settings.rounds,
+        "callers": settings.callers,
         "judged queries": settings.queries,
     }
     return result, write_report(result, output, facts)

@@ -1,6 +1,7 @@
 """Peak memory of a call, measured in a separate process."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -17,7 +18,7 @@ SHORT = Case((16, 16), 2)
 
 def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) -> float | None:
     """
-    Measure the memory of a call, above that of the loaded model after a first small call.
+    Measure the highest memory during a call, above that of the loaded model after a first small call.
 
     :param system: See `load_system`.
     :param model: The cross-encoder.
@@ -40,12 +41,9 @@ def peak_megabytes(system: str, model: str, case: Case, words: Sequence[str]) ->
     return peak
 
 
-def _peak() -> float | None:
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-    line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024 / 1e6
+def _megabytes(process: Path, line: str) -> float:
+    status = (process / "status").read_text(encoding="utf-8")
+    return int(next(row for row in status.splitlines() if row.startswith(line)).split()[1]) * 1024 / 1e6
 
 
 def _measure(task: str) -> float | None:
@@ -53,11 +51,18 @@ def _measure(task: str) -> float | None:
     rng = random.Random(13)  # noqa: S311 - no secret depends on it
     with tempfile.TemporaryDirectory() as folder:
         loaded = load_system(system, model, candidates=candidates, folder=Path(folder))
-        loaded.rank(*draw_call(SHORT, ["a first short query"], words, rng))
-        before = _peak()
-        loaded.rank(*draw_call(Case((low, high), candidates), ["how much memory does a long call take"], words, rng))
-        after = _peak()
-        return None if before is None or after is None else after - before
+        process = Path("/proc", str(loaded.process_id or os.getpid()))
+        try:
+            loaded.rank(*draw_call(SHORT, ["a first short query"], words, rng))
+            if not process.is_dir():
+                return None
+            # Forget the peak of loading, which may be higher: proc_pid_clear_refs(5).
+            (process / "clear_refs").write_text("5", encoding="ascii")
+            before = _megabytes(process, "VmRSS")
+            loaded.rank(*draw_call(Case((low, high), candidates), ["how much memory does a long call take"], words, rng))
+            return _megabytes(process, "VmHWM") - before
+        finally:
+            loaded.close()
 
 
 if __name__ == "__main__":

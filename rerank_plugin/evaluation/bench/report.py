@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def tables(result: BenchResult) -> dict[str, Rows]:
     Return the figures as rows of values.
 
     :param result: The figures.
-    :returns: Rows by title: `speed`, and `quality` and `memory` where they were measured.
+    :returns: Rows by title: `speed`; `work`, with shares of the time of a call under the names of its phases, and with the
+        time of the calls one after the other over their time together; `quality` and `memory` where they were measured.
     """
     shown: dict[str, Rows] = {
         "speed": [
@@ -29,11 +31,23 @@ def tables(result: BenchResult) -> dict[str, Rows]:
                 "case": row.case,
                 "system": row.system,
                 "median ms": row.median,
+                "best ms": row.best,
                 "p95 ms": row.p95,
                 "speed": row.speed,
             }
             for row in result.speeds
-        ]
+        ],
+        "work": [
+            {
+                "case": row.case,
+                "system": row.system,
+                "us/token": row.token,
+                "spread": row.spread,
+                **{name: row.phases.get(name) for name in ("model", "tokenizing")},
+                **({} if row.in_turn is None else {"in turn": row.in_turn}),
+            }
+            for row in result.works
+        ],
     }
     if result.quality:
         shown["quality"] = [{"system": row.system, NDCG: row.ndcg, "Spearman": row.spearman} for row in result.quality]
@@ -58,13 +72,18 @@ def write_report(result: BenchResult, folder: Path, facts: Facts) -> list[Path]:
     markdown, data, plot = folder / "bench.md", folder / "bench.json", folder / "bench.png"
     plain = {
         "facts": dict(facts),
-        "milliseconds": result.milliseconds,
+        "rounds": {
+            case: {system: [asdict(one) for one in rounds] for system, rounds in systems.items()}
+            for case, systems in result.rounds.items()
+        },
+        "noise": result.noise,
         "quality": {row.system: {NDCG: row.ndcg, "Spearman": row.spearman} for row in result.quality},
         "megabytes": result.megabytes,
     }
     try:
         with replace_file(markdown) as file:
-            file.write("\n\n".join(map(_markdown, ([dict(facts)], *tables(result).values()))) + "\n")
+            parts = [*map(_markdown, ([dict(facts)], *tables(result).values())), *([result.noise] if result.noise else [])]
+            file.write("\n\n".join(parts) + "\n")
         with replace_file(data) as file:
             file.write(json.dumps(plain, indent=1) + "\n")
         _plot(result, plot)
@@ -75,8 +94,12 @@ def write_report(result: BenchResult, folder: Path, facts: Facts) -> list[Path]:
 
 def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0])
-    lines = [names, ["---"] * len(names), *([str(row[name]).replace("|", "\\|") for name in names] for row in rows)]
+    lines = [names, ["---"] * len(names), *([_cell(row[name]) for name in names] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).replace("|", "\\|")
 
 
 def _plot(result: BenchResult, file: Path) -> None:
@@ -84,7 +107,7 @@ def _plot(result: BenchResult, file: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingDependencyError("the plot needs matplotlib: pip install 'rerank-plugin[bench]'") from error
-    cases, systems = list(result.milliseconds), list(next(iter(result.milliseconds.values())))
+    cases, systems = list(result.rounds), list(next(iter(result.rounds.values())))
     figure = Figure(figsize=(9, 1.1 + 0.28 * len(cases) * (len(systems) + 1)), layout="constrained")
     axes = figure.add_subplot()
     height = 0.8 / len(systems)

@@ -1,27 +1,32 @@
-"""Measure systems in turn, so that changes in the machine's speed affect all of them alike."""
+"""A benchmark: speed, quality and memory of several systems, on the same pairs."""
 
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from statistics import mean, median, quantiles
-from typing import Any
+from statistics import mean
 
 from rerank_plugin.checks import check_count
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
 from rerank_plugin.evaluation.bench.material import Case, draw_call, judged_calls
 from rerank_plugin.evaluation.bench.memory import peak_megabytes
-from rerank_plugin.evaluation.bench.systems import System, check_system, load_system
+from rerank_plugin.evaluation.bench.shapes import shape_of, write_random
+from rerank_plugin.evaluation.bench.speed import Call, Round, SpeedRow, WorkRow, measure_speed, noise, speed_rows, work_rows
+from rerank_plugin.evaluation.bench.systems import check_system, load_system
 from rerank_plugin.evaluation.collection import open_collection
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.plan import check_relevant
 from rerank_plugin.progress import CountCallback
+from rerank_plugin.scoring.loading.location import locate
+from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
+from rerank_plugin.scoring.loading.torch_model import load_in_torch
+from rerank_plugin.scoring.tokens import Pair
 
 WORDS = 200_000
-P95 = 18  # index among the 19 cut points of 20 quantiles
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,11 @@ class BenchSettings:
 
     :param dataset: Collection in BEIR layout.
     :param split: Split of the judgements.
-    :param model: The cross-encoder.
+    :param model: The cross-encoder: bundled name, folder, Hub id, or `random:` and a key of `SHAPES`.
     :param systems: See `load_system`; the first is the baseline.
     :param cases: Types of calls.
-    :param rounds: Timed calls of each case, after one warm-up call.
+    :param rounds: Timed rounds of each case, after one to warm up.
+    :param callers: Calls at a time in a round.
     :param queries: Number of judged queries for the quality; 0: none.
     :param candidates: Candidates per judged query.
     :param memory: Case whose memory is measured; `None`: none.
@@ -46,28 +52,10 @@ class BenchSettings:
     systems: tuple[str, ...]
     cases: tuple[Case, ...]
     rounds: int = 9
+    callers: int = 1
     queries: int = 50
     candidates: int = 100
     memory: Case | None = None
-
-
-@dataclass(frozen=True)
-class SpeedRow:
-    """
-    The speed of a system in a case.
-
-    :param case: Name of the case.
-    :param system: Name of the system.
-    :param median: Median time of a call in milliseconds.
-    :param p95: 95th percentile in milliseconds.
-    :param speed: Speed-up over the first system, by medians.
-    """
-
-    case: str
-    system: str
-    median: float
-    p95: float
-    speed: float
 
 
 @dataclass(frozen=True)
@@ -91,26 +79,30 @@ class BenchResult:
     """
     The results of a benchmark.
 
-    :param milliseconds: By case and system: the time of each call.
+    :param rounds: By case and system: what was measured in each round.
     :param quality: Quality of each system; empty if not measured.
     :param megabytes: By system: peak memory of a call above the loaded model; `None` if the operating system does not report
         it.
     """
 
-    milliseconds: dict[str, dict[str, list[float]]]
+    rounds: dict[str, dict[str, list[Round]]]
     quality: list[QualityRow]
     megabytes: dict[str, float | None]
 
     @property
     def speeds(self) -> list[SpeedRow]:
-        """Median, p95 and speed against the first system, by case and system."""
-        rows = []
-        for case, times in self.milliseconds.items():
-            base = median(next(iter(times.values())))
-            for system, values in times.items():
-                p95 = quantiles(values, n=20, method="inclusive")[P95]
-                rows.append(SpeedRow(case, system, round(median(values), 1), round(p95, 1), round(base / median(values), 2)))
-        return rows
+        """Times of a call, by case and system."""
+        return speed_rows(self.rounds)
+
+    @property
+    def works(self) -> list[WorkRow]:
+        """What the time went into, by case and system."""
+        return work_rows(self.rounds)
+
+    @property
+    def noise(self) -> str | None:
+        """What makes the figures doubtful; `None` if nothing does."""
+        return noise(self.works)
 
 
 def check_bench(settings: BenchSettings) -> None:
@@ -126,6 +118,9 @@ def check_bench(settings: BenchSettings) -> None:
     if len({*settings.systems}) < len(settings.systems):
         raise InvalidValueError(f"each system can be measured once: remove the repetitions from {list(settings.systems)}")
     check_count("queries", settings.queries, least=0)
+    check_count("concurrency", settings.callers)
+    if shape_of(settings.model) is not None and settings.queries:
+        raise InvalidValueError(f"{settings.model} has random weights, which rank nothing: give --queries 0")
     for name in settings.systems:
         check_system(name)
     packages = {"matplotlib": "matplotlib", **({"ir_measures": "ir-measures", "scipy": "scipy"} if settings.queries else {})}
@@ -154,51 +149,64 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
     words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
     if not words:
         raise InvalidValueError(f"{collection.place} has no text to rank: choose another collection")
+    model, shape = settings.model, shape_of(settings.model)
+    if shape is not None:
+        model = str(write_random(shape, (document.text for document in collection.documents()), folder))
     most = max([settings.candidates, *(case.candidates for case in settings.cases)])
-    systems = [load_system(name, settings.model, candidates=most, folder=folder) for name in settings.systems]
     judged = dict(islice(queries.items(), settings.queries))
-    total = (len(settings.cases) * (settings.rounds + 1) + len(judged)) * len(systems)
+    total = (len(settings.cases) * (settings.rounds + 1) + len(judged)) * len(settings.systems)
     done = 0
 
-    def count(_: object) -> None:
+    def count() -> None:
         nonlocal done
         done += 1
         on_progress(done, total)
 
-    milliseconds: dict[str, dict[str, list[float]]] = {}
     rng = random.Random(13)  # noqa: S311 - no secret depends on it
-    texts = [query.text for query in queries.values()]
-    for case in settings.cases:
-        times: dict[str, list[float]] = {system.name: [] for system in systems}
-        for _ in range(settings.rounds + 1):
-            query, documents = draw_call(case, texts, words, rng)
+    with ExitStack() as loaded:
+        systems = []
+        for name in settings.systems:
+            system = load_system(name, model, candidates=most, folder=folder, callers=settings.callers)
+            loaded.callback(system.close)
+            systems.append(system)
+        count_tokens, texts = _token_counter(model), [query.text for query in queries.values()]
+        rounds = {
+            case.name: measure_speed(
+                case,
+                systems,
+                rounds=settings.rounds,
+                callers=settings.callers,
+                draw=partial(draw_call, queries=texts, words=words, rng=rng),
+                count_tokens=count_tokens,
+                on_round=count,
+            )
+            for case in settings.cases
+        }
+        quality: list[QualityRow] = []
+        if judged:
+            calls = judged_calls(collection, {id_: q.text for id_, q in judged.items()}, candidates=settings.candidates)
+            runs: dict[str, dict[str, dict[str, float]]] = {}
             for system in systems:
-                began = time.perf_counter()
-                system.rank(query, documents)
-                times[system.name].append((time.perf_counter() - began) * 1000)
-                count(system)
-        milliseconds[case.name] = {name: values[1:] for name, values in times.items()}
-    quality: list[QualityRow] = []
-    if judged:
-        calls = judged_calls(collection, {id_: q.text for id_, q in judged.items()}, candidates=settings.candidates)
-        runs = {system.name: {id_: system.rank(*call) for id_, call in calls.items()} for system in _counted(systems, count)}
-        quality = _quality(runs, {id_: qrels[id_] for id_ in judged})
+                runs[system.name] = {}
+                for id_, call in calls.items():
+                    runs[system.name][id_] = system.rank(*call).scores
+                    count()
+            quality = _quality(runs, {id_: qrels[id_] for id_ in judged})
     megabytes = {}
     if settings.memory is not None:
-        megabytes = {name: peak_megabytes(name, settings.model, settings.memory, words) for name in settings.systems}
-    return BenchResult(milliseconds, quality, megabytes)
+        megabytes = {name: peak_megabytes(name, model, settings.memory, words) for name in settings.systems}
+    return BenchResult(rounds, quality, megabytes)
 
 
-def _counted(systems: Sequence[System], count: Callable[[object], None]) -> list[System]:
-    def counting(system: System) -> System:
-        def rank(query: str, documents: list[Any]) -> dict[str, float]:
-            scores = system.rank(query, documents)
-            count(system)
-            return scores
+def _token_counter(model: str) -> Callable[[Call], int]:
+    """Return a function that counts the tokens of a query's pairs as the model reads them: truncated."""
+    tokenizer = load_in_torch(locate(ModelSpec(resolve_model(model)))).tokenizer
 
-        return System(system.name, rank)
+    def count(call: Call) -> int:
+        query, documents = tokenizer.encode_query(call[0]), tokenizer.encode([one.content or "" for one in call[1]])
+        return sum(tokenizer.length(tokenizer.truncated(Pair(query, passage))) for passage in documents)
 
-    return [counting(system) for system in systems]
+    return count
 
 
 def _quality(runs: dict[str, dict[str, dict[str, float]]], qrels: dict[str, dict[str, int]]) -> list[QualityRow]:
