@@ -25,7 +25,7 @@ from rerank_plugin.components.ranking import (
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.scoring.languages import LanguageCheck
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError, Usage
-from rerank_plugin.scoring.second_stage import DepthLimit, Scored
+from rerank_plugin.scoring.second_stage import Scored
 from rerank_plugin.scoring.types import ScoringRequest, Window
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Reranker:
         if engine.depth is not None:
             rule = engine.depth
             return [
-                engine.stage.score_to_depth(request, DepthLimit(rule, first_stage_scores(of_query), top_k), limits)
+                engine.stage.score_to_depth(request, rule, first_stage_scores(of_query), top_k, limits)
                 for request, of_query in zip(requests, candidates, strict=True)
             ]
         return engine.stage.score(requests, limits)

@@ -22,21 +22,6 @@ StoppedBy = Literal["deadline", "depth", "early_exit"]
 
 
 @dataclass(frozen=True)
-class DepthLimit:
-    """
-    When the remaining candidates can no longer enter the result.
-
-    :param rule: The rule.
-    :param first_scores: Scores of the first stage, best first; `nan` where there is none.
-    :param top_k: Length of the result.
-    """
-
-    rule: DepthRule
-    first_scores: NDArray[np.float64]
-    top_k: int
-
-
-@dataclass(frozen=True)
 class Scored:
     """
     The second stage's scores of a query's candidates.
@@ -90,19 +75,21 @@ class SecondStage:
             results = self._score_with(self.cache, requests, limits)
         return [result if result.is_complete else replace(result, stopped_by="deadline") for result in results]
 
-    def score_to_depth(self, request: ScoringRequest, depth: DepthLimit, limits: CallLimits) -> Scored:
+    def score_to_depth(
+        self, request: ScoringRequest, rule: DepthRule, first_scores: NDArray[np.float64], top_k: int, limits: CallLimits
+    ) -> Scored:
         """
         Score passages in first-stage order, a few at a time, until the rest cannot matter.
 
         :param request: A query with its passages.
-        :param depth: When the rest cannot matter.
+        :param rule: When the rest cannot matter.
+        :param first_scores: Scores of the first stage, best first; `nan` where there is none.
+        :param top_k: Length of the result.
         :param limits: When the call has to end.
         :returns: The scores, and why scoring stopped.
         """
-        order = list(range(len(request.passages)))
-        result, has_all = self._score_in_order(
-            request, order, shares_of_best(depth.first_scores), depth.rule, depth.top_k, limits
-        )
+        order = range(len(request.passages))
+        result, has_all = self._score_in_order(request, order, shares_of_best(first_scores), rule, top_k, limits)
         return result if has_all or result.stopped_by else replace(result, stopped_by="depth")
 
     def score_likeliest(self, request: ScoringRequest, rule: ExitRule, top_k: int, limits: CallLimits) -> Scored:
@@ -168,7 +155,7 @@ class SecondStage:
         result = _unscored(len(request.passages))
         for start in range(0, len(order), STEP):
             if start >= max(top_k, STEP):
-                worst_kept = float(np.sort(result.logits[order[:start]])[-top_k])
+                worst_kept = float(np.sort(result.logits[list(order[:start])])[-top_k])
                 if rule.is_enough(worst_kept, start, signals):
                     return result, False
             result = self._score_positions(request, order[start : start + STEP], result, limits)

@@ -10,7 +10,7 @@ from rerank_plugin.scoring.depth import DepthRule
 from rerank_plugin.scoring.exit_rule import ExitRule
 from rerank_plugin.scoring.limits import CallLimits, ScoringStoppedError
 from rerank_plugin.scoring.scorer import PairScorer, ScorerSettings
-from rerank_plugin.scoring.second_stage import DepthLimit, SecondStage
+from rerank_plugin.scoring.second_stage import SecondStage
 from rerank_plugin.scoring.types import ScoringRequest
 
 PASSAGES = [f"{WORDS[i % 40]} " * (1 + i % 5) for i in range(64)]
@@ -224,22 +224,22 @@ def test_several_queries_share_the_time(stage):
 
 @pytest.mark.parametrize(("threshold", "scored"), [(0.0, 64), (1e9, 16)])
 def test_a_depth_rule_stops_after_the_result_is_full(stage, threshold, scored):
-    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(threshold, 10), CallLimits())
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), *depth(threshold, 10), CallLimits())
     assert (~np.isnan(result.logits)).sum() == scored
     assert result.stopped_by == (None if scored == 64 else "depth")
 
 
 def depth(threshold, top_k):
-    return DepthLimit(DepthRule((0.0, 0.0, 0.0, 0.0), threshold), np.full(64, np.nan), top_k)
+    return DepthRule((0.0, 0.0, 0.0, 0.0), threshold), np.full(64, np.nan), top_k
 
 
 def test_a_depth_rule_scores_at_least_the_result(stage):
-    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), depth(1e9, 20), CallLimits())
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES), *depth(1e9, 20), CallLimits())
     assert (~np.isnan(result.logits)).sum() == 32
 
 
 def test_v_fewer_candidates_than_a_depth_rule_looks_at_are_all_scored(stage):
-    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES[:2]), depth(1e9, 1), CallLimits())
+    result = stage().score_to_depth(ScoringRequest("moon", PASSAGES[:2]), *depth(1e9, 1), CallLimits())
     assert (result.stopped_by, result.is_complete) == (None, True)
 
 
