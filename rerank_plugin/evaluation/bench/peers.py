@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,8 @@ PEERS: dict[str, tuple[str, ...]] = {
 }
 _DONE = "installed.txt"
 _SECONDS_TO_END = 10
+# The model is a folder, and a measurement is nobody else's business.
+_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
 
 
 def python_of(peer: str, *, requirements: tuple[str, ...] | None = None) -> Path:
@@ -108,6 +111,7 @@ class Peer:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
+            env={**os.environ, **_ENVIRONMENT},
         )
         self._receiver = threading.Thread(target=self._receive, name=f"answers of {name}", daemon=True)
         try:
