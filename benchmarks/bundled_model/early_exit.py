@@ -1,7 +1,7 @@
 """
 Train the early-exit network of a bundled model, and write it beside the model's weights.
 
-    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 4 [--pairs 115000]
+    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 4 [--pairs 115000] [--rate 3e-4]
 
 WORK holds the lists of `judged_lists.py`; only their texts are used. As many are taken of each collection as in `continue_training.py`; a model whose name ends
 in `-en` gets no Russian ones. Afterwards `rerank calibrate` fits the rule that the ranker's `effort` needs.
@@ -17,7 +17,7 @@ from judged_lists import LIST_SIZE
 
 from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.training.data.pairs import LabelledPair
-from rerank_plugin.training.output.fit_early_exit import fit_early_exit
+from rerank_plugin.training.output.fit_early_exit import RATE, fit_early_exit
 
 
 def sample(folder: Path, most: int, *, english_only: bool, rng: random.Random) -> list[LabelledPair]:
@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--model", default="me5-l12-enru", help="a bundled name or a folder")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--pairs", type=int, default=115_000)
+    parser.add_argument("--rate", type=float, default=RATE)
     options = parser.parse_args()
     pairs = sample(options.work / "lists", options.pairs, english_only=options.model.endswith("-en"), rng=random.Random(1))
     folder = Path(resolve_model(options.model))
@@ -47,7 +48,7 @@ def main() -> None:
         if done % 100 == 0:
             print(f"step {done} of {total}", flush=True)
 
-    network = fit_early_exit(folder, pairs, layers=options.layers, seed=1, on_progress=report)
+    network = fit_early_exit(folder, pairs, layers=options.layers, seed=1, rate=options.rate, on_progress=report)
     if network is not None:
         print(network.save(folder))
 

@@ -99,10 +99,12 @@ def bench(
     """
     Benchmark rerankers: Haystack's stock ranker, this one in several precisions, FlashRank, fastembed, infinity.
 
-    All have the same model and the same pairs, and are called in turn. Speed is the ratio of the median time of the first
-    system to that of each; spread is the distance between the quartiles of the time for a token, as a share of its median;
-    model and tokenizing are shares of the time of a call; "in turn" is the time of the calls one after the other over their
-    time together.
+    All have the same model and the same pairs, and are called in turn.
+
+    - Speed: the median time of the first system over that of each.
+    - Spread: of the time for a token, between its quartiles, over its median.
+    - Model, tokenizing: shares of the time of a call.
+    - In turn: time of the calls one after the other, over that together.
     """
     with quiet_libraries(), progress_bar("Measuring", hidden=as_json) as on_progress:
         from rerank_plugin.evaluation.bench.command import BenchRequest, measure_and_report

@@ -30,10 +30,8 @@ def make_pairs(count, seed):
 def model(tmp_path_factory):
     """A model with an early-exit network."""
     folder = write_cross_encoder(tmp_path_factory.mktemp("models") / "reranker", seed=5)
-    with pytest.MonkeyPatch.context() as patch:
-        # Random networks of 32 units are harder to learn from than trained ones.
-        patch.setattr("rerank_plugin.training.output.fit_early_exit.RATE", 3e-3)
-        fit_early_exit(folder, make_pairs(4000, seed=1), layers=1, seed=1).save(folder)
+    # Random networks of 32 units are harder to learn from than trained ones.
+    fit_early_exit(folder, make_pairs(4000, seed=1), layers=1, seed=1, rate=3e-3).save(folder)
     return folder
 
 

@@ -60,7 +60,13 @@ class Lesson:
 
 
 def fit_early_exit(
-    folder: Path, pairs: Sequence[LabelledPair], *, layers: int, seed: int, on_progress: CountCallback | None = None
+    folder: Path,
+    pairs: Sequence[LabelledPair],
+    *,
+    layers: int,
+    seed: int,
+    rate: float = RATE,
+    on_progress: CountCallback | None = None,
 ) -> EarlyExitNetwork | None:
     """
     Train a shorter network to give the logits of a model.
@@ -74,6 +80,7 @@ def fit_early_exit(
     :param pairs: The training pairs.
     :param layers: Number of layers.
     :param seed: Seed of the sample of pairs, and of their order.
+    :param rate: The highest learning rate.
     :param on_progress: Receives the steps done, and all steps.
     :returns: The early-exit network; `None`, and a warning, if it has not learned. Few layers of a deep model may not: three
         of twelve stayed at a correlation of 0.2 with the model.
@@ -90,7 +97,7 @@ def fit_early_exit(
     batches = [lessons[start : start + LISTS_AT_ONCE] for start in range(0, len(lessons), LISTS_AT_ONCE)]
     epochs = min(MOST_EPOCHS, max(1, round(PAIRS_SEEN / max(1, len(pairs)))))
     order = [batch for _ in range(epochs) for batch in rng.sample(batches, len(batches))]
-    _train(network, tokenizer, order, on_progress)
+    _train(network, tokenizer, order, rate, on_progress)
     correlation = _correlation(network, tokenizer, held_out)
     logger.info("The early-exit network's logits correlate by %.2f with the model's on lists held out", correlation)
     if correlation < LEAST_CORRELATION:
@@ -157,14 +164,18 @@ def _lessons(folder: Path, lists: Sequence[tuple[str, list[str]]], most: int) ->
 
 
 def _train(
-    network: Any, tokenizer: PairTokenizer, batches: Sequence[Sequence[Lesson]], on_progress: CountCallback | None
+    network: Any,
+    tokenizer: PairTokenizer,
+    batches: Sequence[Sequence[Lesson]],
+    rate: float,
+    on_progress: CountCallback | None,
 ) -> None:
     if on_cpu() and can_speed_up(network.config):
         speed_up(network)
     network.train()
     device, half = network.device, computes_in_bf16()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01, betas=(0.9, 0.98))
     for step, batch in enumerate(batches):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             logits = network(**_features(tokenizer, batch, device)).logits.float().view(-1)
@@ -172,7 +183,7 @@ def _train(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / len(batches))
+            group["lr"] = rate * min(1.0, (step + 1) / WARM_UP_STEPS) * (1 - step / len(batches))
         optimizer.step()
         optimizer.zero_grad()
         if on_progress is not None:
