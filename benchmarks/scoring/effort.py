@@ -34,7 +34,7 @@ COLORS = ("#1a73e8", "#e8710a", "#188038")
 MARKERS = {"fast": "v", "balanced": "o", "exact": "s", "stock": "X"}
 
 
-# By model and collection, for each system: the median time of a call in milliseconds, and nDCG@10.
+# By model and collection, for each system: the median time of a call in seconds, and nDCG@10.
 Points = dict[str, dict[str, dict[str, tuple[float, float]]]]
 
 
@@ -89,7 +89,7 @@ def measure(
             flush=True,
         )
 
-    return {name: (1000 * median(seconds[name]), quality[name]) for name in systems}
+    return {name: (median(seconds[name]), quality[name]) for name in systems}
 
 
 def plot(points: Points, file: Path) -> None:
@@ -103,20 +103,21 @@ def plot(points: Points, file: Path) -> None:
         for number, (model, by_collection) in enumerate(points.items()):
             found, color = by_collection[collection], COLORS[number]
             curve = sorted(found[name] for name in EFFORTS)
-            panel.plot(*zip(*curve, strict=True), color=color, linewidth=1.2, label=f"{Path(model).name}, efforts")
+            panel.plot(*zip(*curve, strict=True), color=color, linewidth=1.2, label=Path(model).name)
             for name, marker in MARKERS.items():
                 if name in found:
-                    panel.scatter(
-                        *found[name], marker=marker, color=color, s=36, zorder=3, label=f"{Path(model).name}, {name}"
-                    )
-        panel.set_xscale("log")
+                    panel.scatter(*found[name], marker=marker, color=color, s=36, zorder=3)
+        for name, marker in MARKERS.items():
+            if any(name in by_collection[collection] for by_collection in points.values()):
+                panel.scatter([], [], marker=marker, color="#5f6368", s=36, label=name)
+        panel.set_xlim(left=0)
         panel.set_title(collection, fontsize=10)
-        panel.set_xlabel("milliseconds a query, median")
+        panel.set_xlabel("seconds a query, median")
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.25, which="both")
     panels[0].set_ylabel(NDCG)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(MARKERS) + 1, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(MARKERS) + len(COLORS), frameon=False, fontsize=8)
     figure.savefig(file, dpi=130)
 
 
