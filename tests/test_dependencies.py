@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rerank_plugin"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Benchmarked if it is installed; the package does not need it.
-UNDECLARED = {"flashrank"}
+# Benchmarked: one if it is installed, the others in environments of their own. The package does not need them.
+UNDECLARED = {"flashrank", "fastembed", "infinity_emb"}
 # The extra that provides the packages which a subpackage imports in addition to the required ones.
 ROOMS = {
     "training": {"train"},
@@ -62,6 +62,13 @@ def test_u9_what_is_imported_is_declared(path):
     allowed = ALWAYS.union(*EXTRAS.values())
     missing = {name for name in imported(path) if not DISTRIBUTIONS.get(name, {name}) & allowed}
     assert not missing, f"{path} imports {sorted(missing)}, which pyproject.toml does not declare"
+
+
+def test_the_program_of_the_peers_imports_nothing_of_ours():
+    """Nothing of this package is installed where it runs."""
+    path = PACKAGE / "evaluation" / "bench" / "peer_program.py"
+    assert not imported(path)
+    assert "rerank_plugin" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
