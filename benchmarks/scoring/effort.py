@@ -33,7 +33,6 @@ TOP_K = 10
 COLORS = ("#1a73e8", "#e8710a", "#188038")
 MARKERS = {"fast": "v", "balanced": "o", "exact": "s", "stock": "X"}
 
-
 # By model and collection, for each system: the median time of a call in seconds, and nDCG@10.
 Points = dict[str, dict[str, dict[str, tuple[float, float]]]]
 
@@ -88,7 +87,6 @@ def measure(
             f"{ratio:.1f} | {quality[name]:.4f} | {quality[name] - quality['exact']:+.4f} |",
             flush=True,
         )
-
     return {name: (median(seconds[name]), quality[name]) for name in systems}
 
 

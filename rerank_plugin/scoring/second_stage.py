@@ -88,7 +88,7 @@ class SecondStage:
         :param limits: When the call has to end.
         :returns: The scores, and why scoring stopped.
         """
-        order = range(len(request.passages))
+        order = list(range(len(request.passages)))
         result, has_all = self._score_in_order(request, order, shares_of_best(first_scores), rule, top_k, limits)
         return result if has_all or result.stopped_by else replace(result, stopped_by="depth")
 
@@ -155,7 +155,7 @@ class SecondStage:
         result = _unscored(len(request.passages))
         for start in range(0, len(order), STEP):
             if start >= max(top_k, STEP):
-                worst_kept = float(np.sort(result.logits[list(order[:start])])[-top_k])
+                worst_kept = float(np.sort(result.logits[order[:start]])[-top_k])
                 if rule.is_enough(worst_kept, start, signals):
                     return result, False
             result = self._score_positions(request, order[start : start + STEP], result, limits)
