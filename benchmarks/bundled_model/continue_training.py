@@ -119,7 +119,7 @@ class Material:
         """Read the files that have been written since; return the names of all collections that there are."""
         for file in sorted(self.folder.glob("*.jsonl")):
             if file.stem in SHARES and file.stem not in self._lists:
-                self._lists[file.stem] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+                self._lists[file.stem] = [json.loads(line) for line in file.read_bytes().splitlines()]
         return list(self._lists)
 
     def next(self, rng: np.random.Generator) -> tuple[str, list[dict[str, Any]]]:

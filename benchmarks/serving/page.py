@@ -66,8 +66,8 @@ def main() -> None:
     queries = [query.text for query in dataset.queries().values()][: options.queries]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        lines = dataset.corpus_file.read_text(encoding="utf-8").splitlines()[: options.documents]
-        (folder / "corpus.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        lines = dataset.corpus_file.read_bytes().splitlines()[: options.documents]
+        (folder / "corpus.jsonl").write_bytes(b"\n".join(lines))
         index_paths([folder / "corpus.jsonl"], folder / "index", pipeline="indexing_keyword")
         yaml = (ROOT / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, options.model)
         (folder / "kept.yaml").write_text(yaml.replace("fusion: linear", "score_cache: memory\n      fusion: linear"))

@@ -41,10 +41,10 @@ def fill(folder: Path, corpus: Path, names: list[str], postgres: str) -> dict[st
 
 def shortened(corpus: Path, file: Path, judged: set[str], count: int) -> Path:
     """Write a part of a corpus."""
-    lines = corpus.read_text(encoding="utf-8").splitlines()
+    lines = corpus.read_bytes().splitlines()
     kept = [line for line in lines if json.loads(line)["_id"] in judged]
     others = [line for line in lines if json.loads(line)["_id"] not in judged]
-    file.write_text("\n".join(kept + others[: count - len(kept)]), encoding="utf-8")
+    file.write_bytes(b"\n".join(kept + others[: count - len(kept)]))
     return file
 
 

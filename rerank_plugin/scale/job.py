@@ -113,4 +113,5 @@ def merge_rows(job: JobFolder, blocks: Sequence[Block]) -> None:
 
 def _rows(parts: Sequence[Path]) -> Iterator[list[Row]]:
     for part in parts:
-        yield [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()]
+        # Of bytes, since the lines of a text end at separators of Unicode too, which a row may hold.
+        yield [json.loads(line) for line in part.read_bytes().splitlines()]

@@ -26,7 +26,7 @@ def write_rows(file, rows):
 
 
 def read_rows(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
 
 
 @pytest.fixture
@@ -118,6 +118,14 @@ def test_parquet_in_and_out(task, pairs, tmp_path):
     run_job(task, [tmp_path / "pairs.parquet"], tmp_path / "out.parquet", block_rows=50)
     run_job(task, [pairs], tmp_path / "out.jsonl", block_rows=50)
     assert parquet.read_table(tmp_path / "out.parquet").to_pylist() == read_rows(tmp_path / "out.jsonl")
+
+
+def test_line_separators_in_a_text_do_not_end_a_row_of_parquet(task, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    text = "one\u2028two\u2029three\x85four\x0bfive\x1csix"
+    write_rows(tmp_path / "in.jsonl", [{"query": "fox", "text": text}])
+    run_job(task, [tmp_path / "in.jsonl"], tmp_path / "out.parquet", block_rows=50)
+    assert [row["text"] for row in parquet.read_table(tmp_path / "out.parquet").to_pylist()] == [text]
 
 
 def test_blocks_are_the_file_cut_in_pieces(tmp_path):
