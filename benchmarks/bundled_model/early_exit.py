@@ -1,23 +1,23 @@
 """
 Train the early-exit network of a bundled model, and write it beside the model's weights.
 
-    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 4 [--pairs 115000] [--rate 3e-4]
+    python benchmarks/bundled_model/early_exit.py WORK --model me5-l12-enru --layers 2 --width 128 [--pairs 360000]
 
-WORK holds the lists of `judged_lists.py`; only their texts are used. As many are taken of each collection as in `continue_training.py`; a model whose name ends
-in `-en` gets no Russian ones. Afterwards `rerank calibrate` fits the rule that the ranker's `effort` needs.
+WORK holds the lists of `judged_lists.py`. As many are taken of each collection as in `continue_training.py`; a model whose name ends in `-en` gets no Russian
+ones. Afterwards `rerank calibrate` fits the rule that the ranker's `effort` needs.
 """
 
 import argparse
-import json
 import random
 from pathlib import Path
 
 from continue_training import SHARES
 from judged_lists import LIST_SIZE
 
+from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.scoring.loading.spec import resolve_model
 from rerank_plugin.training.data.pairs import LabelledPair
-from rerank_plugin.training.output.fit_early_exit import RATE, fit_early_exit
+from rerank_plugin.training.output.fit_early_exit import fit_early_exit
 
 
 def sample(folder: Path, most: int, *, english_only: bool, rng: random.Random) -> list[LabelledPair]:
@@ -25,10 +25,11 @@ def sample(folder: Path, most: int, *, english_only: bool, rng: random.Random) -
     shares = {name: share for name, share in SHARES.items() if not (english_only and name.endswith("_ru"))}
     pairs = []
     for name, share in shares.items():
-        rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = [row for _, row in read_jsonl(folder / f"{name}.jsonl")]
         wanted = int(most * share / sum(shares.values()) / LIST_SIZE)
         for row in rng.sample(rows, min(len(rows), wanted)):
-            pairs += [LabelledPair(row["query"][:400], passage, 0.0) for passage in row["passages"]]
+            labelled = zip(row["passages"], row["relevant"], strict=True)
+            pairs += [LabelledPair(row["query"][:400], passage, float(relevant)) for passage, relevant in labelled]
     return pairs
 
 
@@ -37,9 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder of judged_lists.py")
     parser.add_argument("--model", default="me5-l12-enru", help="a bundled name or a folder")
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--pairs", type=int, default=115_000)
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, help="of a narrow network; without it, the network has the model's width")
+    parser.add_argument("--pairs", type=int, default=360_000)
     options = parser.parse_args()
     pairs = sample(options.work / "lists", options.pairs, english_only=options.model.endswith("-en"), rng=random.Random(1))
     folder = Path(resolve_model(options.model))
@@ -48,7 +49,7 @@ def main() -> None:
         if done % 100 == 0:
             print(f"step {done} of {total}", flush=True)
 
-    network = fit_early_exit(folder, pairs, layers=options.layers, seed=1, rate=options.rate, on_progress=report)
+    network = fit_early_exit(folder, pairs, layers=options.layers, width=options.width, seed=1, on_progress=report)
     if network is not None:
         print(network.save(folder))
 

@@ -74,6 +74,7 @@ def train(
     eval_steps: options.EvalSteps = None,
     patience: options.Patience = None,
     early_exit_layers: options.EarlyExitLayers = None,
+    early_exit_width: options.EarlyExitWidth = None,
     report_to: options.ReportTo = None,
     fast: options.Fast = False,
     split: SplitOption = "train",
@@ -155,6 +156,7 @@ def train(
         eval_steps=eval_steps,
         patience=patience,
         early_exit_layers=early_exit_layers,
+        early_exit_width=early_exit_width,
         report_to=report_to,
     )
     recipe = make_config(preset, file=config, overrides=given.overrides(fast=fast))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 # Options for which 0 switches off a feature that a preset has switched on.
-ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layers", "pos_weight")
+ZERO_MEANS_NONE = ("eval_steps", "patience", "early_exit_layers", "early_exit_width", "pos_weight")
 PANEL = "Recipe (default: the preset, or else the recipe of the published models)"
 
 Model = Annotated[
@@ -81,6 +81,14 @@ EarlyExitLayers = Annotated[
         help="Train an early-exit network with this many layers, too; 0: none.", rich_help_panel=PANEL, show_default=False
     ),
 ]
+EarlyExitWidth = Annotated[
+    int | None,
+    typer.Option(
+        help="Make it a narrow network of this width, such as 128, which needs 100,000 pairs or more; 0: the model's width.",
+        rich_help_panel=PANEL,
+        show_default=False,
+    ),
+]
 ReportTo = Annotated[
     str | None, typer.Option(help="Also log to tensorboard or trackio.", rich_help_panel=PANEL, show_default=False)
 ]
@@ -119,6 +127,7 @@ class RecipeOptions:
     eval_steps: int | None
     patience: int | None
     early_exit_layers: int | None
+    early_exit_width: int | None
     report_to: str | None
 
     def overrides(self, *, fast: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Early exit: a shorter network gives cheap logits, which decide the candidates that the whole model scores."""
+"""Early exit: a smaller network gives cheap logits, which decide the candidates that the whole model scores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +14,24 @@ if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
 
 FILE_NAME = "early_exit.safetensors"
+NARROW_HEADS = 4
 REMEDY = "fit it again, or leave early_exit and effort out"
 
 
 @dataclass(frozen=True)
 class EarlyExitNetwork:
     """
-    A network with fewer layers than its model, which was trained to give the model's logits. Both have the same embeddings.
+    A small network that was trained to give the logits of its model, and reads the model's embeddings.
 
     :param layers: Number of layers.
-    :param weights: The weights of its layers and of its classifier by their names in the network, float32.
+    :param weights: Its weights by their names in the network, float32; without those that it shares with the model.
+    :param width: Size of a token in its layers, in a network as `narrow` makes it; `None`: that of the model, as `shorten`
+        leaves it.
     """
 
     layers: int
     weights: dict[str, NDArray[np.float32]]
+    width: int | None = None
 
     def save(self, folder: Path) -> Path:
         """Write it beside the model's weights, in float16; return the file."""
@@ -35,8 +39,9 @@ class EarlyExitNetwork:
 
         file = folder / FILE_NAME
         tensors = {name: np.ascontiguousarray(weight, dtype=np.float16) for name, weight in self.weights.items()}
+        metadata = {"layers": str(self.layers)} | ({} if self.width is None else {"width": str(self.width)})
         with replace_file(file, binary=True) as stream:
-            stream.write(save(tensors, metadata={"layers": str(self.layers)}))
+            stream.write(save(tensors, metadata=metadata))
         return file
 
     @classmethod
@@ -54,8 +59,12 @@ class EarlyExitNetwork:
             raise ModelError(f"model {folder} has no early-exit network ({FILE_NAME}): leave early_exit and effort out")
         try:
             with safe_open(file, framework="numpy") as tensors:
-                layers = int(tensors.metadata()["layers"])
-                return cls(layers, {name: tensors.get_tensor(name).astype(np.float32) for name in tensors.keys()})  # noqa: SIM118
+                metadata = tensors.metadata()
+                layers, width = int(metadata["layers"]), int(metadata["width"]) if "width" in metadata else None
+                weights = {name: tensors.get_tensor(name).astype(np.float32) for name in tensors.keys()}  # noqa: SIM118
+                if layers > len(weights):
+                    raise ValueError(f"{layers} layers have more weights than {len(weights)}")
+                return cls(layers, weights, width)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"{file} is not an early-exit network, or is damaged ({reason_of(error)}): copy it again, or {REMEDY}"
@@ -83,22 +92,53 @@ def shorten(model: "CrossEncoder", layers: int) -> Any:
     return network
 
 
+def narrow(model: "CrossEncoder", layers: int, width: int) -> Any:
+    """
+    Put a narrow network with random weights in the place of a model's, which reads the model's embeddings.
+
+    :param model: A model that reads a pair as two texts with a separator between them; changed in place.
+    :param layers: Number of layers.
+    :param width: Size of a token in the layers, a multiple of `NARROW_HEADS`.
+    :returns: The new network, of transformers.
+    :raises ModelError: If the model has no such separator.
+    """
+    from rerank_plugin.scoring.matching import matching_network
+
+    transformer, tokenizer = cast("Any", model[0]), cast("Any", model.tokenizer)
+    if tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
+        raise ModelError(f"a narrow early-exit network needs a tokenizer with a separator and a padding token: {REMEDY}")
+    words = transformer.model.get_input_embeddings()
+    network = matching_network(
+        words,
+        layers=layers,
+        width=width,
+        heads=NARROW_HEADS,
+        separator=tokenizer.sep_token_id,
+        padding=tokenizer.pad_token_id,
+    )
+    transformer.model = network.to(words.weight.device, words.weight.dtype).eval()
+    return transformer.model
+
+
 def own_weights(network: Any) -> dict[str, Any]:
-    """Return the weights of a shortened network that are not the model's: all but the embeddings."""
-    return {name: weight for name, weight in network.state_dict().items() if ".embeddings." not in name}
+    """Return the weights of a network of `shorten` or `narrow` that are not the model's."""
+    is_narrow = hasattr(network.base_model.embeddings, "match_embeddings")
+    shared = ".word_embeddings." if is_narrow else ".embeddings."
+    return {name: weight for name, weight in network.state_dict().items() if shared not in name}
 
 
 def cut_to_exit(model: "CrossEncoder", exit_network: EarlyExitNetwork) -> None:
     """
     Turn a model into its early-exit network.
 
-    :param model: A model with the structure of BERT; changed in place.
+    :param model: The model; changed in place.
     :param exit_network: Its early-exit network.
     :raises ModelError: If the two do not belong together.
     """
     import torch
 
-    network = shorten(model, exit_network.layers)
+    layers, width = exit_network.layers, exit_network.width
+    network = shorten(model, layers) if width is None else narrow(model, layers, width)
     shapes = {name: tuple(weight.shape) for name, weight in own_weights(network).items()}
     found = {name: weight.shape for name, weight in exit_network.weights.items()}
     if shapes != found:

@@ -21,5 +21,5 @@ class Effort:
 EFFORTS: dict[str, Effort | None] = {
     "exact": None,
     "balanced": Effort(gain=0.98, documents=0.95),
-    "fast": Effort(gain=0.965, documents=0.85),
+    "fast": Effort(gain=0.95, documents=0.85),
 }

@@ -160,6 +160,7 @@ def _save(
             request.output,
             pairs,
             layers=config.early_exit_layers,
+            width=config.early_exit_width,
             seed=config.seed,
             on_progress=counts_of(on_progress, "Training the early exit"),
         )

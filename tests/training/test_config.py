@@ -29,6 +29,7 @@ PUBLISHED = {
     "eval_steps": None,
     "patience": None,
     "early_exit_layers": None,
+    "early_exit_width": None,
     "report_to": "none",
 }
 
@@ -165,7 +166,7 @@ def test_an_option_of_another_name_or_type_is_an_error(overrides):
     "name",
     (
         "epochs batch_size learning_rate max_length save_steps logging_steps max_grad_norm pos_weight eval_steps "
-        "early_exit_layers"
+        "early_exit_layers early_exit_width"
     ).split(),
 )
 @pytest.mark.parametrize("value", [0, -1])

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rerank_plugin.scoring.early_exit import EarlyExitNetwork
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL, ModelSpec
 from rerank_plugin.scoring.scorer import ScorerSettings, load_first_look, load_scorer
 from rerank_plugin.training.data.pairs import LabelledPair
-from rerank_plugin.training.output.fit_early_exit import fit_early_exit
+from rerank_plugin.training.output.fit_early_exit import NARROW, SHORTER, fit_early_exit
 
 
 def make_pairs(count, seed):
@@ -31,7 +32,7 @@ def model(tmp_path_factory):
     """A model with an early-exit network."""
     folder = write_cross_encoder(tmp_path_factory.mktemp("models") / "reranker", seed=5)
     # Random networks of 32 units are harder to learn from than trained ones.
-    fit_early_exit(folder, make_pairs(4000, seed=1), layers=1, seed=1, rate=3e-3).save(folder)
+    fit_early_exit(folder, make_pairs(4000, seed=1), layers=1, seed=1, schedule=replace(SHORTER, rate=3e-3)).save(folder)
     return folder
 
 
@@ -50,6 +51,38 @@ def test_it_learns_what_the_model_says(model):
 def test_it_must_be_shorter_than_the_model(model):
     with pytest.raises(ModelError, match="the early-exit network has 2 layers, the model 2"):
         fit_early_exit(model, make_pairs(16, seed=1), layers=2, seed=1)
+
+
+def relevant_pairs(count, seed):
+    """A passage is relevant if it has a word of the query."""
+    return [
+        LabelledPair(pair.query, pair.passage, float(bool(set(pair.query.split()) & set(pair.passage.split()))))
+        for pair in make_pairs(count, seed)
+    ]
+
+
+@pytest.mark.slow
+def test_a_narrow_network_learns_what_judged_pairs_and_the_model_say(model, tmp_path):
+    steps = []
+    # Random networks are hard to learn from: smaller steps, and more of them.
+    schedule = replace(NARROW, rate=3e-3, lists=4)
+    network = fit_early_exit(
+        model,
+        relevant_pairs(4000, seed=1),
+        layers=2,
+        width=16,
+        seed=1,
+        schedule=schedule,
+        on_progress=lambda *step: steps.append(step),
+    )
+    assert (network.layers, network.width) == (2, 16)
+    done, total = steps[-1]
+    assert [step for step, _ in steps] == list(range(1, total + 1))
+    assert done == total
+    network.save(tmp_path)
+    loaded = EarlyExitNetwork.load(tmp_path)
+    assert (loaded.layers, loaded.width) == (2, 16)
+    assert loaded.weights.keys() == network.weights.keys()
 
 
 @pytest.mark.slow

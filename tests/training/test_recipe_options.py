@@ -13,7 +13,8 @@ VALUES = {
     "model": "folder", "loss": "bce", "pos_weight": 2.5, "list_size": 3, "epochs": 1.5, "batch_size": 5,
     "learning_rate": 1e-4, "warmup_ratio": 0.3, "weight_decay": 0.2, "max_grad_norm": 2.0, "max_length": 99, "seed": 7,
     "precision": "bf16", "freeze_embeddings": True, "dropout": 0.4, "group_by_length": True, "logging_steps": 11,
-    "save_steps": 12, "eval_steps": 13, "patience": 14, "early_exit_layers": 15, "report_to": "tensorboard",
+    "save_steps": 12, "eval_steps": 13, "patience": 14, "early_exit_layers": 15,
+    "early_exit_width": 16, "report_to": "tensorboard",
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def test_nothing_given_changes_nothing():
     assert given().overrides(fast=True) == FAST
 
 
-@pytest.mark.parametrize("name", ["eval_steps", "early_exit_layers", "pos_weight", "patience"])
+@pytest.mark.parametrize("name", ["eval_steps", "early_exit_layers", "early_exit_width", "pos_weight", "patience"])
 def test_zero_switches_off_what_a_preset_switches_on(name):
     assert given(**{name: 0}).overrides(fast=False)[name] is None
 

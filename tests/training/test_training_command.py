@@ -154,6 +154,11 @@ def test_a_teacher_scores_once(rerank, base, cross_encoder, judged, tmp_path):
         (["--learning-rate", "0"], "learning_rate must be a finite number above 0, got 0"),
         (["--stop-after", "0"], "stop_after must be a whole number of at least 1, got 0"),
         (["--early-exit-layers", "2", "--epochs", "1"], "early_exit_layers must be from 1 to 1 for this model, got 2"),
+        (
+            ["--early-exit-width", "32", "--epochs", "1"],
+            "early_exit_width is for an early-exit network: set early_exit_layers",
+        ),
+        (["--early-exit-layers", "1", "--early-exit-width", "30"], "early_exit_width must be a multiple of 4, got 30"),
         (["--teacher", "none.jsonl"], "none.jsonl does not exist"),
         (["--ranks", "10-1:2"], "must be FIRST-LAST:COUNT"),
     ],

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 RUN = "run.json"
 # Fields of the recipe that may change when a run is resumed: how often it logs and saves, and what follows its end.
-CHANGEABLE = ("logging_steps", "save_steps", "report_to", "patience", "early_exit_layers")
+CHANGEABLE = ("logging_steps", "save_steps", "report_to", "patience", "early_exit_layers", "early_exit_width")
 PREFIX = "checkpoint-"
 SEAL = "sealed.json"
 STATE = "trainer_state.json"

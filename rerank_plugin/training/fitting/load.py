@@ -72,7 +72,7 @@ def load_for_training(config: TrainingConfig) -> "CrossEncoder":
 
 
 def _check_exit_layer(config: TrainingConfig, layers: int) -> None:
-    if config.early_exit_layers is not None and config.early_exit_layers >= layers:
+    if config.early_exit_width is None and (config.early_exit_layers or 0) >= layers:
         raise InvalidValueError(
             f"early_exit_layers must be from 1 to {layers - 1} for this model, got {config.early_exit_layers}"
         )

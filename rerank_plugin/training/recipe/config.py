@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError, reason_of
+from rerank_plugin.scoring.early_exit import NARROW_HEADS
 
 PRESETS = Path(__file__).parent / "presets"
 CLASSIC = "bce"
@@ -79,6 +80,7 @@ class TrainingConfig:
     :param eval_steps: Steps between evaluations on the dev collection; `None`: only at the end.
     :param patience: Stop after this many evaluations without a better nDCG@10, keeping the best model; `None`: never.
     :param early_exit_layers: Train an early-exit network with this many layers after the model; `None`: none.
+    :param early_exit_width: Size of a token in its layers, a multiple of 4; `None`: that of the model.
     :param report_to: Logger of losses in addition to the card: `none`, `tensorboard` or `trackio`.
     """
 
@@ -103,6 +105,7 @@ class TrainingConfig:
     eval_steps: Count | None = None
     patience: Count | None = None
     early_exit_layers: Count | None = None
+    early_exit_width: Count | None = None
     report_to: Reporter = "none"
 
     def __post_init__(self) -> None:
@@ -112,6 +115,10 @@ class TrainingConfig:
             raise InvalidValueError(f"pos_weight is for the loss bce, not {self.loss}: leave it out")
         if self.patience is not None and self.eval_steps is None:
             raise InvalidValueError("patience counts evaluations on the dev collection: set eval_steps too")
+        if self.early_exit_width is not None and self.early_exit_layers is None:
+            raise InvalidValueError("early_exit_width is for an early-exit network: set early_exit_layers too")
+        if (self.early_exit_width or 0) % NARROW_HEADS:
+            raise InvalidValueError(f"early_exit_width must be a multiple of {NARROW_HEADS}, got {self.early_exit_width}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the hyperparameters by name, for the model card."""
