@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from rerank_plugin.scoring.backends.padding_free import PaddingFreeBert, without_padding
+from rerank_plugin.scoring.early_exit import narrow
 from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
@@ -49,6 +50,13 @@ def test_left_padding_is_removed_too(model):
     made = PaddingFreeBert(network)
     with torch.inference_mode():
         torch.testing.assert_close(made.score(moved, CPU), made.score(features, CPU))
+
+
+def test_a_narrow_early_exit_network_keeps_its_padding(cross_encoder):
+    """Its embeddings compare the tokens of a pair with each other."""
+    model = load_in_torch(locate(ModelSpec(str(cross_encoder))))
+    network = narrow(model.cross_encoder, 2, 16)
+    assert without_padding(network, batch(model, SENTENCES)) is None
 
 
 def test_a_network_that_computes_something_else_keeps_its_padding(model, cross_encoder):

@@ -9,7 +9,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from rerank_plugin.scoring.backends.networks import encoder_layers
 from rerank_plugin.scoring.tokens import Features
 
-ARCHITECTURE = "BertForSequenceClassification"
+ARCHITECTURE, EMBEDDINGS = "BertForSequenceClassification", "BertEmbeddings"
 TOLERANCE = 0.05  # of a logit, in half precision
 
 
@@ -115,7 +115,7 @@ def without_padding(network: torch.nn.Module, example: Features) -> PaddingFreeB
     :returns: The module; `None` for other architectures, a torch without variable-length attention (before 2.10), a device
         that does not support it, or if the logits differ.
     """
-    if type(network).__name__ != ARCHITECTURE:
+    if type(network).__name__ != ARCHITECTURE or type(cast("Any", network).bert.embeddings).__name__ != EMBEDDINGS:
         return None
     device = cast("Any", network).device
     padding_free = PaddingFreeBert(network)
