@@ -55,7 +55,7 @@ def test_left_padding_is_removed_too(model):
 def test_a_narrow_early_exit_network_keeps_its_padding(cross_encoder):
     """Its embeddings compare the tokens of a pair with each other."""
     model = load_in_torch(locate(ModelSpec(str(cross_encoder))))
-    network = narrow(model.cross_encoder, 2, 16)
+    network = narrow(model.cross_encoder, 2, model.cross_encoder[0].model.config.hidden_size)
     assert without_padding(network, batch(model, SENTENCES)) is None
 
 
