@@ -72,12 +72,14 @@ def tokenizer(tmp_path_factory):
     return PairTokenizer.of(AutoTokenizer.from_pretrained(str(folder)), max_length=64)
 
 
-def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3) -> Path:
+def write_cross_encoder(
+    folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3, max_length: int = 64
+) -> Path:
     """A BERT of two layers under a classification head, all weights random but reproducible."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    write_tokenizer(folder)
+    write_tokenizer(folder, max_length=max_length)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=200,
@@ -85,7 +87,7 @@ def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread:
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=max_length,
         num_labels=labels,
         initializer_range=spread,  # larger than usual, so that the scores of different texts differ clearly
     )

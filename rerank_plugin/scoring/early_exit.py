@@ -117,6 +117,7 @@ def narrow(model: "CrossEncoder", layers: int, width: int) -> Any:
         padding=tokenizer.pad_token_id,
     )
     transformer.model = network.to(words.weight.device, words.weight.dtype).eval()
+    tokenizer.model_max_length = min(tokenizer.model_max_length, network.config.max_position_embeddings)
     return transformer.model
 
 
