@@ -72,9 +72,7 @@ def tokenizer(tmp_path_factory):
     return PairTokenizer.of(AutoTokenizer.from_pretrained(str(folder)), max_length=64)
 
 
-def write_cross_encoder(
-    folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3, max_length: int = 64
-) -> Path:
+def write_cross_encoder(folder: Path, *, labels: int = 1, seed: int = 7, spread: float = 0.3, max_length: int = 64) -> Path:
     """A BERT of two layers under a classification head, all weights random but reproducible."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
