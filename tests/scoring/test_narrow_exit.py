@@ -13,6 +13,7 @@ from rerank_plugin import CrossEncoderRanker
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.early_exit import EarlyExitNetwork, cut_to_exit, narrow
 from rerank_plugin.scoring.loading.spec import ModelSpec
+from rerank_plugin.scoring.matching import KERNELS
 from rerank_plugin.scoring.scorer import ScorerSettings, load_first_look, load_scorer
 
 QUERY = "the moon is near"
@@ -67,10 +68,21 @@ def test_neighbours_in_a_batch_do_not_change_a_logit(model):
     assert together[::5] == pytest.approx(alone, abs=1e-3)
 
 
-def test_it_knows_which_words_are_the_same(model):
-    """The kernel of the same token is what a random network tells by, too."""
-    unrelated = look_logits(model, ["table chair lamp", "moon near the is"], precision="fp32")
-    assert unrelated[0] != pytest.approx(unrelated[1], abs=1e-3)
+def test_a_word_of_the_other_text_is_told_from_others(model):
+    """With nothing but the kernel of the same token left, words are told apart by whether the other text has them."""
+    cross_encoder = CrossEncoder(str(model), device="cpu")
+    embeddings = narrow(cross_encoder, 2, 16).base_model.embeddings
+    with torch.no_grad():
+        for parameter in (embeddings.projection, embeddings.matching, embeddings.position_embeddings):
+            parameter.weight.zero_()
+        embeddings.side_embeddings.weight.zero_()
+        embeddings.match_embeddings.weight.zero_()
+        embeddings.match_embeddings.weight[:, KERNELS].normal_()
+        ids = cross_encoder.tokenizer("moon", "sun moon fox", return_tensors="pt")["input_ids"]
+        _, query, _, sun, moon, fox, _ = embeddings(ids)[0]
+    assert torch.equal(sun, fox)
+    assert torch.equal(query, moon)
+    assert not torch.allclose(sun, moon, atol=1e-2)
 
 
 def test_the_ranker_takes_its_first_look_with_it(model):
