@@ -54,8 +54,8 @@ class Reranker:
     def warm_up(self) -> None:
         """Load the engine. See `CrossEncoderRanker.warm_up`."""
         try:
-            with self._engines.borrow():
-                pass
+            with self._engines.borrow() as engine:
+                engine.stage.prepare()
         except InvalidValueError:
             raise
         except Exception as error:

@@ -13,29 +13,20 @@ class ShapeGrid:
     The batch shapes that suit a backend.
 
     :param width_step: Widths are rounded up to a multiple of this.
-    :param powers_of_two: The number of rows is rounded up to a power of two.
     :param own_width: A pair is padded to its own rounded length, whatever else is in the batch. Padding adds zeros to sums,
         but it also changes their order, so results in low precision can differ.
-    :param batch_cost: Fixed cost of a batch, in tokens. The default was measured in OpenVINO, bf16, with a MiniLM-L6.
+    :param batch_cost: Fixed cost of a batch, in tokens. The default was measured in OpenVINO, bf16, with a MiniLM-L6: 25 on
+        one machine, about 100 on another.
     """
 
     width_step: int = 1
-    powers_of_two: bool = False
     own_width: bool = False
-    batch_cost: int = 96
+    batch_cost: int = 64
 
     def width(self, length: int, most: int | None) -> int:
         """Return the padded width for a length; not rounded beyond `most`."""
         rounded = -(-length // self.width_step) * self.width_step
         return max(length, rounded if most is None else min(rounded, most))
-
-    def rows(self, pairs: int) -> int:
-        """Return the number of rows for a number of pairs."""
-        return 1 << (pairs - 1).bit_length() if self.powers_of_two else pairs
-
-    def rows_within(self, most: int) -> int:
-        """Return the largest number of rows that suits the backend and is at most so many; at least 1."""
-        return 1 << (most.bit_length() - 1) if self.powers_of_two else most
 
 
 @dataclass(frozen=True)
@@ -43,14 +34,17 @@ class Batch:
     """
     Pairs that are scored together.
 
-    :param positions: Positions of the pairs.
+    :param positions: Positions of the pairs, one a row.
     :param width: Tokens to which each pair is padded.
-    :param rows: Rows of the batch; rows beyond the pairs repeat the last pair.
     """
 
     positions: list[int]
     width: int
-    rows: int
+
+    @property
+    def tokens(self) -> int:
+        """Its tokens, padding included."""
+        return len(self.positions) * self.width
 
 
 def plan_batches(
@@ -82,7 +76,7 @@ def plan_batches(
     stop = len(order)
     while stop:
         start = begins[stop]
-        batches.append(Batch(order[start:stop], widths[start], grid.rows(stop - start)))
+        batches.append(Batch(order[start:stop], widths[start]))
         stop = start
     return batches[::-1]
 
@@ -90,14 +84,14 @@ def plan_batches(
 def _cheapest_cuts(widths: NDArray[np.int64], *, max_tokens: int, max_pairs: int, grid: ShapeGrid) -> list[int]:
     """Return, for each prefix of the ordered pairs, the start of the last batch in its cheapest partition."""
     count = len(widths)
-    rows = np.array([grid.rows(pairs) for pairs in range(1, count + 1)])
+    rows = np.arange(1, count + 1)
     costs = np.zeros(count + 1, dtype=np.int64)
     begins, first = [0], 0
     for stop in range(1, count + 1):
         # A start that no longer fits never fits again: a batch only grows with `stop`.
         while first < stop - 1 and (
-            rows[stop - first - 1] > max_pairs
-            or rows[stop - first - 1] * widths[first] > max_tokens
+            stop - first > max_pairs
+            or (stop - first) * widths[first] > max_tokens
             or (grid.own_width and widths[first] != widths[stop - 1])
         ):
             first += 1

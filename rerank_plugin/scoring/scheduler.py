@@ -22,8 +22,8 @@ class Scheduler:
     Shares the processors between calls, batch by batch.
 
     It has no thread of its own. One of the calling threads leads: it scores batch after batch, each for the most urgent
-    call (see `CallLimits.turn`), until its own pieces are scored; then another one leads. Rows that would be padding, and
-    as many more as one batch fewer saves, are filled with pieces of other calls.
+    call (see `CallLimits.turn`), until its own pieces are scored; then another one leads. A batch gets as many
+    pieces of other calls more as one batch fewer saves.
     """
 
     def __init__(self) -> None:
@@ -134,12 +134,12 @@ class Scheduler:
                 batch = under_way.popleft()
                 last, taken = clock(), clock() - last
                 with self._lock:
-                    for (work, position), logit in zip(batch.pieces, logits.tolist(), strict=False):
+                    for (work, position), logit in zip(batch.pieces, logits.tolist(), strict=True):
                         work.limits.usage.seconds += taken / len(batch.pieces)
                         work.deliver(position, logit)
                         if work.is_done:
                             self._wake(work)
-                shapes.append((batch.rows, batch.width))
+                shapes.append((len(batch.pieces), batch.width))
                 for observer in self._observers:
                     observer(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to the calls whose pieces were scored, and is raised there
@@ -182,7 +182,7 @@ class Scheduler:
         self._end_what_is_over()
         while (head := self._most_urgent()) is not None and head.lane is lane:
             planned = head.next_batch(sum(work.waits for work in self._works))
-            seconds = lane.cost.seconds(tokens_under_way + planned.rows * planned.width)
+            seconds = lane.cost.seconds(tokens_under_way + planned.tokens)
             if head.limits.would_overrun(seconds):
                 head.stop()
                 if head.is_done:
@@ -192,7 +192,7 @@ class Scheduler:
             head.take(planned.positions)
             pieces = [(head, position) for position in planned.positions]
             pieces += self._fill(lane, rows - len(pieces), planned.width)
-            return SharedBatch(lane, lane.backend.grid.rows(len(pieces)), planned.width, pieces)
+            return SharedBatch(lane, planned.width, pieces)
         return None
 
     def _fill(self, lane: Lane, rows: int, width: int) -> list[tuple[Work, int]]:

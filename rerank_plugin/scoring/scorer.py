@@ -12,6 +12,7 @@ from rerank_plugin.scoring.backends import (
     BACKENDS,
     Backend,
     BackendInput,
+    StreamingBackend,
     check_precision,
     conversion_recipe,
     resolve_backend,
@@ -104,6 +105,11 @@ class PairScorer:
     def backend_name(self) -> str:
         """Backend and precision, such as `openvino bf16`."""
         return f"{self.settings.backend} {self.backend.precision}"
+
+    def prepare(self) -> None:
+        """Make ready what the first call would otherwise wait for."""
+        if isinstance(self.backend, StreamingBackend):
+            self.backend.prepare()
 
     def characters(self, passage: str, window: Window) -> tuple[int, int]:
         """Find the characters of a passage that one of its windows covers. See `PairReader.characters`."""

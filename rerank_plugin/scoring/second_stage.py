@@ -60,6 +60,12 @@ class SecondStage:
     cache: ScoreCache | None = None
     first_look: PairScorer | None = None
 
+    def prepare(self) -> None:
+        """Make ready what the first call would otherwise wait for."""
+        self.scorer.prepare()
+        if self.first_look is not None:
+            self.first_look.prepare()
+
     def score(self, requests: Sequence[ScoringRequest], limits: CallLimits | None = None) -> list[Scored]:
         """
         Score the passages of all requests; their pairs share batches.

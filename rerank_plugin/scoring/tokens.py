@@ -247,16 +247,14 @@ class PairTokenizer:
             query = room - passage
         return Pair(pair.query[:query], pair.passage[:passage])
 
-    def features(self, pairs: Sequence[Pair], *, width: int, rows: int | None = None) -> Features:
+    def features(self, pairs: Sequence[Pair], *, width: int) -> Features:
         """
         Join pairs with their constant tokens, and pad them.
 
         :param pairs: The pairs, in the order of the rows; at least one.
         :param width: Tokens to which each pair is padded; at least the length of the longest.
-        :param rows: Number of rows; rows beyond the pairs repeat the last pair. `None`: one per pair.
-        :returns: Arrays of shape (rows, width), int64, by input name.
+        :returns: Arrays of shape (pairs, width), int64, by input name.
         """
-        pairs = [*pairs, *[pairs[-1]] * ((rows or 0) - len(pairs))]
         (before, types_before), (between, types_between), (after, types_after) = self._constant
         queries = np.array([len(pair.query) for pair in pairs])
         passages = np.array([len(pair.passage) for pair in pairs])

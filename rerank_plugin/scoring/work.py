@@ -56,16 +56,16 @@ class Lane:
         return plan_batches(
             lengths,
             max_tokens=self.max_tokens,
-            max_pairs=self.max_pairs or self.backend.grid.rows(len(lengths)),
+            max_pairs=self.max_pairs or len(lengths),
             grid=self.backend.grid,
             max_width=self.tokenizer.input_spec.max_length,
         )
 
     def rows_at_little_cost(self, batch: Batch) -> int:
         """Return how many rows a batch may have if others add no more than one batch fewer saves."""
-        tokens = min(self.max_tokens, batch.rows * batch.width + self.backend.grid.batch_cost)
+        tokens = min(self.max_tokens, batch.tokens + self.backend.grid.batch_cost)
         rows = min(tokens // batch.width, self.max_pairs or tokens)
-        return max(batch.rows, self.backend.grid.rows_within(max(1, rows)))  # a pair may be longer than a batch
+        return max(len(batch.positions), rows)  # a pair may be longer than a batch
 
     def lengths_like(self, width: int) -> tuple[int, int]:
         """Return the shortest and longest pair that may be padded to a width."""
@@ -184,22 +184,20 @@ class SharedBatch:
     Pieces of one or several calls that are scored together.
 
     :param lane: Their model.
-    :param rows: Rows of the batch; rows beyond the pieces repeat the last one.
     :param width: Tokens to which each piece is padded.
-    :param pieces: Work and position of each.
+    :param pieces: Work and position of each, one a row.
     """
 
     lane: Lane
-    rows: int
     width: int
     pieces: list[tuple[Work, int]]
 
     @property
     def tokens(self) -> int:
         """Its tokens, padding included."""
-        return self.rows * self.width
+        return len(self.pieces) * self.width
 
     def features(self) -> Features:
         """Return its arrays."""
         pairs = [work.pairs[position] for work, position in self.pieces]
-        return self.lane.tokenizer.features(pairs, width=self.width, rows=self.rows)
+        return self.lane.tokenizer.features(pairs, width=self.width)

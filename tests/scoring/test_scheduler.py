@@ -126,12 +126,12 @@ def test_calls_that_take_as_long_come_in_the_order_of_arrival(lane):
     assert mine.backend.batches == [[5 + n // 2] * 4 for n in range(8)]
 
 
-def test_rows_that_would_be_padding_are_filled_by_other_calls(lane):
-    mine, scheduler = lane(Recorder(ShapeGrid(powers_of_two=True, batch_cost=56), batch_tokens=128)), Scheduler()
+def test_a_batch_is_filled_up_by_other_calls(lane):
+    mine, scheduler = lane(Recorder(ShapeGrid(batch_cost=56), batch_tokens=128)), Scheduler()
     works = [Work(mine, pairs(5 + n, [16] * 5), limits(began=100.0 + n)) for n in range(3)]
     with calls_in_line(scheduler, mine.backend, works[0], *works[1:]):
         pass
-    # The first was alone when it began: five of eight rows.
+    # The first was alone when it began.
     assert mine.backend.batches[0][:5] == [5] * 5
     assert sorted(mine.backend.batches[1]) == [6] * 5 + [7] * 3
     assert mine.backend.shapes[1:] == [(8, 16), (2, 16)]
@@ -147,7 +147,7 @@ def test_a_batch_grows_by_what_one_batch_fewer_saves(lane):
 
 
 def test_a_pair_is_never_padded_to_the_width_of_another_call_where_that_changes_its_score(lane):
-    grid = ShapeGrid(width_step=16, powers_of_two=True, own_width=True, batch_cost=70)
+    grid = ShapeGrid(width_step=16, own_width=True, batch_cost=70)
     mine, scheduler = lane(Recorder(grid, batch_tokens=128)), Scheduler()
     works = [Work(mine, pairs(*item), limits()) for item in [(5, [30] * 6), (6, [10] * 3), (8, [30] * 3)]]
     with calls_in_line(scheduler, mine.backend, *works):
@@ -181,7 +181,7 @@ def test_a_batch_that_fails_fails_the_calls_in_it_and_no_other(lane):
 
 
 def test_an_interrupt_of_the_leading_thread_loses_nothing_of_the_others(lane):
-    mine, scheduler = lane(Recorder(ShapeGrid(powers_of_two=True, batch_cost=56), batch_tokens=128)), Scheduler()
+    mine, scheduler = lane(Recorder(ShapeGrid(batch_cost=56), batch_tokens=128)), Scheduler()
     works = [Work(mine, pairs(5 + n, [16] * 6), limits(began=100.0 + n)) for n in range(3)]
     mine.backend.errors[2] = KeyboardInterrupt()  # a batch with pieces of the second and the third
     with calls_in_line(scheduler, mine.backend, works[0], *works[1:]) as ends:
@@ -201,7 +201,7 @@ def test_a_model_that_fails_before_its_first_batch_fails_the_call(lane, monkeypa
         Scheduler().run(Work(lane(), pairs(5, [16]), limits()))
 
 
-@pytest.mark.parametrize("grid", [ShapeGrid(), ShapeGrid(powers_of_two=True), ShapeGrid(width_step=16, own_width=True)])
+@pytest.mark.parametrize("grid", [ShapeGrid(), ShapeGrid(width_step=16, own_width=True)])
 def test_pairs_that_are_longer_than_a_batch_are_scored_one_by_one(lane, grid):
     mine = lane(Recorder(grid, batch_tokens=1))
     work = Work(mine, pairs(5, [16, 20, 30]), limits())
@@ -262,7 +262,7 @@ def test_a_call_without_a_result_waits_for_its_first_batch(lane):
 @pytest.mark.slow
 def test_2000_concurrent_calls_each_get_their_own_scores(lane, tokenizer):
     """Texts that name themselves: no score is ever another call's."""
-    grid = ShapeGrid(width_step=8, powers_of_two=True, batch_cost=64)
+    grid = ShapeGrid(width_step=8, batch_cost=64)
     lanes, scheduler = (
         [lane(Recorder(grid, batch_tokens=256)), lane(Recorder(grid, batch_tokens=96), max_pairs=5)],
         Scheduler(),
@@ -301,7 +301,7 @@ def test_scored_batches_are_told(lane):
     mine, scheduler, told = lane(), Scheduler(), []
     scheduler.observe(told.append)
     scheduler.run(Work(mine, pairs(5, [16] * 6), limits()))
-    assert [(batch.rows, batch.width, len(batch.pieces)) for batch in told] == [(4, 16, 4), (2, 16, 2)]
+    assert [(batch.width, len(batch.pieces)) for batch in told] == [(16, 4), (16, 2)]
     scheduler.forget(told.append)
     scheduler.run(Work(mine, pairs(5, [16]), limits()))
     assert len(told) == 2

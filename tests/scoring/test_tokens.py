@@ -63,14 +63,6 @@ def test_survives_saving(peer, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_rows_beyond_the_pairs_repeat_the_last(peer):
-    tokenizer = PairTokenizer.of(peer, max_length=64)
-    pairs = [Pair(*tokenizer.encode(["moon", text])) for text in SENTENCES[:3]]
-    features = tokenizer.features(pairs, width=40, rows=5)
-    assert all(array.shape == (5, 40) for array in features.values())
-    np.testing.assert_array_equal(features["input_ids"][2], features["input_ids"][4])
-
-
 def test_characters_of_tokens_are_those_of_the_text(peer):
     tokenizer = PairTokenizer.of(peer, max_length=64)
     text = " ".join(random.Random(3).choices(WORDS, k=30))

@@ -1,6 +1,6 @@
 """Backends: each turns the features of a batch into logits."""
 
-from rerank_plugin.scoring.backends.backend import Backend, BackendInput, logits_of
+from rerank_plugin.scoring.backends.backend import Backend, BackendInput, StreamingBackend, logits_of
 from rerank_plugin.scoring.backends.registry import (
     BACKENDS,
     check_precision,
@@ -13,6 +13,7 @@ __all__ = [
     "BACKENDS",
     "Backend",
     "BackendInput",
+    "StreamingBackend",
     "check_precision",
     "conversion_recipe",
     "explain_auto",

@@ -69,6 +69,9 @@ class StreamingBackend(Protocol):
         :returns: What `logits` would return for each batch, in order.
         """
 
+    def prepare(self) -> None:
+        """Make ready what `stream` needs, so that the first call does not wait for it."""
+
 
 def logits_of(backend: Backend, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
     """
