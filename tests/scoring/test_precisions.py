@@ -115,6 +115,21 @@ def test_the_number_of_threads_changes_nothing(cross_encoder):
     )
 
 
+def test_a_prepared_scorer_compiles_nothing_in_its_first_call(cross_encoder, monkeypatch):
+    settings = ScorerSettings(backend="openvino", precision="fp32", num_threads=2, max_batch_tokens=32)
+    scorer = load_scorer(ModelSpec(str(cross_encoder)), settings)
+    scorer.prepare()
+    compile_model, compiled = openvino.Core.compile_model, []
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *a, **k: compiled.append(a) or compile_model(*a, **k))
+    together = scorer.logits("moon", SENTENCES * 4)
+    assert not compiled
+    np.testing.assert_allclose(together, np.tile(scorer.logits("moon", SENTENCES), 4), atol=1e-5)
+    unprepared = load_scorer(ModelSpec(str(cross_encoder)), settings)
+    compiled.clear()
+    unprepared.logits("moon", SENTENCES * 4)
+    assert len(compiled) == 1  # so the calls are of a kind that needs more than what loading compiles
+
+
 @pytest.mark.parametrize(
     ("backend", "precision"), [("openvino", "fp16"), ("onnx", "bf16"), ("torch", "int8"), ("onnx", "fp8")]
 )

@@ -3,9 +3,9 @@
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from rerank_plugin.errors import InvalidValueError, ModelError, reason_of
 from rerank_plugin.scoring.backends.backend import BackendInput, available_processors
 from rerank_plugin.scoring.backends.gated_mlp import keep_apart
 from rerank_plugin.scoring.backends.int8 import NNCF, quantize
+from rerank_plugin.scoring.backends.streams import StreamFacts, choose_streams, usual_streams
 from rerank_plugin.scoring.batching import ShapeGrid
 from rerank_plugin.scoring.loading.converted import ConversionRecipe, ConvertedModel
 from rerank_plugin.scoring.loading.torch_model import TorchModel
@@ -24,10 +25,10 @@ from rerank_plugin.scoring.tokens import Features
 FILE = "model.xml"
 # Larger batches take no less time per token, and leave a stream idle for longer at the end of a call.
 BATCH_TOKENS = 1024
-# More streams would need more batches than a hundred passages give.
-MOST_STREAMS = 4
 # Batches that wait for a stream: results are fetched in order, so a stream that has finished before another would be idle.
 WAITING = 1
+# Rows and tokens of the batches that are scored to try numbers of streams.
+TRIED_SHAPE = (4, 64)
 # OpenVINO compiles kernels for each new shape: about 1 ms, on some machines a quarter of the time of a batch.
 GRID = ShapeGrid(width_step=16)
 
@@ -83,13 +84,17 @@ class OpenVINOBackend:
         self.batch_tokens = BATCH_TOKENS
         self.grid = replace(GRID, own_width=self.precision != "fp32")
         self._threads = source.num_threads or available_processors()
-        self._streams = min(self._threads, MOST_STREAMS)
+        self._side_by_side: _SideBySide | None = None
         self._options = {
             # By default OpenVINO uses bf16 wherever it can, whatever precision was requested.
             "INFERENCE_PRECISION_HINT": "bf16" if computing == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self._threads,
         }
         self._core, self._file = openvino.Core(), source.model.folder / FILE
+        self._choice = source.model.folder.with_name(f"{source.model.folder.name}.streams.json")
+        self._facts = StreamFacts(
+            self._core.get_property("CPU", "FULL_DEVICE_NAME"), self._threads, f"openvino {openvino.__version__} {computing}"
+        )
         try:
             self._alone = self._compile(self._threads, PERFORMANCE_HINT="LATENCY")
         except RuntimeError as error:
@@ -107,10 +112,73 @@ class OpenVINOBackend:
 
     def stream(self, batches: Iterable[Features], count: int) -> Iterator[NDArray[np.float32]]:
         """Score batches, each with its own share of the threads. See `StreamingBackend.stream`."""
-        if self._streams < 2 or count < 2 * self._streams:
-            yield from map(self.logits, batches)
+        streams = self._side_by_side.streams if self._side_by_side else usual_streams(self._threads)
+        if count < 2 * streams:
+            return map(self.logits, batches)
+        self._side_by_side = self._side_by_side or self._compile_for(streams)
+        return self._side_by_side.run(batches)
+
+    def prepare(self) -> None:
+        """Find out how many streams are fastest, and compile the model for them. See `StreamingBackend.prepare`."""
+        if self._threads < 2 or self._side_by_side is not None:
             return
-        idle = [self._side_by_side.create_infer_request() for _ in range(self._streams + WAITING)]
+        count, tried = 2 * self._threads, self._features_to_try()
+        compiled: dict[int, _SideBySide] = {}
+
+        def seconds_of(streams: int) -> float:
+            if streams not in compiled:
+                compiled[streams] = self._compile_for(streams)
+            began = perf_counter()
+            deque(compiled[streams].run([tried] * count), maxlen=0)
+            return perf_counter() - began
+
+        def expected_seconds() -> float:
+            self.logits(tried)  # compiles its kernels
+            began = perf_counter()
+            self.logits(tried)
+            return count * (perf_counter() - began)
+
+        chosen = choose_streams(self._choice, self._facts, seconds_of, expected_seconds)
+        self._side_by_side = compiled.get(chosen) or self._compile_for(chosen)
+
+    def _features_to_try(self) -> Features:
+        names = [port.get_any_name() for port in self._alone.inputs]
+        return {name: np.full(TRIED_SHAPE, name == "attention_mask", dtype=np.int64) for name in names}
+
+    def _compile_for(self, streams: int) -> "_SideBySide":
+        """
+        Compile the model for so many batches at once.
+
+        Threads that share a batch wait for each other at every layer: with one stream per thread, 100 passages took 15 %
+        less time in bf16, 20 % in int8. It holds its own copy of the weights.
+        """
+        if streams == 1:
+            return _SideBySide(1, self._alone)
+        return _SideBySide(streams, self._compile(self._threads // streams, NUM_STREAMS=streams))
+
+    def _compile(self, threads_per_batch: int, **options: Any) -> Any:
+        """Compile the model for batches that get so many threads each."""
+        model = self._core.read_model(self._file)
+        if threads_per_batch == 1:
+            keep_apart(model, openvino.opset13.clamp)
+        return self._core.compile_model(model, "CPU", {**self._options, **options})
+
+
+@dataclass(frozen=True)
+class _SideBySide:
+    """
+    The model compiled for several batches at once.
+
+    :param streams: How many.
+    :param network: The compiled model.
+    """
+
+    streams: int
+    network: Any
+
+    def run(self, batches: Iterable[Features]) -> Iterator[NDArray[np.float32]]:
+        """Score batches, and return their logits in order."""
+        idle = [self.network.create_infer_request() for _ in range(self.streams + WAITING)]
         running: deque[openvino.InferRequest] = deque()
         try:
             for features in batches:
@@ -129,28 +197,6 @@ class OpenVINOBackend:
         finally:
             for request in running:  # a consumer that stops early must not leave work running
                 request.wait()
-
-    @cached_property
-    def _side_by_side(self) -> Any:
-        """
-        The model compiled a second time, for several batches at once.
-
-        Threads that share a batch wait for each other at every layer: with one stream per thread, 100 passages took 15 %
-        less time in bf16, 20 % in int8. It holds its own copy of the weights.
-        """
-        return self._compile(self._threads // self._streams, NUM_STREAMS=self._streams)
-
-    def prepare(self) -> None:
-        """Compile what `stream` needs. See `StreamingBackend.prepare`."""
-        if self._streams > 1:
-            _ = self._side_by_side
-
-    def _compile(self, threads_per_batch: int, **options: Any) -> Any:
-        """Compile the model for batches that get so many threads each."""
-        model = self._core.read_model(self._file)
-        if threads_per_batch == 1:
-            keep_apart(model, openvino.opset13.clamp)
-        return self._core.compile_model(model, "CPU", {**self._options, **options})
 
 
 def _scores(request: "openvino.InferRequest") -> NDArray[np.float32]:
