@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from rerank_plugin.collections.beir import BeirDataset
-from rerank_plugin.evaluation.bench.material import draw_call, parse_case
+from rerank_plugin.evaluation.bench.material import draw_call, first_words, parse_case
 
 CHILD = """
 import json, sys, time
@@ -64,9 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     dataset, case = BeirDataset(options.collection), parse_case(options.case)
     queries = [query.text for query in dataset.queries().values()]
-    words = [
-        word for _, document in zip(range(2000), dataset.documents(), strict=False) for word in document.full_text.split()
-    ]
+    words = first_words(dataset)
     rng, rows, peers = random.Random(7), [], []
     for _ in range(options.processes + 1):
         drawn = [draw_call(case, queries, words, rng) for _ in range(options.calls)]

@@ -19,7 +19,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from rerank_plugin.collections.beir import BeirDataset
-from rerank_plugin.evaluation.bench.material import Case, draw_call
+from rerank_plugin.evaluation.bench.material import Case, draw_call, first_words
 from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
 from rerank_plugin.scoring.scorer import ScorerSettings, load_scorer
 from rerank_plugin.scoring.types import ScoringRequest
@@ -47,7 +47,7 @@ def main() -> None:
 
     rng = random.Random(0)
     dataset = BeirDataset(options.collection)
-    words = [word for document in dataset.documents() for word in document.text.split()]
+    words = first_words(dataset)
     texts = [query.text for query in dataset.queries().values()]
     calls = [draw_call(CASE, texts, words, rng) for _ in range(options.queries)]
     requests = [ScoringRequest(query, [d.content or "" for d in documents]) for query, documents in calls]

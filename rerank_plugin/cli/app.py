@@ -104,7 +104,7 @@ def _collect_garbage_seldom() -> None:
     Libraries make objects by the hundred thousand that live as long as the process: to go through them while they are
     imported, and once more at exit, took a third of the time of `import haystack`.
     """
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
+    gc.set_threshold(GARBAGE_THRESHOLD)
     atexit.register(gc.freeze)
 
 

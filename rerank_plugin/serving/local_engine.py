@@ -88,6 +88,7 @@ class LocalEngine:
             self._scheduler = scorer.scheduler
             for observer in self._observers:
                 self._scheduler.observe(observer)
+            scorer.prepare()
             # Before requests that have come already: each of them would prepare its own shape, at its client's cost.
             prepare(lambda query, texts: scorer.score([ScoringRequest(query, texts)], CallLimits(priority=MOST_URGENT)))
             return ModelFacts(

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from haystack import Document
 
@@ -13,6 +14,7 @@ from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.store import HybridDocumentStore
 
 BATCH = 5000  # documents written at once
+WORDS = 200_000  # passages are cut from so many
 WORDS_PER_TOKEN = 0.72  # English text in WordPiece, measured on the collections used in development
 
 
@@ -52,6 +54,11 @@ def parse_case(text: str) -> Case:
             f"{shown(text)} is not a case: both numbers must be at least 1, and a range goes from smaller to larger"
         )
     return Case((low, high), candidates)
+
+
+def first_words(dataset: Dataset) -> list[str]:
+    """Return the first words of a collection's text, for `draw_call`."""
+    return list(islice((word for document in dataset.documents() for word in document.text.split()), WORDS))
 
 
 def draw_call(case: Case, queries: Sequence[str], words: Sequence[str], rng: random.Random) -> tuple[str, list[Document]]:

@@ -12,7 +12,7 @@ from statistics import mean
 
 from rerank_plugin.checks import check_count
 from rerank_plugin.errors import InvalidValueError, MissingDependencyError
-from rerank_plugin.evaluation.bench.material import Case, draw_call, judged_calls
+from rerank_plugin.evaluation.bench.material import Case, draw_call, first_words, judged_calls
 from rerank_plugin.evaluation.bench.memory import peak_megabytes
 from rerank_plugin.evaluation.bench.shapes import shape_of, write_random
 from rerank_plugin.evaluation.bench.speed import Call, Round, SpeedRow, WorkRow, measure_speed, noise, speed_rows, work_rows
@@ -25,8 +25,6 @@ from rerank_plugin.scoring.loading.location import locate
 from rerank_plugin.scoring.loading.spec import ModelSpec, resolve_model
 from rerank_plugin.scoring.loading.torch_model import load_in_torch
 from rerank_plugin.scoring.tokens import Pair
-
-WORDS = 200_000
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def run_bench(settings: BenchSettings, folder: Path, *, on_progress: CountCallba
     queries, qrels = opened.judged()
     if settings.queries:
         check_relevant(opened, {id_: qrels[id_] for id_ in islice(queries, settings.queries)}, has_index=False)
-    words = list(islice((w for document in collection.documents() for w in document.text.split()), WORDS))
+    words = first_words(collection)
     if not words:
         raise InvalidValueError(f"{collection.place} has no text to rank: choose another collection")
     model, shape = settings.model, shape_of(settings.model)

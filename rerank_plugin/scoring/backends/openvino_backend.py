@@ -91,10 +91,6 @@ class OpenVINOBackend:
             "INFERENCE_NUM_THREADS": self._threads,
         }
         self._core, self._file = openvino.Core(), source.model.folder / FILE
-        self._choice = source.model.folder.with_name(f"{source.model.folder.name}.streams.json")
-        self._facts = StreamFacts(
-            self._core.get_property("CPU", "FULL_DEVICE_NAME"), self._threads, f"openvino {openvino.__version__} {computing}"
-        )
         try:
             self._alone = self._compile(self._threads, PERFORMANCE_HINT="LATENCY")
         except RuntimeError as error:
@@ -138,10 +134,21 @@ class OpenVINOBackend:
             self.logits(tried)
             return count * (perf_counter() - began)
 
-        chosen = choose_streams(self._choice, self._facts, seconds_of, expected_seconds)
+        chosen = choose_streams(self._choice, self._facts(), seconds_of, expected_seconds)
         if chosen not in compiled:
-            seconds_of(chosen)  # the first batches of a stream are slow
+            compiled[chosen] = self._compile_for(chosen)
+            deque(compiled[chosen].run([tried] * chosen), maxlen=0)  # the first batch of a stream is slow
         self._side_by_side = compiled[chosen]
+
+    @property
+    def _choice(self) -> Path:
+        """Where the number of streams is kept: beside the folder of the conversion."""
+        folder = self._file.parent
+        return folder.with_name(f"{folder.name}.streams.json")
+
+    def _facts(self) -> StreamFacts:
+        runtime = f"openvino {openvino.__version__} {self._options['INFERENCE_PRECISION_HINT']}"
+        return StreamFacts(self._core.get_property("CPU", "FULL_DEVICE_NAME"), self._threads, runtime)
 
     def _features_to_try(self) -> Features:
         names = [port.get_any_name() for port in self._alone.inputs]
