@@ -5,6 +5,7 @@ import pytest
 import yaml
 from conftest import write_cross_encoder
 from safetensors import safe_open
+from tokenizers import Tokenizer
 
 from rerank_plugin.errors import ModelError
 from rerank_plugin.scoring.loading import spec
@@ -36,6 +37,18 @@ def test_a_bundled_model_is_small_and_says_where_it_comes_from(name, megabytes):
     assert {"license", "language", "base_model"} <= set(front)
     with safe_open(folder / "model.safetensors", framework="np") as weights:
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}  # noqa: SIM118 - no dict
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_a_bundled_tokenizer_shortens_and_pads_nothing_by_itself(name):
+    """Other programs take a length that training left there for the model's."""
+    folder = Path(resolve_model(name))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert tokenizer.truncation is None
+    assert tokenizer.padding is None
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings["model_max_length"] == 512
+    assert "max_length" not in settings
 
 
 @pytest.mark.slow
