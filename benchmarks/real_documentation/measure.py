@@ -138,7 +138,11 @@ def ask(searcher: Searcher, question: Question, folder: Path) -> dict[str, Any]:
 def means(ranks: Sequence[int | None]) -> dict[str, float]:
     """Return the measures of a pipeline."""
     found = [rank for rank in ranks if rank is not None]
-    return {"R@10": len(found) / len(ranks), "RR@10": sum(1 / rank for rank in found) / len(ranks)}
+    return {
+        "R@1": found.count(1) / len(ranks),
+        "R@10": len(found) / len(ranks),
+        "RR@10": sum(1 / rank for rank in found) / len(ranks),
+    }
 
 
 def measure(folder: Path, index: Path, pipelines: Sequence[str], questions: Sequence[Question]) -> dict[str, Any]:
@@ -179,10 +183,10 @@ def show(report: dict[str, Any]) -> None:
     for kind, row in report["passages"].items():
         share = row["run_together"] / row["passages"]
         print(f"| {kind} | {row['passages']:,} | {row['run_together']:,} | {share:.2%} |")
-    print("\n| pipeline | split | R@10 | RR@10 |\n| --- | --- | ---: | ---: |")
+    print("\n| pipeline | split | R@1 | R@10 | RR@10 |\n| --- | --- | ---: | ---: | ---: |")
     for name, splits in report["measures"].items():
         for split, row in splits.items():
-            print(f"| {name} | {split} | {row['R@10']:.3f} | {row['RR@10']:.3f} |")
+            print(f"| {name} | {split} | {row['R@1']:.3f} | {row['R@10']:.3f} | {row['RR@10']:.3f} |")
     names = list(report["measures"])
     print(f"\n| question | split | right passages | {' | '.join(f'rank, {name}' for name in names)} |")
     print(f"| --- | --- | ---: | {' | '.join('---:' for _ in names)} |")
