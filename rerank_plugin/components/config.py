@@ -127,8 +127,8 @@ class RankerConfig:
             raise InvalidValueError(f"torch_compile needs backend 'torch', not {self.backend!r}: leave one of them out")
         if self.fusion_weight is not None and self.fusion == "none":
             raise InvalidValueError(
-                f"fusion_weight is {self.fusion_weight}, but fusion is 'none': choose fusion 'rrf' or 'linear', or leave "
-                "fusion_weight out"
+                f"fusion_weight is {self.fusion_weight}, but fusion is 'none': choose one of "
+                f"{', '.join(FUSIONS[1:])}, or leave fusion_weight out"
             )
         if self.adaptive_depth is not None and self.early_exit is not None:
             raise InvalidValueError("adaptive_depth and early_exit exclude each other: leave one of them out")

@@ -11,6 +11,7 @@ from haystack import Document
 from rerank_plugin.checks import check_count, check_flag, check_number, check_text, shown
 from rerank_plugin.components.config import RankerConfig
 from rerank_plugin.errors import InvalidValueError
+from rerank_plugin.scoring.fusion import SCORE_FUSIONS
 
 
 @dataclass(frozen=True)
@@ -89,17 +90,22 @@ def _check_score(document: Document, fusion: str) -> None:
     score = document.score
     if score is not None and (not isinstance(score, Real) or isinstance(score, bool)):
         raise InvalidValueError(f"score of document {shown(document.id)} must be a number or None, got {shown(score)}")
-    if fusion != "linear":
+    if fusion not in SCORE_FUSIONS:
         return
     if score is None:
         raise InvalidValueError(
-            f"fusion 'linear' needs the first stage's score of every document, but {shown(document.id)} has none: "
+            f"fusion {fusion!r} needs the first stage's score of every document, but {shown(document.id)} has none: "
             "use fusion 'rrf'"
         )
     if not isfinite(score):
         raise InvalidValueError(
-            f"fusion 'linear' needs finite first-stage scores, but document {shown(document.id)} has {score}: "
+            f"fusion {fusion!r} needs finite first-stage scores, but document {shown(document.id)} has {score}: "
             "use fusion 'rrf'"
+        )
+    if fusion == "log_linear" and score <= 0:
+        raise InvalidValueError(
+            f"fusion 'log_linear' needs first-stage scores above 0, as those of BM25 are, but document {shown(document.id)} "
+            f"has {score}: use fusion 'linear' or 'rrf'"
         )
 
 

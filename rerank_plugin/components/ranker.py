@@ -85,8 +85,8 @@ class CrossEncoderRanker:
         a long document, it has the score of the windows read so far, marked by `meta["partly_read"] = True`. The first
         batch is always scored. `None`: no limit; everything is read.
     :param on_error: `raise`, or `keep_order`: if scoring fails, return the candidates as the first stage ranked them.
-    :param fusion: Combine both stages' rankings: `none`, `rrf` or `linear` (see `scoring.fusion`). The cross-encoder's own
-        score is then in `meta["second_stage_score"]`.
+    :param fusion: Combine both stages' rankings: `none`, `rrf`, `linear` or `log_linear` (see `scoring.fusion`). The
+        cross-encoder's own score is then in `meta["second_stage_score"]`.
     :param fusion_weight: Weight of the second stage, 0 to 1; `None`: the calibration's, or else 0.5.
     :param adaptive_depth: Stop scoring once the remaining candidates are too deep to enter the result: a document of the
         full result is kept with this confidence (0 to 1). Needs a calibration. It decides after every few candidates; a list

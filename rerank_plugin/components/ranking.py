@@ -28,7 +28,7 @@ class RankingRules:
     :param top_k: Maximum number of documents.
     :param scale_score: Probabilities instead of logits.
     :param score_threshold: Lowest score of the cross-encoder; `None` keeps all.
-    :param fusion: `none`, `rrf` or `linear`.
+    :param fusion: `none`, or see `scoring.fusion`.
     :param fusion_weight: Weight of the second stage.
     :param calibration: Maps logits to probabilities.
     """
@@ -64,11 +64,13 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
     values = rules.calibration.probabilities(logits) if rules.scale_score else logits.astype(np.float64)
     # Ordered by logit, not by score: two large logits can have the same probability.
     keys = logits.astype(np.float64)
+    scores = values
     if rules.fusion != "none" and len(known):
-        from rerank_plugin.scoring.fusion import fuse
+        from rerank_plugin.scoring.fusion import fuse, fused_scores
 
         firsts = first_stage_scores(candidates)[known]
         keys = fuse(rules.fusion, rules.fusion_weight, logits, first_ranks=known + 1, first_scores=firsts)
+        scores = fused_scores(rules.fusion, keys)
     order = sorted(range(len(known)), key=lambda i: (-keys[i], candidates[known[i]].id))
     ranked: list[tuple[int, float | None, dict[str, Any]]] = []
     for i in order:
@@ -78,7 +80,7 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
         extra: dict[str, Any] = {} if rules.fusion == "none" else {SECOND_STAGE_SCORE: float(values[i])}
         if scored.partly_read[position]:
             extra[PARTLY_READ] = True
-        ranked.append((position, float(values[i] if rules.fusion == "none" else keys[i]), extra))
+        ranked.append((position, float(scores[i]), extra))
     if scored.stopped_by == "deadline":
         ranked += [(int(position), None, {RERANKED: False}) for position in np.flatnonzero(np.isnan(scored.logits))]
     return [_copy(candidates[position], position, score, extra) for position, score, extra in ranked[: rules.top_k]]

@@ -20,6 +20,7 @@ from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.stages import StagedPipeline
 from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, calibration_error, fit_probabilities, sigmoid
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, shares_of_best, stopping_point
+from rerank_plugin.scoring.fusion import fusions_of
 from rerank_plugin.scoring.loading.spec import DEFAULT_MODEL
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
@@ -184,8 +185,7 @@ def _best_fusions(judged: Sequence[JudgedCandidates]) -> tuple[list[FusionSettin
     """Return each fusion with the weight of the best nDCG@10 (ties: the largest weight), and that nDCG@10 by method."""
     best: list[FusionSetting] = []
     qualities: dict[str, float] = {}
-    has_scores = all(np.isfinite(query.scored.first_scores).all() for query in judged)
-    for method in ("rrf", "linear") if has_scores else ("rrf",):
+    for method in fusions_of(np.concatenate([query.scored.first_scores for query in judged])):
         values = {weight: ndcg(judged, partial(_fused, FusionSetting(method, weight))) for weight in WEIGHTS}
         weight = max(values, key=lambda weight: (round(values[weight], 6), weight))
         best.append(FusionSetting(method, weight))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rerank_plugin.collections.runs import document_key
 from rerank_plugin.components.ranking import SECOND_STAGE_SCORE, first_stage_scores
 from rerank_plugin.errors import InvalidValueError
-from rerank_plugin.scoring.fusion import fuse
+from rerank_plugin.scoring.fusion import fuse, fusions_of
 
 if TYPE_CHECKING:
     from haystack import Document
@@ -21,7 +21,7 @@ class FusionSetting:
     """
     How a ranker combines both stages.
 
-    :param method: `none`, `rrf` or `linear`.
+    :param method: `none`, or see `scoring.fusion`.
     :param weight: Weight of the second stage, 0 to 1.
     """
 
@@ -64,19 +64,21 @@ class ScoredCandidates:
         :param depth: Number of candidates, from the first.
         :param fusion: Replaces the ranker's own.
         :returns: Strictly decreasing scores by id, best first; of several passages of a document the best counts.
-        :raises InvalidValueError: If `linear` fusion lacks scores of the first stage.
+        :raises InvalidValueError: If the fusion lacks scores of the first stage.
         """
         chosen = self.fusion if fusion is None else fusion
         logits = self.logits[:depth]
         if chosen.method == NO_FUSION.method or not len(logits):
             keys = logits.astype(np.float64)
         else:
-            if chosen.method == "linear" and not np.isfinite(self.first_scores[:depth]).all():
-                raise InvalidValueError("fusion 'linear' needs the first stage's score of every document: use fusion 'rrf'")
+            firsts = self.first_scores[:depth]
+            if chosen.method not in fusions_of(firsts):
+                raise InvalidValueError(
+                    f"fusion {chosen.method!r} needs the first stage's score of every document, and 'log_linear' a positive "
+                    "one: use fusion 'rrf'"
+                )
             first_ranks = np.arange(1, len(logits) + 1)
-            keys = fuse(
-                chosen.method, chosen.weight, logits, first_ranks=first_ranks, first_scores=self.first_scores[:depth]
-            )
+            keys = fuse(chosen.method, chosen.weight, logits, first_ranks=first_ranks, first_scores=firsts)
         return self.ordered_by(keys)
 
     def ordered_by(self, keys: NDArray[np.floating]) -> dict[str, float]:

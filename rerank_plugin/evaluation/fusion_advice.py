@@ -12,8 +12,10 @@ from rerank_plugin.evaluation.comparison import SIGNIFICANT
 from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.evaluation.measures import NDCG, evaluate
 from rerank_plugin.evaluation.significance import bootstrap_intervals, randomisation_tests
+from rerank_plugin.scoring.fusion import fusions_of
 
 # Weights of the second stage that are tried; of equally good settings the first is taken, which is the simplest.
+TRIED = ("log_linear", "linear", "rrf")
 STEPS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 PAYS, DOES_NOT_PAY, HARMS = "pays", "does not pay", "harms"
 
@@ -72,9 +74,8 @@ def advise_fusion(judged: Sequence[JudgedCandidates]) -> FusionAdvice:
     :param judged: Queries with all their candidates scored.
     :returns: The advice.
     """
-    has_scores = all(np.isfinite(query.scored.first_scores).all() for query in judged)
-    settings = [NO_FUSION, *(FusionSetting("linear", weight) for weight in STEPS if has_scores)]
-    settings += [FusionSetting("rrf", weight) for weight in STEPS]
+    possible = fusions_of(np.concatenate([query.scored.first_scores for query in judged]))
+    settings = [NO_FUSION, *(FusionSetting(method, weight) for method in TRIED if method in possible for weight in STEPS)]
     values = np.stack([_per_query(judged, setting) for setting in settings])
     first = _per_query(judged, None)
     halves = np.arange(len(first)) % 2

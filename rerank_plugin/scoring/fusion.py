@@ -5,8 +5,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Fusion = Literal["none", "rrf", "linear"]
+Fusion = Literal["none", "rrf", "linear", "log_linear"]
 FUSIONS: tuple[str, ...] = get_args(Fusion)
+# Those that read the first stage's scores, and not only its order; the last can only take the logarithm of positive ones.
+SCORE_FUSIONS = ("linear", "log_linear")
 # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods" (2009).
 RRF_CONSTANT = 60
 
@@ -24,20 +26,49 @@ def fuse(
 
     - `rrf`: weight / (60 + rank in the second stage) + (1 - weight) / (60 + rank in the first stage).
     - `linear`: weight * logit + (1 - weight) * first-stage score, both scaled to 0..1 over the candidates of the query.
+    - `log_linear`: weight * logit + (1 - weight) * ln(first-stage score), the logarithmic opinion pool (Genest and Zidek,
+      "Combining probability distributions", 1986). How sure the second stage is decides: where its logits are far apart,
+      the first stage changes nothing, and where they are close, it chooses.
 
-    :param method: `rrf` or `linear`.
+    :param method: `rrf`, `linear` or `log_linear`.
     :param weight: Of the second stage, 0 to 1.
     :param logits: Of the second stage, shape (candidates,).
     :param first_ranks: Of the first stage, from 1, in the same order.
-    :param first_scores: Of the first stage; only `linear` reads them, and they must be finite.
-    :returns: Scores, higher is better.
+    :param first_scores: Of the first stage; only `linear` and `log_linear` read them. They must be finite, for the latter
+        above 0.
+    :returns: Values to order by, higher is better, shape (candidates,).
     """
     if method == "linear":
         return weight * _to_unit(logits) + (1 - weight) * _to_unit(first_scores)
+    if method == "log_linear":
+        wide = logits.astype(np.float64)
+        return weight * wide + (1 - weight) * np.log(first_scores)
     second = np.empty(len(logits))
     second[np.argsort(-logits, kind="stable")] = np.arange(1, len(logits) + 1)
     scores: NDArray[np.float64] = weight / (RRF_CONSTANT + second) + (1 - weight) / (RRF_CONSTANT + first_ranks)
     return scores
+
+
+def fused_scores(method: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    Return the scores that documents get: the values of `fuse`, but for `log_linear` their ratio to the best one, 0 to 1.
+
+    :param method: See `fuse`.
+    :param values: What `fuse` returned.
+    """
+    ratios: NDArray[np.float64] = np.exp(values - values.max()) if method == "log_linear" else values
+    return ratios
+
+
+def fusions_of(first_scores: NDArray[np.float64]) -> tuple[str, ...]:
+    """
+    Return the fusions that are possible with given scores of a first stage.
+
+    :param first_scores: Of the first stage, any shape; `nan` where there is none.
+    """
+    if not np.isfinite(first_scores).all():
+        return ("rrf",)
+    return ("rrf", "linear", "log_linear") if (first_scores > 0).all() else ("rrf", "linear")
 
 
 def _to_unit(values: NDArray[np.floating]) -> NDArray[np.float64]:

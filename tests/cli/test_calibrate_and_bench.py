@@ -43,11 +43,11 @@ def test_calibrate_writes_what_the_ranker_reads(rerank, collection, setting, mod
     assert lines["calibration error after"] <= lines["calibration error before"]
     calibration = Calibration.load(tmp_path / "c.json")
     assert calibration.scale == pytest.approx(json.loads((tmp_path / "c.json").read_text())["scale"])
-    assert set(calibration.fusion_weights) == {"rrf", "linear"}
+    assert set(calibration.fusion_weights) == {"rrf", "linear", "log_linear"}
     assert calibration.fitted_on["dataset"] == "tiny"
     assert calibration.fitted_on["verdict"] == lines["verdict"]
     assert "the second stage does not pay" in lines["verdict"], "four queries prove nothing"
-    assert calibration.fitted_on["fusion"]["method"] in ("none", "linear", "rrf")
+    assert calibration.fitted_on["fusion"]["method"] in ("none", "linear", "log_linear", "rrf")
 
 
 @pytest.mark.slow

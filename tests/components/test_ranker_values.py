@@ -233,6 +233,24 @@ def test_l13_first_stage_scores_that_are_not_finite(make, score):
         assert all(np.isfinite(document.score) for document in ranked)
 
 
+@pytest.mark.parametrize("score", [0.0, -0.25])
+def test_a_log_linear_fusion_refuses_scores_that_have_no_logarithm(make, score):
+    documents = [Document(id="odd", content="sea", score=score), Document(id="b", content="moon", score=0.5)]
+    with pytest.raises(InvalidValueError, match=f"document 'odd' has {score}: use fusion 'linear' or 'rrf'"):
+        make(fusion="log_linear").run(query="moon", documents=documents)
+
+
+def test_a_log_linear_fusion_scores_documents_relative_to_the_best(make):
+    documents = [Document(id=i, content=f"sea {i}", score=score) for i, score in (("a", 9.0), ("b", 3.0), ("c", 1.0))]
+    ranked = make(fusion="log_linear", fusion_weight=0.0).run(query="moon", documents=documents)["documents"]
+    assert [document.id for document in ranked] == ["a", "b", "c"]
+    np.testing.assert_allclose([document.score for document in ranked], [1.0, 1 / 3, 1 / 9])
+    alone = make(fusion="log_linear", fusion_weight=1.0).run(query="moon", documents=documents)["documents"]
+    plain = make().run(query="moon", documents=documents)["documents"]
+    assert [document.id for document in alone] == [document.id for document in plain]
+    assert [document.meta["second_stage_score"] for document in alone] == [document.score for document in plain]
+
+
 def test_l13_of_documents_with_the_same_id_nan_is_the_lowest_score(make):
     documents = [Document(id="a", content="nan", score=float("nan")), Document(id="a", content="number", score=-1e9)]
     for order in (documents, documents[::-1]):

@@ -50,7 +50,9 @@ def staged(index, cross_encoder, **ranker):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fusion", [{}, {"fusion": "linear", "fusion_weight": 0.4}, {"fusion": "rrf"}])
+@pytest.mark.parametrize(
+    "fusion", [{}, {"fusion": "linear", "fusion_weight": 0.4}, {"fusion": "rrf"}, {"fusion": "log_linear"}]
+)
 def test_l12_a_depth_curve_is_what_the_pipeline_gives_at_each_depth(index, cross_encoder, fusion):
     data = staged(index, cross_encoder, **fusion)
     outcomes = Experiment(ExperimentSettings(30)).run([split_stages("p", data)], QUERIES)

@@ -34,7 +34,7 @@ def test_a_report_has_its_figures_typed_and_by_name():
     report = calibrate(judged, method="platt", source={})
     assert (report.queries, report.pairs, report.relevant) == (20, 240, 20)
     assert report.second_stage > report.first_stage
-    assert set(report.fusions) == {"rrf", "linear"}
+    assert set(report.fusions) == {"rrf", "linear", "log_linear"}
     assert max(report.fusions.values()) >= report.second_stage - 1e-9
     lines = report.lines()
     assert lines["queries"] == 20

@@ -10,7 +10,7 @@ from rerank_plugin.errors import InputFileError, InvalidValueError
 from rerank_plugin.scoring.calibration import Calibration, calibration_error, fit_probabilities, sigmoid
 from rerank_plugin.scoring.depth import DepthModel, fit_depth, shares_of_best, stopping_point
 from rerank_plugin.scoring.exit_rule import ExitModel, expected_logits, fit_exit
-from rerank_plugin.scoring.fusion import fuse
+from rerank_plugin.scoring.fusion import fuse, fused_scores, fusions_of
 
 RNG = np.random.default_rng(5)
 
@@ -178,7 +178,7 @@ def test_a_confidence_out_of_range_is_an_error(confidence):
 distinct = st.lists(st.floats(-50, 50), min_size=1, max_size=20, unique=True)
 
 
-@given(distinct, st.sampled_from(["rrf", "linear"]))
+@given(distinct, st.sampled_from(["rrf", "linear", "log_linear"]))
 def test_a_weight_of_one_is_the_second_stage_and_of_zero_the_first(values, method):
     logits = np.array(values, dtype=np.float32)
     ranks, firsts = np.arange(1, len(logits) + 1), np.linspace(9, 1, len(logits))
@@ -194,6 +194,37 @@ def test_fusions_of_a_known_case():
     np.testing.assert_allclose(fuse("rrf", 0.5, logits, first_ranks=ranks, first_scores=firsts), expected)
     linear = fuse("linear", 0.25, logits, first_ranks=ranks, first_scores=firsts)
     np.testing.assert_allclose(linear, [0.75, 0.25 + 0.375, 0.125])
+    firsts = np.array([math.e, 1.0, math.e**-2])
+    log_linear = fuse("log_linear", 0.25, logits, first_ranks=ranks, first_scores=firsts)
+    np.testing.assert_allclose(log_linear, [0.25 + 0.75, 0.75, 0.5 - 1.5])
+    np.testing.assert_allclose(fused_scores("log_linear", log_linear), [1.0, math.exp(-0.25), math.exp(-2.0)])
+    np.testing.assert_allclose(fused_scores("linear", linear), linear)
+
+
+@given(distinct, st.floats(0.01, 1000))
+def test_the_unit_of_the_first_stage_changes_nothing_in_a_log_linear_fusion(values, unit):
+    logits = np.array(values, dtype=np.float32)
+    ranks, firsts = np.arange(1, len(logits) + 1), np.linspace(9, 1, len(logits))
+    one, other = (
+        fused_scores("log_linear", fuse("log_linear", 0.5, logits, first_ranks=ranks, first_scores=scores))
+        for scores in (firsts, unit * firsts)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_log_linear_fusion_changes_what_the_model_is_unsure_of_and_nothing_else():
+    ranks, firsts = np.arange(1, 3), np.array([8.0, 4.0])
+    order = lambda *logits: fuse(  # noqa: E731
+        "log_linear", 0.5, np.array(logits, dtype=np.float32), first_ranks=ranks, first_scores=firsts
+    ).argmax()
+    assert order(1.0, 1.5) == 0, "the first stage prefers the first two to one, which is more than the model's half a logit"
+    assert order(1.0, 2.0) == 1
+
+
+def test_the_fusions_that_scores_of_a_first_stage_allow():
+    assert fusions_of(np.array([1.0, np.nan])) == ("rrf",)
+    assert fusions_of(np.array([1.0, 0.0])) == ("rrf", "linear")
+    assert fusions_of(np.array([1.0, 0.5])) == ("rrf", "linear", "log_linear")
 
 
 @given(st.floats(min_value=-700, max_value=700))

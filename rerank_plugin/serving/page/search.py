@@ -7,6 +7,7 @@ from haystack import Document
 from pydantic import BaseModel, Field
 
 from rerank_plugin.checks import shown
+from rerank_plugin.scoring.fusion import Fusion
 from rerank_plugin.serving.page.hits import page_hit
 from rerank_plugin.serving.page.passages import MOST_CHARACTERS, best_sentences, word_finder
 from rerank_plugin.serving.page.variants import Prepared, Variant, Variants
@@ -23,7 +24,7 @@ class VariantBody(BaseModel):
     """The part of a request that says which pipeline is meant."""
 
     pipeline: str | None = None
-    fusion: Literal["none", "rrf", "linear"] | None = None
+    fusion: Fusion | None = None
     precision: Literal["fp32", "bf16", "fp16", "int8"] | None = None
 
 

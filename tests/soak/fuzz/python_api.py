@@ -70,7 +70,7 @@ ALLOWED: dict[str, Callable[[Any], bool]] = {
     "score_cache_size": _count,
     "time_budget_ms": _optional(lambda v: _number(v, 1e-12, np.inf)),
     "on_error": lambda v: v in ("raise", "keep_order"),
-    "fusion": lambda v: v in ("none", "rrf", "linear"),
+    "fusion": lambda v: v in ("none", "rrf", "linear", "log_linear"),
     "fusion_weight": _optional(lambda v: _number(v, 0, 1)),
     "adaptive_depth": _optional(lambda v: _number(v, 0, 1)),
     "early_exit": _optional(_count),

@@ -622,7 +622,7 @@ function controls() {
     others.length > 0 && field(t("compare"), choice([["", t("compare_none")], ...others], state.with, set("with"))),
     field(t("candidates"), number("n", t("configured"), { max: "10000" }), t("candidates_title")),
     field(t("top_k"), number("k", "10", { max: "100" })),
-    ranked && field(t("fusion"), choice([["", t("as_configured", { value: configured.fusion })], ...["none", "rrf", "linear"].map((name) => [name, t(`fusion_${name}`)])], state.fusion, set("fusion")), t("fusion_title")),
+    ranked && field(t("fusion"), choice([["", t("as_configured", { value: configured.fusion })], ...["none", "rrf", "linear", "log_linear"].map((name) => [name, t(`fusion_${name}`)])], state.fusion, set("fusion")), t("fusion_title")),
     ranked && field(t("precision"), choice([["", t("as_configured", { value: configured.precision })], ...["fp32", "bf16", "int8"].map((name) => [name, name])], state.precision, set("precision"))),
     ranked && field(t("budget"), number("budget", t("configured"), { step: "any" }), t("budget_title")),
     h("div", { class: "checks" }, configured.has_second_stage && check(t("rerank"), state.rerank !== "0", (on) => set("rerank")(on ? "1" : "0")), check(t("fold"), state.fold !== "0", (on) => set("fold")(on ? "" : "0")), check(t("group"), state.group === "1", (on) => { state.group = on ? "1" : ""; writeAddress(); if (found) results(); })),
