@@ -1,9 +1,11 @@
 import json
+import random
 import shutil
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import write_cross_encoder
 from haystack import Document
@@ -17,12 +19,13 @@ from rerank_plugin.judgements.dataset import IndexDataset
 from rerank_plugin.judgements.judgements import Judgement, Judgements
 from rerank_plugin.training.adapting.corpus import open_corpus
 from rerank_plugin.training.adapting.language_model import written_queries
-from rerank_plugin.training.adapting.lists import CandidateList
+from rerank_plugin.training.adapting.lists import AskedList, CandidateList, make_list, measured_candidates
 from rerank_plugin.training.adapting.material import learned_queries, measured_texts, with_judgements
-from rerank_plugin.training.adapting.opinions import Ensemble
-from rerank_plugin.training.adapting.pseudo_queries import HEADING, QUESTION, generate
+from rerank_plugin.training.adapting.opinions import Ensemble, targets
+from rerank_plugin.training.adapting.pseudo_queries import HEADING, HOW_TO, QUESTION, SENTENCE, generate
 from rerank_plugin.training.adapting.request import AdaptRequest, LanguageModel
 from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, judge
+from rerank_plugin.training.adapting.weights import centred_opinions, fit_weights
 from rerank_plugin.training.recipe.request import Measured
 
 PLACES = {
@@ -179,12 +182,115 @@ def test_headings_and_questions_are_queries_and_are_taken_out_of_their_passage()
     queries = list(generate([one, two], seed=1))
     heading = next(query for query in queries if query.kind == HEADING and query.source == "a")
     assert heading.text == "Shrinking a table"
-    assert heading.without_removed(one.content) == body
+    assert heading.shown(one, one.content) == body
     question = next(query for query in queries if query.kind == QUESTION)
     assert question.text == "How can a row be moved to another table?"
-    assert question.without_removed(two.content) == body
+    assert question.shown(two, two.content) == body
+    assert question.shown(one, one.content) == one.content
     assert len({query.text.casefold() for query in queries}) == len(queries)
     assert queries == list(generate([one, two], seed=1))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "query"),
+    [
+        ("To restore a dump of one table, give its name to the tool.", "how do I restore a dump of one table?"),
+        ("If you want to see all the locks, ask the view of the system.", "how do I see all the locks?"),
+        ("Чтобы вернуть одну таблицу из копии, укажите её имя.", "как вернуть одну таблицу из копии?"),
+        ("To find out why the mice slept, we measured their temperature.", None),
+        ("To restore, give the name of the dump to the tool.", None),
+    ],
+)
+def test_what_a_sentence_is_for_is_a_query_and_the_rest_of_it_stays(sentence, query):
+    other = "It is done in one call and takes as long as the table is large, so that the others wait for it."
+    one = passage("a", f"{sentence} {other}")
+    found = [made for made in generate([one], seed=1) if made.kind == HOW_TO]
+    assert [made.text for made in found] == ([query] if query else [])
+    for made in found:
+        assert made.shown(one, one.content) == f"{sentence.partition(', ')[2]} {other}"
+
+
+class Passages:
+    """A corpus in memory, which finds all of its passages for any query."""
+
+    def __init__(self, passages):
+        self.passages = passages
+
+    def text(self, document):
+        title = document.meta.get("title")
+        return f"{title}\n{document.content}" if title else document.content
+
+    def candidates(self, query, depth):
+        return [replace(document, score=1 / (1 + i)) for i, document in enumerate(self.passages[:depth])]
+
+
+WORDS = (
+    "river mountain library train coffee bread queen castle garden window market bridge harbour forest island tower".split()
+)
+
+
+def titled(number: int) -> Document:
+    rng = random.Random(number)
+    content = " ".join(rng.choices(WORDS, k=14)).capitalize() + "."
+    return passage(str(number), content, title=f"The {WORDS[number]} of the north")
+
+
+def test_no_passage_shows_its_title_for_a_query_that_is_a_title():
+    corpus = Passages([titled(number) for number in range(10)])
+    query = next(query for query in generate(corpus.passages, seed=1) if query.kind == HEADING)
+    row = make_list(corpus, query, {document.id: document for document in corpus.passages}, seed=1)
+    assert row.has_source
+    assert len(row.passages) == 8
+    bodies = {document.content for document in corpus.passages}
+    assert set(row.passages) <= bodies, "a passage with a title would be told from the one that has lost its own"
+    measured = measured_candidates(corpus, [query], name="titles", on_progress=lambda *_: None)
+    assert set(measured.texts.values()) == bodies
+
+
+def test_a_passage_that_is_its_query_is_not_ranked_for_it():
+    corpus = Passages(
+        [passage(str(number), f"The {word} is never far from the {WORDS[-1]} here.") for number, word in enumerate(WORDS)]
+    )
+    queries = [query for query in generate(corpus.passages, seed=1) if query.kind == SENTENCE]
+    assert queries
+    for query in queries:
+        assert query.is_passage
+        row = make_list(corpus, query, {document.id: document for document in corpus.passages}, seed=1)
+        assert not row.has_source
+        assert query.text not in row.passages
+
+
+def asked(number: int, *, kind: str = HEADING) -> AskedList:
+    """The second model knows the answer, the first one and the third are blind."""
+    rng = random.Random(number)
+    blind = [[rng.gauss(0, 2) for _ in range(8)] for _ in range(2)]
+    knows = [rng.gauss(3.0 if place == 0 else 0.0, 1) for place in range(8)]
+    row = CandidateList(f"query {number}", kind, [f"passage {place}" for place in range(8)], [0.0] * 8, True)
+    return AskedList(row, [blind[0], knows, blind[1]])
+
+
+def test_the_model_that_knows_the_answers_counts_most():
+    lists = [asked(number) for number in range(60)]
+    first, knows, blind = fit_weights(lists, [0.75, 0.25, 0.25])
+    assert knows > 0.7
+    assert first < 0.2
+    assert blind < 0.2
+    spread = lambda weights: np.mean([(np.array(weights) @ centred_opinions(one)).std() for one in lists])  # noqa: E731
+    assert spread([first, knows, blind]) == pytest.approx(spread([1, 0, 0]), rel=1e-3)
+
+
+def test_weights_are_not_fitted_without_answers():
+    prior = [0.75, 0.25, 0.25]
+    assert fit_weights([asked(number) for number in range(29)], prior) == prior
+    assert fit_weights([asked(number, kind=SENTENCE) for number in range(60)], prior) == prior
+
+
+def test_only_a_passage_that_is_known_to_answer_leads():
+    for kind, leads in ((HEADING, True), (HOW_TO, True), (SENTENCE, False)):
+        row = CandidateList("query", kind, ["source", "a", "b"], [0.0, 1.0, 0.0], True)
+        values = targets(AskedList(row, [[-5.0, 5.0, 0.0]]), [1.0])
+        assert (values[0] > max(values[1:])) == leads
+        assert values[1] > values[2]
 
 
 def test_a_heading_of_many_passages_asks_for_none_of_them():
@@ -254,13 +360,17 @@ def test_the_opinion_of_a_server_counts_and_the_source_stays_first(base):
     row = CandidateList("red fox", "heading", ["the red fox", "a gold coin", "the old dog"], [3.0, 1.0, 0.0], True)
     with server(rank) as (address, requests):
         ensemble = Ensemble(str(base), [address], "de")
-        targets = ensemble.targets(row)
+        opinions = ensemble.asked(row)
         assert requests[0]["raw_scores"] is True
-        assert targets[0] > targets[1] > targets[2]
-        other = Ensemble(str(base), [], "de").targets(row)
-        assert targets[1] - targets[2] > other[1] - other[2] + 3
+        assert opinions.opinions[1] == [-9.0, 9.0, -9.0]
+        assert ensemble.prior == [0.75, 0.25]
+        wanted = targets(opinions, ensemble.prior)
+        assert wanted[0] > wanted[1] > wanted[2]
+        alone = Ensemble(str(base), [], "de")
+        other = targets(alone.asked(row), alone.prior)
+        assert wanted[1] - wanted[2] > other[1] - other[2] + 3
     with pytest.raises(ServerError, match="cannot be asked"):
-        ensemble.targets(row)
+        ensemble.asked(row)
 
 
 def checked(role: str, mean: float, p: float) -> Check:

@@ -30,7 +30,7 @@ class Story:
     :param plan: How much was trained.
     :param taught: The lists about the corpus.
     :param general: Number of general lists.
-    :param teachers: Names of the models whose opinion was averaged.
+    :param teachers: Names of the models that were asked.
     :param share: Weight of the trained model in the average.
     :param calibrated: What the calibration was fitted on, or why there is none.
     :param checks: What was measured.
@@ -75,7 +75,9 @@ def write_adaptation_card(request: AdaptRequest, story: Story) -> None:
         lists=len(rows),
         list_size=LIST_SIZE,
         kinds=", ".join(f"{kind} {count:,}" for kind, count in kinds),
-        teachers=", ".join(f"`{name}`" for name in story.teachers),
+        teachers=", ".join(
+            f"`{name}` ({weight:.2f})" for name, weight in zip(story.teachers, story.plan.weights, strict=True)
+        ),
         samples=[(_cell(row.query), row.kind, _cell(row.passages[0])) for row in _some(rows)],
         versions={"rerank-plugin": __version__, "Python": sys.version.split()[0]}
         | {name: version(name) for name in PACKAGES},

@@ -59,12 +59,25 @@ class CandidateList:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class AskedList:
+    """
+    A list, and what the members of the ensemble think of its passages.
+
+    :param row: The list.
+    :param opinions: For each member, a value for each passage, as logits.
+    """
+
+    row: CandidateList
+    opinions: list[list[float]]
+
+
 def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Document]", seed: int) -> CandidateList | None:
     """
     Choose the passages of a training list: the source (or a relevant one), four of the first ten candidates, two of the next
     forty, one more.
 
-    Near duplicates of the source are left out, as they answer the query too.
+    Left out are near duplicates of the source, as they answer the query too, and the source of a query that is all it says.
 
     :param corpus: The corpus.
     :param query: The query.
@@ -76,21 +89,23 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
     found = corpus.candidates(query.text, DEPTH)
     scores = {document.id: float(document.score or 0.0) for document in found}
     source = sources.get(query.source or "") or next((document for document in found if document.id == query.source), None)
-    passages = [] if source is None else [query.without_removed(corpus.text(source))]
-    ids = [] if source is None else [source.id]
+    has_source = source is not None and not query.is_passage
     own = [] if source is None else [corpus.text(source)]
-    seen = set(ids)
+    seen = set() if source is None else {source.id}
+    ids = [source.id] if source is not None and has_source else []
+    passages = [query.shown(source, own[0])] if source is not None and has_source else []
 
     def take(pool: "Sequence[Document]", wanted: int) -> None:
         for document in rng.sample(list(pool), len(pool)):
             if wanted == 0:
                 return
             text = corpus.text(document)
-            if document.id in seen or not text.strip() or is_near_duplicate(text, own, NEAR_DUPLICATES):
+            shown = query.shown(document, text)
+            if document.id in seen or not shown.strip() or is_near_duplicate(text, own, NEAR_DUPLICATES):
                 continue
             seen.add(document.id)
             ids.append(document.id)
-            passages.append(text)
+            passages.append(shown)
             wanted -= 1
 
     take(found[:TOP], FROM_TOP)
@@ -100,7 +115,7 @@ def make_list(corpus: Searchable, query: PseudoQuery, sources: "dict[str, Docume
         take(found, LIST_SIZE - len(passages))
     if len(passages) < 2:
         return None
-    return CandidateList(query.text, query.kind, passages, [scores.get(id_, 0.0) for id_ in ids], source is not None)
+    return CandidateList(query.text, query.kind, passages, [scores.get(id_, 0.0) for id_ in ids], has_source)
 
 
 def measured_candidates(
@@ -126,11 +141,9 @@ def measured_candidates(
             key = str(number)
             dev.queries[key], dev.candidates[key] = query.text, {}
             for document in found:
-                is_source = document.id == query.source
-                # The source loses the removed text in this query only.
-                id_ = f"{document.id} {key}" if is_source else document.id
-                text = corpus.text(document)
-                dev.texts[id_] = query.without_removed(text) if is_source else text
+                # What is shown of a passage depends on the query.
+                id_ = f"{document.id} {key}"
+                dev.texts[id_] = query.shown(document, corpus.text(document))
                 dev.candidates[key][id_] = float(document.score or 0.0)
             dev.qrels[key] = {f"{query.source} {key}": 1}
         on_progress(number + 1, len(queries))

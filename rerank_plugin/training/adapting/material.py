@@ -57,7 +57,7 @@ def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_pr
         queries += written_queries(passages, request.language_model, folder.questions, on_progress=progress)
     held = {passage.id for passage in passages[: max(1, round(len(passages) * HELD_OUT_SHARE))]}
     training = [query for query in queries if query.source not in held]
-    held_out = [query for query in queries if query.source in held]
+    held_out = [query for query in queries if query.source in held and not query.is_passage]
     measured = measured_texts(request)
     if request.queries is not None:
         training += logged_queries(request.queries, measured)

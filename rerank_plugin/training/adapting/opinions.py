@@ -1,4 +1,4 @@
-"""Soft targets: what an ensemble of models and the first stage think of the passages of a list."""
+"""What an ensemble of models and the first stage think of the passages of a list, and the targets that follow from it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,9 @@ from rerank_plugin.errors import ServerError
 from rerank_plugin.pipelines.embedding_models import PACKAGED_MODEL, packaged_model
 from rerank_plugin.scoring.languages import declared_languages
 from rerank_plugin.scoring.loading.spec import bundled_models
-from rerank_plugin.training.adapting.lists import CandidateList
+from rerank_plugin.training.adapting.lists import AskedList, CandidateList
+from rerank_plugin.training.adapting.pseudo_queries import ANSWERED
+from rerank_plugin.training.adapting.weights import centred_opinions
 
 if TYPE_CHECKING:
     from rerank_plugin.components.ranker import CrossEncoderRanker
@@ -19,32 +21,40 @@ if TYPE_CHECKING:
 Scores = NDArray[np.float64]
 Opinion = Callable[[str, Sequence[str]], Sequence[float]]
 
-RETRIEVERS_SHARE = 0.25
-# A cosine and a first stage's score, as logits: the weights of the bundled models' training.
-COSINE_WEIGHT, FIRST_WEIGHT = 18.0, 4.0
-# The source of a query is more likely to answer it than any passage that the ensemble prefers.
+# The first stage's scores become logits between 0 and this. Its say is fixed, and small: queries that were made from the
+# passages it has indexed cannot tell how much it knows.
+FIRST_STAGE_SPREAD = 0.5
+# The passage that a query was made from is lifted; one that is known to answer the query leads.
 BONUS, LEAST_LEAD = 3.0, 1.0
+# Weights before any list is seen: of the model that is adapted, of all other cross-encoders together, and of a cosine.
+OWN_WEIGHT, OTHERS_WEIGHT, COSINE_WEIGHT = 0.75, 0.25, 4.5
 SERVER_SECONDS = 120.0
 
 
 class Ensemble:
     """
-    Models whose opinions are averaged.
+    Models that are asked for their opinion.
 
     :param start: The model that is adapted: it has a say, so that it forgets little.
     :param teachers: Further cross-encoders: bundled names, folders, Hub ids or addresses of servers.
     :param language: Language of the corpus.
+    :ivar names: Their names, in the order of the opinions.
+    :ivar prior: Their weights before any list is seen.
     :ivar seconds: Time that the start has taken for scoring.
     :ivar pairs: Pairs that it has scored.
     """
 
     def __init__(self, start: str, teachers: Sequence[str], language: str) -> None:
-        others = [model for model in bundled_models() if model != start and language in declared_languages(model)]
-        self.names = list(dict.fromkeys([start, *others, *teachers]))
+        bundled = [model for model in bundled_models() if model != start and language in declared_languages(model)]
+        self.names = list(dict.fromkeys([start, *bundled, *teachers]))
         self._rankers: list[CrossEncoderRanker] = []
         self._opinions = [_server(name) if is_server(name) else self._load(name) for name in self.names]
-        self._cosines = _cosines() if language == "en" else None
-        if self._cosines is not None:
+        others = len(self.names) - 1
+        self.prior = [OWN_WEIGHT if others else 1.0, *(OTHERS_WEIGHT / others for _ in range(others))]
+        cosines = _cosines() if language == "en" else None
+        if cosines is not None:
+            self._opinions.append(cosines)
+            self.prior.append(COSINE_WEIGHT)
             self.names.append(PACKAGED_MODEL)
         self.seconds, self.pairs = 0.0, 0
 
@@ -69,30 +79,31 @@ class Ensemble:
         self.pairs += len(row.passages)
         return logits
 
-    def targets(self, row: CandidateList) -> list[float]:
+    def asked(self, row: CandidateList) -> AskedList:
         """
-        Return the targets of a list, as logits.
+        Return a list with the opinion of each model.
 
         :param row: The list.
-        :raises ModelError: If a model cannot be loaded.
         :raises ServerError: If a server does not answer.
         """
-        logits = [self.start_logits(row), *(opinion(row.query, row.passages) for opinion in self._opinions[1:])]
-        crosses = np.mean([_centred(scores) for scores in logits], axis=0)
-        retrievers = FIRST_WEIGHT * _centred(_to_unit(row.first_scores))
-        if self._cosines is not None:
-            retrievers = retrievers + COSINE_WEIGHT * _centred(self._cosines(row.query, row.passages))
-        targets = (1 - RETRIEVERS_SHARE) * crosses + RETRIEVERS_SHARE * retrievers
-        if row.has_source:
-            targets[0] = max(targets[0] + BONUS, targets[1:].max() + LEAST_LEAD)
-        return [round(float(target), 4) for target in targets]
+        opinions = [self.start_logits(row), *(list(opinion(row.query, row.passages)) for opinion in self._opinions[1:])]
+        return AskedList(row, [[round(float(value), 4) for value in values] for values in opinions])
 
 
-def _centred(scores: Sequence[float] | Scores) -> Scores:
-    """Only differences within a list count: models have different zero points."""
-    values = np.asarray(scores, dtype=np.float64)
-    centred: Scores = values - values.mean()
-    return centred
+def targets(asked: AskedList, weights: Sequence[float]) -> list[float]:
+    """
+    Return the targets of a list, as logits.
+
+    :param asked: The list, and the opinions.
+    :param weights: For each opinion.
+    """
+    row = asked.row
+    mixed = np.asarray(weights) @ centred_opinions(asked) + FIRST_STAGE_SPREAD * _to_unit(row.first_scores)
+    if row.has_source:
+        mixed[0] += BONUS
+    if row.has_source and row.kind in ANSWERED:
+        mixed[0] = max(mixed[0], mixed[1:].max() + LEAST_LEAD)
+    return [round(float(target), 4) for target in mixed]
 
 
 def _to_unit(scores: Sequence[float]) -> Scores:
@@ -135,12 +146,17 @@ def _cosines() -> Opinion | None:
     folder = packaged_model(PACKAGED_MODEL)
     if folder == PACKAGED_MODEL:
         return None
+    import torch
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu")
+    from rerank_plugin.training.fitting.processes import computes_in_bf16
+
+    model, half = SentenceTransformer(str(folder), device="cpu"), computes_in_bf16()
 
     def score(query: str, passages: Sequence[str]) -> list[float]:
-        vectors = model.encode([query, *passages], normalize_embeddings=True, show_progress_bar=False)
-        return [float(vectors[0] @ vector) for vector in vectors[1:]]
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            vectors = model.encode([query, *passages], convert_to_tensor=True, show_progress_bar=False)
+        unit = torch.nn.functional.normalize(vectors.float())
+        return [float(cosine) for cosine in unit[1:] @ unit[0]]
 
     return score

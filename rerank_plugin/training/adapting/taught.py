@@ -1,4 +1,4 @@
-"""The taught lists of a run: made one after the other until time or corpus is used up, and kept, so that a run resumes."""
+"""The lists of a run: the ensemble is asked about one after the other, and they are kept, so that a run resumes."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from rerank_plugin.collections.jsonl import read_jsonl
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.files import replace_file
-from rerank_plugin.training.adapting.lists import CandidateList
+from rerank_plugin.training.adapting.lists import AskedList, CandidateList
 from rerank_plugin.training.data.pairs import LabelledPair
 
 LISTS, PLAN, SETTINGS = "lists.jsonl", "plan.json", "settings.json"
@@ -44,11 +44,13 @@ class Plan:
     :param lists: Lists about the corpus.
     :param epochs: Passes over them.
     :param measured: Queries of each kind that both models are measured with.
+    :param weights: For each opinion.
     """
 
     lists: int
     epochs: float
     measured: int
+    weights: list[float]
 
 
 class RunFolder:
@@ -83,7 +85,7 @@ class RunFolder:
         """File of the language model's questions."""
         return self._folder / "questions.jsonl"
 
-    def read(self) -> list[TaughtList]:
+    def read(self) -> list[AskedList]:
         """Return the lists so far; an incomplete last line is removed."""
         file = self._folder / LISTS
         if not file.exists():
@@ -91,13 +93,13 @@ class RunFolder:
         with file.open("r+b") as out:
             whole, end, _ = out.read().rpartition(b"\n")
             out.truncate(len(whole) + len(end))
-        return [TaughtList(CandidateList(**record["row"]), record["targets"]) for _, record in read_jsonl(file)]
+        return [AskedList(CandidateList(**record["row"]), record["opinions"]) for _, record in read_jsonl(file)]
 
-    def add(self, lists: Sequence[TaughtList]) -> None:
+    def add(self, lists: Sequence[AskedList]) -> None:
         """Append lists."""
         with (self._folder / LISTS).open("a", encoding="utf-8") as out:
             for one in lists:
-                out.write(json.dumps({"row": one.row.as_json(), "targets": one.targets}, ensure_ascii=False) + "\n")
+                out.write(json.dumps({"row": one.row.as_json(), "opinions": one.opinions}, ensure_ascii=False) + "\n")
 
     @property
     def plan(self) -> Plan | None:
