@@ -42,7 +42,8 @@ SUITE = {
 }
 SPLIT = "dev"
 BM25, RRF = "BM25", "RRF"
-BLENDS = (0.8,)
+# That of `bm25_rerank`.
+BLEND = FusionSetting("log_linear", 0.5)
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,7 @@ def rankings(judged: Judged, bi_encoder: Mapping[str, list[float]], models: Mapp
         for name, scores in models.items():
             scored = ScoredCandidates(ids, bm25, np.array(scores[id_], dtype=np.float32), np.argsort(np.argsort(ids)))
             own[name] = scored.ranking(len(ids))
-            for weight in BLENDS:
-                own[f"{name}, {1 - weight:.1f} BM25"] = scored.ranking(len(ids), FusionSetting("linear", weight))
+            own[f"{name}, blended"] = scored.ranking(len(ids), BLEND)
         for name, ranking in own.items():
             systems.setdefault(name, {})[id_] = ranking
     return systems

@@ -70,7 +70,9 @@ def main() -> None:
         (folder / "corpus.jsonl").write_bytes(b"\n".join(lines))
         index_paths([folder / "corpus.jsonl"], folder / "index", pipeline="indexing_keyword")
         yaml = (ROOT / "pipelines" / "bm25_rerank.yaml").read_text().replace(DEFAULT_MODEL, options.model)
-        (folder / "kept.yaml").write_text(yaml.replace("fusion: linear", "score_cache: memory\n      fusion: linear"))
+        (folder / "kept.yaml").write_text(
+            yaml.replace("fusion: log_linear", "score_cache: memory\n      fusion: log_linear")
+        )
         service = SearchService(folder / "index", [str(folder / "kept.yaml")], max_waiting=20)
         engine = local_engine(Path(resolve_model(options.model)))
         with running({"default": engine}, keys=(), searches=service, page=PageSettings()) as url:

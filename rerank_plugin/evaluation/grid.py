@@ -5,14 +5,18 @@ from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rerank_plugin.checks import shown
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.candidates import NO_FUSION, FusionSetting
 from rerank_plugin.scoring.backends.registry import PRECISIONS
-from rerank_plugin.scoring.fusion import FUSIONS
+from rerank_plugin.scoring.fusion import FUSIONS, fusions_of
 from rerank_plugin.scoring.windows import AGGREGATIONS
 
 DEEPEST = 1_000_000
+USUAL_FUSIONS = ("none", "log_linear:0.3", "log_linear:0.5", "log_linear:0.7", "linear:0.5", "linear:0.8", "rrf:0.5")
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,13 @@ class Grid:
     :param candidates: Depths of the first stage.
     :param precision: See `CrossEncoderRanker`.
     :param windows: See its `window_aggregation`.
-    :param fusion: See its `fusion`; with a weight, as in `linear:0.7`.
+    :param fusion: See its `fusion`; with a weight, as in `log_linear:0.5`. Empty: what `usual_fusions` returns.
     """
 
     candidates: tuple[int, ...] = (10, 20, 50, 100, 200)
     precision: tuple[str, ...] = ("auto", "int8") if find_spec("nncf") else ("auto",)
     windows: tuple[str, ...] = ("max", "truncate")
-    fusion: tuple[str, ...] = ("none", "linear:0.3", "linear:0.5", "linear:0.7", "linear:0.9", "rrf:0.5")
+    fusion: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, texts: Sequence[str]) -> "Grid":
@@ -96,11 +100,21 @@ class Setting:
         return {"precision": self.precision, "window_aggregation": self.windows, **fusion}
 
 
+def usual_fusions(first_scores: NDArray[np.float64]) -> tuple[str, ...]:
+    """
+    Return the fusions that are tried unless others are named: those that the first stage's scores allow.
+
+    :param first_scores: Of all candidates, `nan` where there is none.
+    """
+    possible = (NO_FUSION.method, *fusions_of(first_scores))
+    return tuple(text for text in USUAL_FUSIONS if parse_fusion(text).method in possible)
+
+
 def parse_fusion(text: str) -> FusionSetting:
     """
     Read a fusion with its weight.
 
-    :param text: `none`, or METHOD:WEIGHT such as `linear:0.7`.
+    :param text: `none`, or METHOD:WEIGHT such as `log_linear:0.5`.
     :returns: Method, and weight of the second stage.
     :raises InvalidValueError: If it is neither.
     """
@@ -111,6 +125,6 @@ def parse_fusion(text: str) -> FusionSetting:
         value = -1.0
     if method not in FUSIONS or (method == NO_FUSION.method) == bool(colon) or not 0 <= value <= 1:
         raise InvalidValueError(
-            f"fusion {shown(text)}: write none, or METHOD:WEIGHT such as linear:0.7 with a weight from 0 to 1"
+            f"fusion {shown(text)}: write none, or METHOD:WEIGHT such as log_linear:0.5 with a weight from 0 to 1"
         )
     return FusionSetting(method, value)

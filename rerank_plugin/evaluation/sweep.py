@@ -10,7 +10,7 @@ import numpy as np
 from rerank_plugin.collections.runs import Run
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation.experiment import Experiment, ExperimentSettings
-from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
+from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion, usual_fusions
 from rerank_plugin.evaluation.measures import parse_measures
 from rerank_plugin.evaluation.outcomes import Outcome
 from rerank_plugin.evaluation.pareto import SweepResult, choose
@@ -58,6 +58,9 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
     depth = max(grid.candidates)
     experiment = Experiment(ExperimentSettings(depth, None if request.output is None else request.output / ANSWERS))
     outcomes = experiment.run([first, *variants.values()], group.queries, on_progress=counts_of(on_progress, "Scoring"))
+    candidates_of = [answer.candidates for variant in variants.values() for answer in outcomes[variant.name]]
+    scores = [np.empty(0), *(candidates.first_scores for candidates in candidates_of if candidates is not None)]
+    fusions = grid.fusion or usual_fusions(np.concatenate(scores))
     runs: dict[Setting | None, Run] = {None: {answer.query: answer.ranking for answer in outcomes[first.name]}}
     troubles = []
     for (precision, windows), variant in variants.items():
@@ -69,7 +72,7 @@ def run_sweep(request: EvalRequest, grid: Grid, *, on_progress: ProgressCallback
             troubles.append(f"{line}; the first, {failed[0].query}: {failed[0].error}")
             if len(failed) == len(answers):
                 raise InvalidValueError(troubles[-1])
-        for candidates, fusion in product(grid.candidates, grid.fusion):
+        for candidates, fusion in product(grid.candidates, fusions):
             runs[Setting(candidates, precision, windows, fusion)] = _rankings(answers, candidates, fusion)
     first_ms, second_ms = _measure_times(
         experiment.first_stage(first),

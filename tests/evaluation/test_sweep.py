@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rerank_plugin.errors import InvalidValueError
 from rerank_plugin.evaluation import evaluate
-from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion
+from rerank_plugin.evaluation.grid import Grid, Setting, parse_fusion, usual_fusions
 from rerank_plugin.evaluation.pareto import choose
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.pipelines import build_pipeline, read_pipeline
@@ -92,6 +93,14 @@ def test_every_setting_is_what_the_pipeline_gives(rerank, collection, repository
             for q in queries
         }
         assert evaluate(run, qrels, ["nDCG@10"]).means["nDCG@10"] == pytest.approx(tried["quality"], abs=1e-6)
+
+
+def test_only_fusions_that_the_first_stage_allows_are_tried_unless_they_are_named():
+    bm25, cosines, without = np.array([9.0, 0.5]), np.array([0.8, -0.1]), np.array([np.nan, np.nan])
+    methods = lambda scores: {text.partition(":")[0] for text in usual_fusions(scores)}  # noqa: E731
+    assert methods(bm25) == {"none", "rrf", "linear", "log_linear"}
+    assert methods(cosines) == {"none", "rrf", "linear"}
+    assert methods(without) == {"none", "rrf"}
 
 
 def test_a_grid_from_the_command_line():
