@@ -17,15 +17,18 @@ from rerank_plugin.evaluation.comparison import Difference
 from rerank_plugin.indexing import index_paths
 from rerank_plugin.judgements.dataset import IndexDataset
 from rerank_plugin.judgements.judgements import Judgement, Judgements
+from rerank_plugin.scoring.calibration import Calibration
 from rerank_plugin.training.adapting.corpus import open_corpus
 from rerank_plugin.training.adapting.language_model import written_queries
 from rerank_plugin.training.adapting.lists import AskedList, CandidateList, make_list, measured_candidates
 from rerank_plugin.training.adapting.material import learned_queries, measured_texts, with_judgements
+from rerank_plugin.training.adapting.measuring import fitted_calibration
 from rerank_plugin.training.adapting.opinions import Ensemble, targets
 from rerank_plugin.training.adapting.pseudo_queries import HEADING, HOW_TO, QUESTION, SENTENCE, generate
 from rerank_plugin.training.adapting.request import AdaptRequest, LanguageModel
 from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, judge
 from rerank_plugin.training.adapting.weights import centred_opinions, fit_weights
+from rerank_plugin.training.fitting.dev import DevCollection
 from rerank_plugin.training.recipe.request import Measured
 
 PLACES = {
@@ -283,6 +286,24 @@ def test_weights_are_not_fitted_without_answers():
     prior = [0.75, 0.25, 0.25]
     assert fit_weights([asked(number) for number in range(29)], prior) == prior
     assert fit_weights([asked(number, kind=SENTENCE) for number in range(60)], prior) == prior
+
+
+def test_pseudo_queries_calibrate_probabilities_and_nothing_of_the_first_stage():
+    places = [f"p{place}" for place in range(6)]
+    dev = DevCollection("made", "bm25", {}, {}, {}, {})
+    logits = {}
+    for number in range(30):
+        query = f"query {number}"
+        dev.queries[query], dev.candidates[query] = query, {place: 6.0 - i for i, place in enumerate(places)}
+        dev.qrels[query] = {places[number % 6]: 1}
+        logits[query] = [random.Random(f"{query} {i}").gauss(4.0 if i == number % 6 else 0.0, 2) for i in range(6)]
+    former = Calibration(scale=9.0, fusion_weights={"log_linear": 0.35})
+    pseudo = fitted_calibration(PSEUDO, dev, logits, former)
+    judged = fitted_calibration(JUDGED, dev, logits, former)
+    assert 0 < pseudo.scale < 9
+    assert pseudo.scale == judged.scale
+    assert (pseudo.fusion_weights, pseudo.depth) == ({"log_linear": 0.35}, None)
+    assert set(judged.fusion_weights) == {"rrf", "linear", "log_linear"}
 
 
 def test_only_a_passage_that_is_known_to_answer_leads():

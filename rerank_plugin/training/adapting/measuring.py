@@ -1,6 +1,7 @@
 """Measure an adapted model beside its start, and fit its calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from rerank_plugin.evaluation.calibrate import calibrate
 from rerank_plugin.evaluation.candidates import ScoredCandidates
 from rerank_plugin.evaluation.judged_candidates import JudgedCandidates
 from rerank_plugin.progress import ProgressCallback, counts_of
-from rerank_plugin.scoring.calibration import FILE_NAME
+from rerank_plugin.scoring.calibration import FILE_NAME, Calibration, load_calibration
 from rerank_plugin.training.adapting.corpus import Corpus
 from rerank_plugin.training.adapting.general import guard_set, open_sample_corpus
 from rerank_plugin.training.adapting.lists import measured_candidates
@@ -79,7 +80,8 @@ def measure_and_calibrate(
             progress = counts_of(on_progress, f"Measuring on {role}")
             checks.append(check(role, dev, old.logits, _keeping(new.logits, own), on_progress=progress))
     try:
-        _calibrate(devs[fitted], kept[fitted], after / FILE_NAME)
+        former = load_calibration("auto", before)
+        fitted_calibration(fitted, devs[fitted], kept[fitted], former).save(after / FILE_NAME)
     except (
         InvalidValueError
     ) as error:  # a model that orders at random cannot be calibrated, and the verdict says what it is worth
@@ -97,7 +99,21 @@ def _keeping(logits: Logits, kept: dict[str, list[float]]) -> Logits:
     return score
 
 
-def _calibrate(dev: DevCollection, logits: Mapping[str, Sequence[float]], file: Path) -> None:
+def fitted_calibration(
+    role: str, dev: DevCollection, logits: Mapping[str, Sequence[float]], former: Calibration
+) -> Calibration:
+    """
+    Fit the calibration of an adapted model.
+
+    Pseudo-queries say nothing of the first stage, which finds their passages by text that the models do not see: what depends
+    on it is then left as it was.
+
+    :param role: `JUDGED` or `PSEUDO`.
+    :param dev: The queries.
+    :param logits: For each query, by its text, the logits of its candidates.
+    :param former: The calibration of the model that was adapted.
+    :raises InvalidValueError: If the model does not put relevant passages above others.
+    """
     judged = []
     for id_, query in dev.queries.items():
         ids = list(dev.candidates[id_])
@@ -109,4 +125,5 @@ def _calibrate(dev: DevCollection, logits: Mapping[str, Sequence[float]], file: 
         scored = ScoredCandidates(ids, scores, np.array(logits[query], dtype=np.float32), order)
         judged.append(JudgedCandidates(id_, scored, dict(dev.qrels[id_])))
     source = {"dataset": dev.name, "pipeline": dev.first_stage, "by": "rerank adapt"}
-    calibrate(judged, method=METHOD, source=source).calibration.save(file)
+    calibration = calibrate(judged, method=METHOD, source=source).calibration
+    return replace(calibration, fusion_weights=former.fusion_weights, depth=former.depth) if role == PSEUDO else calibration
