@@ -102,11 +102,6 @@ def _check_score(document: Document, fusion: str) -> None:
             f"fusion {fusion!r} needs finite first-stage scores, but document {shown(document.id)} has {score}: "
             "use fusion 'rrf'"
         )
-    if fusion == "log_linear" and score <= 0:
-        raise InvalidValueError(
-            f"fusion 'log_linear' needs first-stage scores above 0, as those of BM25 are, but document {shown(document.id)} "
-            f"has {score}: use fusion 'linear' or 'rrf'"
-        )
 
 
 def deduplicate(documents: Sequence[Document]) -> list[Document]:

@@ -74,8 +74,7 @@ class ScoredCandidates:
             firsts = self.first_scores[:depth]
             if chosen.method not in fusions_of(firsts):
                 raise InvalidValueError(
-                    f"fusion {chosen.method!r} needs the first stage's score of every document, and 'log_linear' a positive "
-                    "one: use fusion 'rrf'"
+                    f"fusion {chosen.method!r} needs the first stage's score of every document: use fusion 'rrf'"
                 )
             first_ranks = np.arange(1, len(logits) + 1)
             keys = fuse(chosen.method, chosen.weight, logits, first_ranks=first_ranks, first_scores=firsts)

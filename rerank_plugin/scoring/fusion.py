@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 Fusion = Literal["none", "rrf", "linear", "log_linear"]
 FUSIONS: tuple[str, ...] = get_args(Fusion)
-# Those that read the first stage's scores, and not only its order; the last can only take the logarithm of positive ones.
+# Those that read the first stage's scores, and not only its order.
 SCORE_FUSIONS = ("linear", "log_linear")
+# Logarithms have no end: a score below this share of the best one, also a negative one, counts as that.
+LEAST_SHARE = 0.001
 # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods" (2009).
 RRF_CONSTANT = 60
 
@@ -28,21 +30,23 @@ def fuse(
     - `linear`: weight * logit + (1 - weight) * first-stage score, both scaled to 0..1 over the candidates of the query.
     - `log_linear`: weight * logit + (1 - weight) * ln(first-stage score), the logarithmic opinion pool (Genest and Zidek,
       "Combining probability distributions", 1986). How sure the second stage is decides: where its logits are far apart,
-      the first stage changes nothing, and where they are close, it chooses.
+      the first stage changes nothing, and where they are close, it chooses. For scores that are 0 where nothing was found,
+      such as those of BM25, cosines and reciprocal ranks; one below a thousandth of the best counts as that thousandth.
 
     :param method: `rrf`, `linear` or `log_linear`.
     :param weight: Of the second stage, 0 to 1.
     :param logits: Of the second stage, shape (candidates,).
     :param first_ranks: Of the first stage, from 1, in the same order.
-    :param first_scores: Of the first stage; only `linear` and `log_linear` read them. They must be finite, for the latter
-        above 0.
+    :param first_scores: Of the first stage; only `linear` and `log_linear` read them, and they must be finite.
     :returns: Values to order by, higher is better, shape (candidates,).
     """
     if method == "linear":
         return weight * _to_unit(logits) + (1 - weight) * _to_unit(first_scores)
     if method == "log_linear":
         wide = logits.astype(np.float64)
-        return weight * wide + (1 - weight) * np.log(first_scores)
+        best = first_scores.max()
+        shares = np.maximum(first_scores, LEAST_SHARE * best) / best if best > 0 else np.ones(len(first_scores))
+        return weight * wide + (1 - weight) * np.log(shares)
     second = np.empty(len(logits))
     second[np.argsort(-logits, kind="stable")] = np.arange(1, len(logits) + 1)
     scores: NDArray[np.float64] = weight / (RRF_CONSTANT + second) + (1 - weight) / (RRF_CONSTANT + first_ranks)
@@ -66,9 +70,7 @@ def fusions_of(first_scores: NDArray[np.float64]) -> tuple[str, ...]:
 
     :param first_scores: Of the first stage, any shape; `nan` where there is none.
     """
-    if not np.isfinite(first_scores).all():
-        return ("rrf",)
-    return ("rrf", "linear", "log_linear") if (first_scores > 0).all() else ("rrf", "linear")
+    return ("rrf", *SCORE_FUSIONS) if np.isfinite(first_scores).all() else ("rrf",)
 
 
 def _to_unit(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -233,11 +233,17 @@ def test_l13_first_stage_scores_that_are_not_finite(make, score):
         assert all(np.isfinite(document.score) for document in ranked)
 
 
-@pytest.mark.parametrize("score", [0.0, -0.25])
-def test_a_log_linear_fusion_refuses_scores_that_have_no_logarithm(make, score):
+@pytest.mark.parametrize("score", [0.0, -0.25, -1e308])
+def test_a_score_that_has_no_logarithm_counts_as_a_thousandth_of_the_best(make, score):
     documents = [Document(id="odd", content="sea", score=score), Document(id="b", content="moon", score=0.5)]
-    with pytest.raises(InvalidValueError, match=f"document 'odd' has {score}: use fusion 'linear' or 'rrf'"):
-        make(fusion="log_linear").run(query="moon", documents=documents)
+    ranked = make(fusion="log_linear", fusion_weight=0.0).run(query="moon", documents=documents)["documents"]
+    assert [(document.id, document.score) for document in ranked] == [("b", 1.0), ("odd", pytest.approx(0.001))]
+
+
+def test_a_log_linear_fusion_without_a_positive_score_is_the_cross_encoder_alone(make):
+    documents = [Document(id=i, content=f"sea {i}", score=score) for i, score in (("a", 0.0), ("b", -3.0))]
+    fused, alone = (make(fusion=f).run(query="moon", documents=documents)["documents"] for f in ("log_linear", "none"))
+    assert [document.id for document in fused] == [document.id for document in alone]
 
 
 def test_a_log_linear_fusion_scores_documents_relative_to_the_best(make):

@@ -105,8 +105,8 @@ def fitted_calibration(
     """
     Fit the calibration of an adapted model.
 
-    Pseudo-queries say nothing of the first stage, which finds their passages by text that the models do not see: what depends
-    on it is then left as it was.
+    Pseudo-queries say nothing of the first stage, which finds their passages by text that the models do not see: what
+    depends on it is then left as it was.
 
     :param role: `JUDGED` or `PSEUDO`.
     :param dev: The queries.
