@@ -40,6 +40,10 @@ class RankingRules:
     fusion_weight: float
     calibration: "Calibration"
 
+    def scores(self, logits: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        """Return probabilities, or the logits as they are."""
+        return self.calibration.probabilities(logits) if self.scale_score else logits
+
 
 def first_stage_scores(documents: Sequence[Document]) -> "NDArray[np.float64]":
     """Return the documents' own scores, `nan` where there is none."""
@@ -60,17 +64,16 @@ def rank_documents(candidates: list[Document], scored: "Scored", rules: RankingR
     :returns: Copies, best first; ties are ordered by id.
     """
     known = np.flatnonzero(~np.isnan(scored.logits))
-    logits = scored.logits[known]
-    values = rules.calibration.probabilities(logits) if rules.scale_score else logits.astype(np.float64)
+    logits = scored.logits[known].astype(np.float64)
+    values = rules.scores(logits)
     # Ordered by logit, not by score: two large logits can have the same probability.
-    keys = logits.astype(np.float64)
-    scores = values
+    keys, scores = logits, values
     if rules.fusion != "none" and len(known):
-        from rerank_plugin.scoring.fusion import fuse, fused_scores
+        from rerank_plugin.scoring.fusion import fuse
 
         firsts = first_stage_scores(candidates)[known]
         keys = fuse(rules.fusion, rules.fusion_weight, logits, first_ranks=known + 1, first_scores=firsts)
-        scores = fused_scores(rules.fusion, keys)
+        scores = rules.scores(keys) if rules.fusion == "log_linear" else keys
     order = sorted(range(len(known)), key=lambda i: (-keys[i], candidates[known[i]].id))
     ranked: list[tuple[int, float | None, dict[str, Any]]] = []
     for i in order:

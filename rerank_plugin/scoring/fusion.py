@@ -11,6 +11,8 @@ FUSIONS: tuple[str, ...] = get_args(Fusion)
 SCORE_FUSIONS = ("linear", "log_linear")
 # Logarithms have no end: a score below this share of the best one, also a negative one, counts as that.
 LEAST_SHARE = 0.001
+# A quotient by less would overflow.
+NO_WEIGHT = 1e-9
 # Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods" (2009).
 RRF_CONSTANT = 60
 
@@ -18,7 +20,7 @@ RRF_CONSTANT = 60
 def fuse(
     method: str,
     weight: float,
-    logits: NDArray[np.float32],
+    logits: NDArray[np.floating],
     *,
     first_ranks: NDArray[np.int64],
     first_scores: NDArray[np.float64],
@@ -28,10 +30,12 @@ def fuse(
 
     - `rrf`: weight / (60 + rank in the second stage) + (1 - weight) / (60 + rank in the first stage).
     - `linear`: weight * logit + (1 - weight) * first-stage score, both scaled to 0..1 over the candidates of the query.
-    - `log_linear`: weight * logit + (1 - weight) * ln(first-stage score), the logarithmic opinion pool (Genest and Zidek,
-      "Combining probability distributions", 1986). How sure the second stage is decides: where its logits are far apart,
-      the first stage changes nothing, and where they are close, it chooses. For scores that are 0 where nothing was found,
-      such as those of BM25, cosines and reciprocal ranks; one below a thousandth of the best counts as that thousandth.
+    - `log_linear`: logit + (1 - weight) / weight * ln(first-stage score / the best one), the logarithmic opinion pool (Genest
+      and Zidek, "Combining probability distributions", 1986). How sure the second stage is decides: where its logits are
+      far apart, the first stage changes nothing, and where they are close, it chooses. The result is a logit: that of the
+      second stage, lowered by what the first stage holds against a candidate. For scores that are 0 where nothing was
+      found, such as those of BM25, cosines and reciprocal ranks; one below a thousandth of the best counts as that. With a
+      weight of 0 the logarithm alone counts.
 
     :param method: `rrf`, `linear` or `log_linear`.
     :param weight: Of the second stage, 0 to 1.
@@ -43,25 +47,13 @@ def fuse(
     if method == "linear":
         return weight * _to_unit(logits) + (1 - weight) * _to_unit(first_scores)
     if method == "log_linear":
-        wide = logits.astype(np.float64)
         best = first_scores.max()
         shares = np.maximum(first_scores, LEAST_SHARE * best) / best if best > 0 else np.ones(len(first_scores))
-        return weight * wide + (1 - weight) * np.log(shares)
+        return logits + (1 - weight) / weight * np.log(shares) if weight > NO_WEIGHT else np.log(shares)
     second = np.empty(len(logits))
     second[np.argsort(-logits, kind="stable")] = np.arange(1, len(logits) + 1)
     scores: NDArray[np.float64] = weight / (RRF_CONSTANT + second) + (1 - weight) / (RRF_CONSTANT + first_ranks)
     return scores
-
-
-def fused_scores(method: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """
-    Return the scores that documents get: the values of `fuse`, but for `log_linear` their ratio to the best one, 0 to 1.
-
-    :param method: See `fuse`.
-    :param values: What `fuse` returned.
-    """
-    ratios: NDArray[np.float64] = np.exp(values - values.max()) if method == "log_linear" else values
-    return ratios
 
 
 def fusions_of(first_scores: NDArray[np.float64]) -> tuple[str, ...]:

@@ -237,7 +237,8 @@ def test_l13_first_stage_scores_that_are_not_finite(make, score):
 def test_a_score_that_has_no_logarithm_counts_as_a_thousandth_of_the_best(make, score):
     documents = [Document(id="odd", content="sea", score=score), Document(id="b", content="moon", score=0.5)]
     ranked = make(fusion="log_linear", fusion_weight=0.0).run(query="moon", documents=documents)["documents"]
-    assert [(document.id, document.score) for document in ranked] == [("b", 1.0), ("odd", pytest.approx(0.001))]
+    assert [document.id for document in ranked] == ["b", "odd"]
+    assert [document.score for document in ranked] == pytest.approx([0.5, 1 / 1001]), "odds of 1 and of a thousandth"
 
 
 def test_a_log_linear_fusion_without_a_positive_score_is_the_cross_encoder_alone(make):
@@ -246,15 +247,31 @@ def test_a_log_linear_fusion_without_a_positive_score_is_the_cross_encoder_alone
     assert [document.id for document in fused] == [document.id for document in alone]
 
 
-def test_a_log_linear_fusion_scores_documents_relative_to_the_best(make):
+def test_a_log_linear_fusion_lowers_the_probability_by_what_the_first_stage_holds_against_a_document(make):
     documents = [Document(id=i, content=f"sea {i}", score=score) for i, score in (("a", 9.0), ("b", 3.0), ("c", 1.0))]
-    ranked = make(fusion="log_linear", fusion_weight=0.0).run(query="moon", documents=documents)["documents"]
-    assert [document.id for document in ranked] == ["a", "b", "c"]
-    np.testing.assert_allclose([document.score for document in ranked], [1.0, 1 / 3, 1 / 9])
+    plain = {
+        document.id: document.score
+        for document in make(scale_score=False).run(query="moon", documents=documents)["documents"]
+    }
+    fused = make(fusion="log_linear", fusion_weight=0.25, scale_score=False).run(query="moon", documents=documents)[
+        "documents"
+    ]
+    lowered = {id_: plain[id_] - 3 * np.log(9.0 / score) for id_, score in (("a", 9.0), ("b", 3.0), ("c", 1.0))}
+    assert [document.id for document in fused] == sorted(lowered, key=lowered.get, reverse=True)
+    for document in fused:
+        assert document.score == pytest.approx(lowered[document.id], abs=1e-5)
+        assert document.meta["second_stage_score"] == plain[document.id]
+    scaled = make(fusion="log_linear", fusion_weight=0.25).run(query="moon", documents=documents)["documents"]
+    assert [document.score for document in scaled] == pytest.approx([1 / (1 + np.exp(-d.score)) for d in fused])
+
+
+def test_a_log_linear_fusion_with_all_weight_on_one_stage_is_that_stage(make):
+    documents = [Document(id=i, content=f"sea {i}", score=score) for i, score in (("a", 9.0), ("b", 3.0), ("c", 1.0))]
+    first = make(fusion="log_linear", fusion_weight=0.0).run(query="moon", documents=documents)["documents"]
+    assert [document.id for document in first] == ["a", "b", "c"]
     alone = make(fusion="log_linear", fusion_weight=1.0).run(query="moon", documents=documents)["documents"]
     plain = make().run(query="moon", documents=documents)["documents"]
-    assert [document.id for document in alone] == [document.id for document in plain]
-    assert [document.meta["second_stage_score"] for document in alone] == [document.score for document in plain]
+    assert [(document.id, document.score) for document in alone] == [(document.id, document.score) for document in plain]
 
 
 def test_l13_of_documents_with_the_same_id_nan_is_the_lowest_score(make):
