@@ -31,12 +31,11 @@ def fuse(
     - `rrf`: weight / (60 + rank in the second stage) + (1 - weight) / (60 + rank in the first stage).
     - `linear`: weight * logit + (1 - weight) * first-stage score, both scaled to 0..1 over the candidates of the query.
     - `log_linear`: logit + (1 - weight) / weight * ln(first-stage score / the best one).
-      This is the logarithmic opinion pool (Genest
-      and Zidek, "Combining probability distributions", 1986). How sure the second stage is decides: where its logits are
-      far apart, the first stage changes nothing, and where they are close, it chooses. The result is a logit: that of the
-      second stage, lowered by what the first stage holds against a candidate; with a weight of 0, the logarithm. For scores
-      that are 0 where nothing was found, such as those of BM25, cosines and reciprocal ranks: one below a thousandth of the
-      best counts as that.
+      This is the logarithmic opinion pool (Genest and Zidek, "Combining probability distributions", 1986). How sure the
+      second stage is decides: where its logits are far apart, the first stage changes nothing, and where they are close, it
+      chooses. The result is a logit: that of the second stage, lowered by what the first stage holds against a candidate;
+      with a weight of 0, the logarithm. For scores that are 0 where nothing was found, such as those of BM25, cosines and
+      reciprocal ranks: one below a thousandth of the best counts as that.
 
     :param method: `rrf`, `linear` or `log_linear`.
     :param weight: Of the second stage, 0 to 1.
