@@ -14,7 +14,7 @@ from rerank_plugin.training.adapting.material import make_queries, with_judgemen
 from rerank_plugin.training.adapting.measuring import METHOD, measure_and_calibrate, measured_queries
 from rerank_plugin.training.adapting.opinions import Ensemble, is_server
 from rerank_plugin.training.adapting.request import AdaptRequest
-from rerank_plugin.training.adapting.taught import RunFolder
+from rerank_plugin.training.adapting.taught import FORMAT, RunFolder
 from rerank_plugin.training.adapting.teaching import general_material, teach, training_config
 from rerank_plugin.training.adapting.verdict import Check, Verdict, judge
 from rerank_plugin.training.fingerprints import fingerprint_model
@@ -73,7 +73,12 @@ def run_adaptation(request: AdaptRequest, *, on_progress: ProgressCallback | Non
         _check_output(request.output, [corpus.model, *request.teachers])
         request = with_judgements(request, corpus.index)
         base = fetch_base(corpus.model)
-        settings = {**request.settings(), "base": fingerprint_model(corpus.model), "teachers": list(request.teachers)}
+        settings = {
+            **request.settings(),
+            "base": fingerprint_model(corpus.model),
+            "teachers": list(request.teachers),
+            "format": FORMAT,
+        }
         folder = RunFolder(request.output / WORK, settings)
         queries = make_queries(corpus, request, folder, on_progress)
         ensemble = Ensemble(corpus.model, request.teachers, request.language)

@@ -12,6 +12,8 @@ from rerank_plugin.files import replace_file
 from rerank_plugin.training.adapting.lists import AskedList, CandidateList
 from rerank_plugin.training.data.pairs import LabelledPair
 
+# Of the files below: those of another format are not read.
+FORMAT = 2
 LISTS, PLAN, SETTINGS = "lists.jsonl", "plan.json", "settings.json"
 
 
