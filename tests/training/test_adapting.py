@@ -26,7 +26,7 @@ from rerank_plugin.training.adapting.measuring import fitted_calibration
 from rerank_plugin.training.adapting.opinions import Ensemble, targets
 from rerank_plugin.training.adapting.pseudo_queries import HEADING, HOW_TO, QUESTION, SENTENCE, generate
 from rerank_plugin.training.adapting.request import AdaptRequest, LanguageModel
-from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, judge
+from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, QUESTIONS, Check, judge
 from rerank_plugin.training.adapting.weights import centred_opinions, fit_weights
 from rerank_plugin.training.fitting.dev import DevCollection
 from rerank_plugin.training.recipe.request import Measured
@@ -263,7 +263,7 @@ def test_a_passage_that_is_its_query_is_not_ranked_for_it():
         assert query.text not in row.passages
 
 
-def asked(number: int, *, kind: str = HEADING) -> AskedList:
+def asked(number: int, *, kind: str = QUESTION) -> AskedList:
     """The second model knows the answer, the first one and the third are blind."""
     rng = random.Random(number)
     blind = [[rng.gauss(0, 2) for _ in range(8)] for _ in range(2)]
@@ -285,7 +285,8 @@ def test_the_model_that_knows_the_answers_counts_most():
 def test_weights_are_not_fitted_without_answers():
     prior = [0.75, 0.25, 0.25]
     assert fit_weights([asked(number) for number in range(29)], prior) == prior
-    assert fit_weights([asked(number, kind=SENTENCE) for number in range(60)], prior) == prior
+    for kind in (SENTENCE, HEADING):
+        assert fit_weights([asked(number, kind=kind) for number in range(60)], prior) == prior
 
 
 def test_pseudo_queries_calibrate_probabilities_and_nothing_of_the_first_stage():
@@ -402,7 +403,10 @@ def checked(role: str, mean: float, p: float) -> Check:
 @pytest.mark.parametrize(
     ("checks", "word"),
     [
-        ([checked(PSEUDO, 0.05, 0.001), checked(GENERAL, 0.0, 1.0)], "better"),
+        ([checked(QUESTIONS, 0.05, 0.001), checked(GENERAL, 0.0, 1.0)], "better"),
+        ([checked(PSEUDO, 0.05, 0.001), checked(GENERAL, 0.0, 1.0)], "no difference"),
+        ([checked(QUESTIONS, -0.05, 0.001), checked(GENERAL, 0.0, 1.0)], "worse"),
+        ([checked(QUESTIONS, 0.05, 0.001), checked(JUDGED, 0.0, 0.9), checked(GENERAL, 0.0, 1.0)], "no difference"),
         ([checked(PSEUDO, 0.05, 0.2), checked(GENERAL, 0.0, 1.0)], "no difference"),
         ([checked(PSEUDO, 0.05, 0.001), checked(GENERAL, -0.03, 0.01)], "worse"),
         ([checked(PSEUDO, 0.05, 0.001), checked(JUDGED, 0.0, 0.9), checked(GENERAL, 0.0, 1.0)], "no difference"),

@@ -13,7 +13,7 @@ from rerank_plugin.progress import ProgressCallback, counts_of
 from rerank_plugin.training.adapting.corpus import Corpus
 from rerank_plugin.training.adapting.language_model import written_queries
 from rerank_plugin.training.adapting.lists import DEPTH, FIRST_STAGE, MEASURED_DEPTH
-from rerank_plugin.training.adapting.pseudo_queries import JUDGED, LOGGED, NATURAL, PseudoQuery, generate
+from rerank_plugin.training.adapting.pseudo_queries import ASKED, JUDGED, LOGGED, NATURAL, PseudoQuery, generate
 from rerank_plugin.training.adapting.request import AdaptRequest
 from rerank_plugin.training.adapting.taught import RunFolder
 from rerank_plugin.training.fitting.dev import DevCollection
@@ -69,7 +69,7 @@ def make_queries(corpus: Corpus, request: AdaptRequest, folder: RunFolder, on_pr
     rng.shuffle(training)
     if request.learned is not None:
         training = learned_queries(corpus, request.learned, measured, on_progress) + training
-    held_out.sort(key=lambda query: query.kind not in NATURAL)
+    held_out.sort(key=lambda query: (query.kind not in ASKED, query.kind not in NATURAL))
     return Queries(training, held_out)
 
 

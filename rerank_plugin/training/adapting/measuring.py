@@ -16,13 +16,15 @@ from rerank_plugin.training.adapting.corpus import Corpus
 from rerank_plugin.training.adapting.general import guard_set, open_sample_corpus
 from rerank_plugin.training.adapting.lists import measured_candidates
 from rerank_plugin.training.adapting.material import judged_candidates
-from rerank_plugin.training.adapting.pseudo_queries import PseudoQuery
+from rerank_plugin.training.adapting.pseudo_queries import ASKED, PseudoQuery
 from rerank_plugin.training.adapting.request import AdaptRequest
 from rerank_plugin.training.adapting.taught import Plan
-from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, Check, check
+from rerank_plugin.training.adapting.verdict import GENERAL, JUDGED, PSEUDO, QUESTIONS, Check, check
 from rerank_plugin.training.fitting.dev import DevCollection
 
 METHOD = "platt"
+# With fewer questions among the held-out pseudo-queries, headings and phrases are measured too.
+FEWEST_QUESTIONS = 30
 Logits = Callable[[str, Sequence[str]], Sequence[float]]
 
 
@@ -43,9 +45,11 @@ def measured_queries(
     :param on_progress: Called while searching.
     """
     progress = counts_of(on_progress, "Searching for the held-out queries")
-    chosen = held_out[: plan.measured]
+    questions = [query for query in held_out if query.kind in ASKED]
+    role, known = (QUESTIONS, questions) if len(questions) >= FEWEST_QUESTIONS else (PSEUDO, held_out)
+    chosen = known[: plan.measured]
     kinds = ", ".join(dict.fromkeys(query.kind for query in chosen))
-    devs = {PSEUDO: measured_candidates(corpus, chosen, name=kinds, on_progress=progress)}
+    devs = {role: measured_candidates(corpus, chosen, name=kinds, on_progress=progress)}
     if request.judged is not None:
         devs[JUDGED] = judged_candidates(corpus, request.judged, plan.measured, on_progress)
     devs[GENERAL] = guard_set(open_sample_corpus(request.language), request.language, plan.measured)
@@ -68,7 +72,7 @@ def measure_and_calibrate(
     """
     from rerank_plugin.components.ranker import CrossEncoderRanker
 
-    fitted = JUDGED if JUDGED in devs else PSEUDO
+    fitted = JUDGED if JUDGED in devs else next(iter(devs))
     kept: dict[str, dict[str, list[float]]] = {}
     checks = []
     with (
@@ -108,7 +112,7 @@ def fitted_calibration(
     Pseudo-queries say nothing of the first stage, which finds their passages by text that the models do not see: what
     depends on it is then left as it was.
 
-    :param role: `JUDGED` or `PSEUDO`.
+    :param role: `JUDGED`, `QUESTIONS` or `PSEUDO`.
     :param dev: The queries.
     :param logits: For each query, by its text, the logits of its candidates.
     :param former: The calibration of the model that was adapted.
@@ -126,4 +130,4 @@ def fitted_calibration(
         judged.append(JudgedCandidates(id_, scored, dict(dev.qrels[id_])))
     source = {"dataset": dev.name, "pipeline": dev.first_stage, "by": "rerank adapt"}
     calibration = calibrate(judged, method=METHOD, source=source).calibration
-    return replace(calibration, fusion_weights=former.fusion_weights, depth=former.depth) if role == PSEUDO else calibration
+    return replace(calibration, fusion_weights=former.fusion_weights, depth=former.depth) if role != JUDGED else calibration

@@ -17,8 +17,9 @@ HEADING, QUESTION, SENTENCE, PHRASE, WRITTEN, LOGGED = "heading", "question", "s
 JUDGED, HOW_TO = "judged", "how-to"
 # What people ask or write for readers, unlike sentences and phrases that are torn out of their passage.
 NATURAL = (HEADING, QUESTION, HOW_TO, WRITTEN, LOGGED)
+ASKED = (QUESTION, HOW_TO, WRITTEN, JUDGED)
 # What the rest of the passage answers. The rest of a sentence's passage need not say what the sentence said.
-ANSWERED = (HEADING, QUESTION, HOW_TO, WRITTEN, JUDGED)
+ANSWERED = (HEADING, *ASKED)
 # Where a sentence begins with what it is for, the rest of it tells how; scientists who say what they did for it do not.
 PURPOSES = (
     (

@@ -8,7 +8,8 @@ from rerank_plugin.evaluation.measures import NDCG
 from rerank_plugin.progress import CountCallback
 from rerank_plugin.training.fitting.dev import FIRST_STAGE, MODEL, DevCollection
 
-PSEUDO, JUDGED, GENERAL = "held-out pseudo-queries", "judged queries", "general guard set"
+PSEUDO, QUESTIONS = "held-out pseudo-queries", "held-out questions"
+JUDGED, GENERAL = "judged queries", "general guard set"
 BETTER, NO_DIFFERENCE, WORSE = "better", "no difference", "worse"
 BEFORE, AFTER = "before", "adapted"
 
@@ -20,7 +21,7 @@ class Check:
     """
     Both models on the same queries, by nDCG@10.
 
-    :param role: `PSEUDO`, `JUDGED` or `GENERAL`.
+    :param role: `PSEUDO`, `QUESTIONS`, `JUDGED` or `GENERAL`.
     :param name: Name of the queries, for display.
     :param queries: Their number.
     :param first_stage: The first stage; `None` with pseudo-queries, as it finds the passage by the text that the models do
@@ -75,7 +76,7 @@ def check(role: str, dev: DevCollection, before: Score, after: Score, *, on_prog
     """
     Measure both models.
 
-    :param role: `PSEUDO`, `JUDGED` or `GENERAL`.
+    :param role: `PSEUDO`, `QUESTIONS`, `JUDGED` or `GENERAL`.
     :param dev: Queries, candidates and judgements.
     :param before: Scores of the model that was adapted.
     :param after: Scores of the adapted model.
@@ -89,7 +90,7 @@ def check(role: str, dev: DevCollection, before: Score, after: Score, *, on_prog
         role=role,
         name=dev.name,
         queries=len(dev.queries),
-        first_stage=None if role == PSEUDO else old.evaluations[FIRST_STAGE].means[NDCG],
+        first_stage=None if role in (PSEUDO, QUESTIONS) else old.evaluations[FIRST_STAGE].means[NDCG],
         before=evaluations[BEFORE].means[NDCG],
         after=evaluations[AFTER].means[NDCG],
         difference=compare_evaluations(evaluations, [(BEFORE, AFTER)]).between(BEFORE, AFTER, NDCG),
@@ -100,17 +101,25 @@ def judge(checks: Sequence[Check]) -> Verdict:
     """
     Decide whether the adapted model should be used.
 
-    Judged queries decide where there are any: pseudo-queries only resemble what people ask. In any case the model must not
-    have become significantly worse on general queries.
+    Judged queries decide where there are any: pseudo-queries only resemble what people ask. Without them, questions that
+    stand in the passages do. Headings and phrases prove nothing: a model that got better at them need not have got better
+    at questions (`benchmarks/bundled_model/LOG.md`, 7). In any case the model must not be significantly worse on general
+    queries.
 
-    :param checks: At least the one on pseudo-queries.
+    :param checks: At least the one on pseudo-queries or questions.
     """
     by_role = {one.role: one for one in checks}
     worse = [one for one in checks if one.is_worse]
-    deciding = by_role.get(JUDGED, by_role[PSEUDO])
+    deciding = next(by_role[role] for role in (JUDGED, QUESTIONS, PSEUDO) if role in by_role)
     if worse:
         return Verdict(
             WORSE, f"significantly worse on {' and '.join(one.role for one in worse)}: keep the model that you have"
+        )
+    if deciding.is_better and deciding.role == PSEUDO:
+        return Verdict(
+            NO_DIFFERENCE,
+            f"better on {deciding.role}, but headings and phrases prove nothing about questions: judge some "
+            "(`rerank judge`) and run it again with them, or keep the model that you have",
         )
     if deciding.is_better:
         return Verdict(BETTER, f"significantly better on {deciding.role}, and not worse on the others: use it")

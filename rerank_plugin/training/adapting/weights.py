@@ -1,4 +1,4 @@
-"""How much the opinion of each model counts: as much as helps to find the passages that are known to answer their query."""
+"""How much the opinion of each model counts: as much as helps to find the passages that answer questions."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rerank_plugin.training.adapting.lists import AskedList
-from rerank_plugin.training.adapting.pseudo_queries import ANSWERED
+from rerank_plugin.training.adapting.pseudo_queries import ASKED
 
 Opinions = NDArray[np.float64]
 
-# Of the penalty, beside the mean loss of a list.
-PRIOR_STRENGTH = 0.05
+# Of the penalty, beside the summed losses of all lists: the more lists there are, the less the weights before count.
+PRIOR_STRENGTH = 1.5
 FEWEST_LISTS = 30
 
 
@@ -33,16 +33,17 @@ def fit_weights(lists: Sequence[AskedList], prior: Sequence[float]) -> list[floa
 
     The weights are then scaled so that the weighted opinions differ as much within a list as those of the first model.
 
-    :param lists: All lists; those whose first passage does not answer the query are not learned from.
+    :param lists: All lists; only questions whose first passage answers them are learned from. Headings tell how well a model
+        knows what a passage is about, and bi-encoders came out twice as good at that as at answering.
     :param prior: The weights before.
     :returns: A weight for each opinion, none below 0; the weights before if there are fewer than 30 lists to learn from.
     """
     from scipy.optimize import minimize
 
-    answered = [one for one in lists if one.row.has_source and one.row.kind in ANSWERED]
-    if len(answered) < FEWEST_LISTS:
+    asked = [one for one in lists if one.row.has_source and one.row.kind in ASKED]
+    if len(asked) < FEWEST_LISTS:
         return list(prior)
-    rows = [centred_opinions(one) for one in answered]
+    rows = [centred_opinions(one) for one in asked]
     own_spread = np.mean([row[0].std() for row in rows])
     # On one scale, so that the penalty means the same for each.
     scales = np.array([np.mean([row[model].std() for row in rows]) or 1.0 for model in range(len(prior))])
@@ -53,8 +54,8 @@ def fit_weights(lists: Sequence[AskedList], prior: Sequence[float]) -> list[floa
         value, slope = PRIOR_STRENGTH * ((weights - before) ** 2).sum(), 2 * PRIOR_STRENGTH * (weights - before)
         for lead in leads:
             behind = np.exp(-(weights @ lead) - np.logaddexp.reduce(-(weights @ lead)))
-            value += np.logaddexp.reduce(-(weights @ lead)) / len(leads)
-            slope -= lead @ behind / len(leads)
+            value += np.logaddexp.reduce(-(weights @ lead))
+            slope -= lead @ behind
         return value, slope
 
     fitted = minimize(loss, before, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(prior)).x / scales
