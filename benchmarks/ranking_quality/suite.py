@@ -6,6 +6,9 @@ Measure rerankers on the dev splits of eight collections, English and Russian, b
 A MODEL is a bundled name, a folder, a Hub id, or NAME=one of these. Candidates and scores are kept in WORK, so a second run only scores
 with models that are new. All systems order the same BM25 candidates (with the stemming of the language). Choices are made by these figures;
 the test splits are read once, at the end.
+
+With --hybrid the first stage is hybrid search, for English collections: rank fusion of the 100 best each of BM25 and of the packaged bi-encoder
+over the whole collection.
 """
 
 import argparse
@@ -41,9 +44,10 @@ SUITE = {
     "techfaq_ru": "ru",
 }
 SPLIT = "dev"
-BM25, RRF = "BM25", "RRF"
-# That of `bm25_rerank`.
-BLEND = FusionSetting("log_linear", 0.5)
+FIRST, RRF = "first stage", "RRF"
+# Those of `bm25_rerank` and `hybrid_rerank`.
+BLEND, HYBRID_BLEND = FusionSetting("log_linear", 0.5), FusionSetting("log_linear", 0.4)
+RETRIEVED = 100
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Judged:
 
     :param name: The collection.
     :param queries: Texts by id.
-    :param candidates: For each query the ids of its candidates and their BM25 scores, best first.
+    :param candidates: For each query the ids of its candidates and their scores by the first stage, best first.
     :param texts: Texts of the candidates, by id.
     :param qrels: The judgements.
     """
@@ -65,28 +69,51 @@ class Judged:
     qrels: dict[str, dict[str, int]]
 
 
-def read_candidates(folder: Path, work: Path, split: str, queries: int, depth: int) -> Judged:
+def read_candidates(options: argparse.Namespace, name: str) -> Judged:
     """Return the candidates of a collection's first judged queries, kept in a file."""
-    file = work / "candidates" / f"{folder.name}-{split}-{queries}x{depth}.json"
+    split, queries, depth = options.split, options.queries, options.candidates
+    file = options.work / ("hybrid" if options.hybrid else "candidates") / f"{name}-{split}-{queries}x{depth}.json"
     if not file.exists():
-        collection = Collection(folder.name, BeirDataset(folder), split)
+        collection = Collection(name, BeirDataset(options.collections / name), split)
         known, qrels = collection.judged(lang="all")
         chosen = [query for id_, query in known.items() if any(grade > 0 for grade in qrels[id_].values())][:queries]
-        stage = FirstStageSpec("bm25", language=SUITE.get(folder.name, "en")).open(collection)
-        candidates = {query.id: dict(stage.find(query, depth)) for query in chosen}
+        stage = FirstStageSpec("bm25", language=SUITE.get(name, "en")).open(collection)
+        texts = {document.id: document.full_text for document in collection.dataset.documents()}
+        if options.hybrid:
+            found = {query.id: [id_ for id_, _ in stage.find(query, RETRIEVED)] for query in chosen}
+            candidates = hybrid_candidates(found, {query.id: query.text for query in chosen}, texts, depth)
+        else:
+            candidates = {query.id: dict(stage.find(query, depth)) for query in chosen}
         needed = {id_ for scores in candidates.values() for id_ in scores}
         with replace_file(file) as stream:
             json.dump(
                 {
                     "queries": {query.id: query.text for query in chosen},
                     "candidates": candidates,
-                    "texts": {d.id: d.full_text for d in collection.dataset.documents() if d.id in needed},
+                    "texts": {id_: text for id_, text in texts.items() if id_ in needed},
                     "qrels": {query.id: qrels[query.id] for query in chosen},
                 },
                 stream,
                 ensure_ascii=False,
             )
-    return Judged(folder.name, **json.loads(file.read_text(encoding="utf-8")))
+    return Judged(name, **json.loads(file.read_text(encoding="utf-8")))
+
+
+def hybrid_candidates(
+    bm25: Mapping[str, Sequence[str]], queries: Mapping[str, str], texts: Mapping[str, str], depth: int
+) -> dict[str, dict[str, float]]:
+    """Fuse BM25's rankings with those of the packaged bi-encoder over all texts; return the best candidates with their scores."""
+    encode, ids = bi_encoder(), list(texts)
+    passages, vectors = encode(list(texts.values())), encode(list(queries.values()))
+    fused = {}
+    for (id_, found), query in zip(bm25.items(), vectors, strict=True):
+        nearest = [ids[place] for place in np.argsort(-(passages @ query), kind="stable")[:RETRIEVED]]
+        scores: dict[str, float] = {}
+        for ranking in (found, nearest):
+            for rank, document in enumerate(ranking, start=1):
+                scores[document] = scores.get(document, 0.0) + 1 / (RRF_CONSTANT + rank)
+        fused[id_] = dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:depth])
+    return fused
 
 
 def kept(file: Path, compute: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
@@ -116,12 +143,17 @@ def logits(model: str, judged: Judged) -> dict[str, list[float]]:
     return scores
 
 
-def cosines(judged: Judged) -> dict[str, list[float]]:
-    """Score the candidates with the packaged bi-encoder."""
+def bi_encoder() -> Callable[[Sequence[str]], Any]:
+    """Return the packaged bi-encoder: texts become unit vectors."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(packaged_model(PACKAGED_MODEL)), device="cpu")
-    encode = partial(model.encode, normalize_embeddings=True, show_progress_bar=False)
+    return partial(model.encode, normalize_embeddings=True, show_progress_bar=False)
+
+
+def cosines(judged: Judged) -> dict[str, list[float]]:
+    """Score the candidates with the packaged bi-encoder."""
+    encode = bi_encoder()
     at = {id_: position for position, id_ in enumerate(judged.texts)}
     passages, queries = encode(list(judged.texts.values())), encode(list(judged.queries.values()))
     return {
@@ -130,8 +162,13 @@ def cosines(judged: Judged) -> dict[str, list[float]]:
     }
 
 
-def rankings(judged: Judged, bi_encoder: Mapping[str, list[float]], models: Mapping[str, Mapping[str, list[float]]]) -> Any:
-    """Return the ranking of each system by query."""
+def rankings(
+    judged: Judged,
+    dense_scores: Mapping[str, list[float]] | None,
+    models: Mapping[str, Mapping[str, list[float]]],
+    blend: FusionSetting,
+) -> Any:
+    """Return the ranking of each system by query; without scores of a bi-encoder there is no rank fusion."""
     systems: dict[str, dict[str, dict[str, float]]] = {}
     for id_, first in judged.candidates.items():
         if not first:
@@ -139,16 +176,19 @@ def rankings(judged: Judged, bi_encoder: Mapping[str, list[float]], models: Mapp
                 ranking[id_] = {}
             continue
         ids = list(first)
-        bm25 = np.array(list(first.values()))
-        own = {BM25: first}
-        ranks = np.arange(1, len(ids) + 1)
-        dense = np.empty(len(ids))
-        dense[np.argsort(-np.array(bi_encoder[id_]), kind="stable")] = ranks
-        own[RRF] = dict(zip(ids, 1 / (RRF_CONSTANT + ranks) + 1 / (RRF_CONSTANT + dense), strict=True))
+        first_scores = np.array(list(first.values()))
+        own = {FIRST: first}
+        if dense_scores is not None:
+            ranks = np.arange(1, len(ids) + 1)
+            dense = np.empty(len(ids))
+            dense[np.argsort(-np.array(dense_scores[id_]), kind="stable")] = ranks
+            own[RRF] = dict(zip(ids, 1 / (RRF_CONSTANT + ranks) + 1 / (RRF_CONSTANT + dense), strict=True))
         for name, scores in models.items():
-            scored = ScoredCandidates(ids, bm25, np.array(scores[id_], dtype=np.float32), np.argsort(np.argsort(ids)))
+            scored = ScoredCandidates(
+                ids, first_scores, np.array(scores[id_], dtype=np.float32), np.argsort(np.argsort(ids))
+            )
             own[name] = scored.ranking(len(ids))
-            own[f"{name}, blended"] = scored.ranking(len(ids), BLEND)
+            own[f"{name}, blended"] = scored.ranking(len(ids), blend)
         for name, ranking in own.items():
             systems.setdefault(name, {})[id_] = ranking
     return systems
@@ -158,32 +198,33 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, Evaluation]]:
     """Return the evaluation of each system on each collection."""
     results = {}
     for name in options.only or SUITE:
-        judged = read_candidates(
-            options.collections / name, options.work, options.split, options.queries, options.candidates
-        )
-        size = f"{name}-{options.split}-{options.queries}x{options.candidates}.json"
+        judged = read_candidates(options, name)
+        stage = "hybrid-" if options.hybrid else ""
+        size = f"{stage}{name}-{options.split}-{options.queries}x{options.candidates}.json"
         models = {}
         for label, model in options.models.items():
             file = options.work / "scores" / fingerprint_model(model)[:16] / size
             models[label] = kept(file, partial(logits, model, judged))
-        bi_encoder = kept(options.work / "scores" / "all-MiniLM-L6-v2" / size, partial(cosines, judged))
-        runs = rankings(judged, bi_encoder, models)
+        dense = None
+        if not options.hybrid:
+            dense = kept(options.work / "scores" / "all-MiniLM-L6-v2" / size, partial(cosines, judged))
+        runs = rankings(judged, dense, models, HYBRID_BLEND if options.hybrid else BLEND)
         results[name] = {system: evaluate(run, judged.qrels, [NDCG]) for system, run in runs.items()}
         print(name, " ".join(f"{system} {e.means[NDCG]:.3f}" for system, e in results[name].items()), flush=True)
     return results
 
 
 def show(results: Mapping[str, Mapping[str, Evaluation]], models: Sequence[str]) -> None:
-    """Print the means, and each model against the better of BM25 and rank fusion on every collection."""
+    """Print the means, and each model against the better of first stage and rank fusion on every collection."""
     systems = list(next(iter(results.values())))
     print(f"\nnDCG@10\n\n| collection | queries | {' | '.join(systems)} |\n| --- | ---: |{' ---: |' * len(systems)}")
     for name, evaluations in results.items():
         means = [f"{evaluations[system].means[NDCG]:.3f}" for system in systems]
-        print(f"| {name} | {len(evaluations[BM25].per_query[NDCG])} | {' | '.join(means)} |")
+        print(f"| {name} | {len(evaluations[FIRST].per_query[NDCG])} | {' | '.join(means)} |")
     overall = [np.mean([evaluations[system].means[NDCG] for evaluations in results.values()]) for system in systems]
     print(f"| mean | | {' | '.join(f'{mean:.3f}' for mean in overall)} |")
-    for model in [system for system in systems if system not in (BM25, RRF)]:
-        print(f"\n{model}, against the better of {BM25} and {RRF}; p of a paired randomisation test\n")
+    for model in [system for system in systems if system not in (FIRST, RRF)]:
+        print(f"\n{model}, against the better of {FIRST} and {RRF}; p of a paired randomisation test\n")
         print("| collection | | difference | p | wins, losses |\n| --- | --- | ---: | ---: | ---: |")
         rows = {name: against_better(evaluations, model) for name, evaluations in results.items()}
         for name, row in rows.items():
@@ -216,8 +257,10 @@ def between(results: Mapping[str, Mapping[str, Evaluation]], models: Sequence[st
 
 
 def against_better(evaluations: Mapping[str, Evaluation], model: str) -> Difference:
-    """Compare a model with the better of BM25 and rank fusion."""
-    better = max((BM25, RRF), key=lambda system: evaluations[system].means[NDCG])
+    """Compare a model with the better of first stage and rank fusion."""
+    better = max(
+        (system for system in (FIRST, RRF) if system in evaluations), key=lambda system: evaluations[system].means[NDCG]
+    )
     return compare_evaluations(evaluations, [(better, model)]).between(better, model, NDCG)
 
 
@@ -236,6 +279,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60, help="the first judged queries of each collection")
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--split", default=SPLIT)
+    parser.add_argument("--hybrid", action="store_true", help="behind hybrid search; English collections only")
     parser.add_argument("--only", nargs="+", help="only these collections")
     options = parser.parse_args()
     options.models = dict(map(named, options.model))
