@@ -108,12 +108,18 @@ def hybrid_candidates(
     fused = {}
     for (id_, found), query in zip(bm25.items(), vectors, strict=True):
         nearest = [ids[place] for place in np.argsort(-(passages @ query), kind="stable")[:RETRIEVED]]
-        scores: dict[str, float] = {}
-        for ranking in (found, nearest):
-            for rank, document in enumerate(ranking, start=1):
-                scores[document] = scores.get(document, 0.0) + 1 / (RRF_CONSTANT + rank)
+        scores = rank_fusion(found, nearest)
         fused[id_] = dict(sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:depth])
     return fused
+
+
+def rank_fusion(*rankings: Sequence[str]) -> dict[str, float]:
+    """Return the sums of reciprocal ranks."""
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, document in enumerate(ranking, start=1):
+            scores[document] = scores.get(document, 0.0) + 1 / (RRF_CONSTANT + rank)
+    return scores
 
 
 def kept(file: Path, compute: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
@@ -179,10 +185,8 @@ def rankings(
         first_scores = np.array(list(first.values()))
         own = {FIRST: first}
         if dense_scores is not None:
-            ranks = np.arange(1, len(ids) + 1)
-            dense = np.empty(len(ids))
-            dense[np.argsort(-np.array(dense_scores[id_]), kind="stable")] = ranks
-            own[RRF] = dict(zip(ids, 1 / (RRF_CONSTANT + ranks) + 1 / (RRF_CONSTANT + dense), strict=True))
+            nearest = [ids[place] for place in np.argsort(-np.array(dense_scores[id_]), kind="stable")]
+            own[RRF] = rank_fusion(ids, nearest)
         for name, scores in models.items():
             scored = ScoredCandidates(
                 ids, first_scores, np.array(scores[id_], dtype=np.float32), np.argsort(np.argsort(ids))

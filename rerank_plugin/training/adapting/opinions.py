@@ -149,9 +149,9 @@ def _cosines() -> Opinion | None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from rerank_plugin.training.fitting.processes import computes_in_bf16
+    from rerank_plugin.scoring.backends.openvino_backend import has_bf16
 
-    model, half = SentenceTransformer(str(folder), device="cpu"), computes_in_bf16()
+    model, half = SentenceTransformer(str(folder), device="cpu"), has_bf16()
 
     def score(query: str, passages: Sequence[str]) -> list[float]:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):

@@ -53,9 +53,10 @@ def fit_weights(lists: Sequence[AskedList], prior: Sequence[float]) -> list[floa
     def loss(weights: Opinions) -> tuple[float, Opinions]:
         value, slope = PRIOR_STRENGTH * ((weights - before) ** 2).sum(), 2 * PRIOR_STRENGTH * (weights - before)
         for lead in leads:
-            behind = np.exp(-(weights @ lead) - np.logaddexp.reduce(-(weights @ lead)))
-            value += np.logaddexp.reduce(-(weights @ lead))
-            slope -= lead @ behind
+            ahead = -(weights @ lead)
+            total = np.logaddexp.reduce(ahead)
+            value += total
+            slope -= lead @ np.exp(ahead - total)
         return value, slope
 
     fitted = minimize(loss, before, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(prior)).x / scales
